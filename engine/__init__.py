@@ -1,0 +1,1 @@
+"""Statistics and forecasting without Django: Polars frames in, plain dataclasses and Polars frames out."""

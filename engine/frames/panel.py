@@ -1,0 +1,53 @@
+"""The canonical frame every forecaster, backtest and drift check works on."""
+
+from dataclasses import dataclass, replace
+from datetime import date
+
+import polars as pl
+
+COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
+    "series": pl.UInt32,
+    "date": pl.Date,
+    "target": pl.Float64,
+    "closed": pl.Boolean,
+    "price": pl.Float64,
+    "promotion": pl.Float64,
+    "stock": pl.Float64,
+}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One row per series and calendar day from the series' first to the panel's last day, sorted by (series, date).
+
+    `frame` has the columns of `COLUMNS`, then those of `known` as Float64. A null `target` is unknown (closed, not
+    offered, missing), which is not the same as zero demand. `price`, `promotion` and `stock` are all null when unmapped.
+    """
+
+    frame: pl.DataFrame
+    series: pl.DataFrame
+    """One row per series: `series` (UInt32), the key columns, the static attribute columns (String)."""
+    keys: tuple[str, ...]
+    """For example ("store_id", "item_id"): their combination is one series."""
+    segments: tuple[str, ...]
+    """Key or attribute columns errors are reported by, for example ("dept_id", "store_id")."""
+    known: tuple[str, ...]
+    """Extra numeric columns known ahead of time, for example ("snap",)."""
+
+    @property
+    def first_day(self) -> date:
+        return _day(self.frame["date"].min())
+
+    @property
+    def last_day(self) -> date:
+        return _day(self.frame["date"].max())
+
+    def until(self, day: date) -> "Panel":
+        """The same panel without the rows after `day`; series that start later keep their row in `series`."""
+        return replace(self, frame=self.frame.filter(pl.col("date") <= day))
+
+
+def _day(value: object) -> date:
+    if not isinstance(value, date):
+        raise ValueError("the panel has no rows")
+    return value
