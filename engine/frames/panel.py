@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from datetime import date
+from typing import cast
 
 import polars as pl
 
@@ -48,6 +49,6 @@ class Panel:
 
 
 def _day(value: object) -> date:
-    if not isinstance(value, date):
+    if value is None:
         raise ValueError("the panel has no rows")
-    return value
+    return cast("date", value)

@@ -1,0 +1,186 @@
+"""Checks of a file's values under a mapping. Each runs over the whole file and reports rows, not only the first."""
+
+import polars as pl
+
+from engine.frames.limits import ReadLimits
+from engine.frames.mapping import Mapping
+from engine.frames.opening import FILE, ROW, RawTable
+from engine.frames.problems import MAX_EXAMPLES, Findings, refuse
+from engine.frames.values import MAX_DISTINCT_DATES, as_day, as_flag_or_number, as_number, as_text, is_present, is_temporal, read_dates
+
+
+def wide_items(table: RawTable, mapping: Mapping) -> list[str]:
+    """The item columns: those named, or every column without another role; promotion columns belong to their item."""
+    if mapping.items:
+        return list(mapping.items)
+    taken = {mapping.date, *mapping.keys, *mapping.attributes, *mapping.known}
+    free = [name for name in table.columns if name not in taken]
+    suffix = mapping.promotion_suffix
+    if suffix is None:
+        return free
+    return [name for name in free if not (name.endswith(suffix) and name.removesuffix(suffix) in free)]
+
+
+def check_columns(table: RawTable, mapping: Mapping, findings: Findings) -> None:
+    singles = [mapping.date, mapping.target, mapping.price, mapping.promotion, mapping.stock, mapping.order]
+    wanted = [name for name in singles if name is not None]
+    wanted += [*mapping.keys, *mapping.attributes, *mapping.known, *mapping.items]
+    for name in wanted:
+        if name not in table.schema:
+            close = next((column for column in table.columns if column.lower() == name.lower()), None)
+            hint = f" Did you mean {close!r}?" if close else ""
+            findings.error("missing_column", f"The file has no column {name!r}.{hint}", column=name, examples=table.columns)
+        elif table.schema[name].is_nested() or isinstance(table.schema[name], pl.Binary | pl.Object):
+            findings.error("wrong_type", f"Column {name!r} holds {table.schema[name]} values, which are no plain values.", column=name)
+    if mapping.shape == "wide" and not wide_items(table, mapping):
+        findings.error("no_items", "No column is left to be an item; name the item columns.")
+
+
+def collect(lazy: pl.LazyFrame, table: RawTable) -> pl.DataFrame:
+    """Run the query by streaming. Raises FrameError where the file turns out to be damaged."""
+    try:
+        return lazy.collect(engine="streaming")
+    except (pl.exceptions.PolarsError, OSError) as error:
+        if not table.text:
+            raise refuse("damaged_parquet", f"The Parquet file cannot be read: {str(error)[:200]}") from error
+        broken = table.broken_rows()
+        raise refuse(
+            "malformed_csv", "Some rows have more fields than the header, or quotes in the wrong place.", examples=broken
+        ) from error
+
+
+def count_rows(table: RawTable, *, limits: ReadLimits) -> int:
+    rows = int(collect(table.lazy.select(pl.len()), table).item())
+    if rows == 0:
+        raise refuse("no_rows", "The file has a header and no rows.")
+    if rows > limits.max_rows:
+        raise refuse("too_many_rows", f"The file has {rows} rows; {limits.max_rows} are allowed.")
+    return rows
+
+
+def find_date_pattern(table: RawTable, mapping: Mapping, findings: Findings) -> str | None:
+    dtype = table.schema[mapping.date]
+    if is_temporal(dtype) or mapping.date_format is not None:
+        return mapping.date_format
+    distinct = table.lazy.select(pl.col(mapping.date).unique()).head(MAX_DISTINCT_DATES)
+    reading = read_dates(collect(distinct, table).to_series())
+    if reading.alternatives and reading.complete:
+        findings.warn(
+            "ambiguous_dates",
+            f"Dates were read as {reading.pattern}; {', '.join(reading.alternatives)} would fit too. Set the date format if that is wrong.",
+            column=mapping.date,
+        )
+    return reading.pattern
+
+
+def _places(bad: pl.Expr, value: pl.Expr, prefix: str) -> list[pl.Expr]:
+    """Aggregates that say how many rows are bad and show the first few."""
+    return [
+        bad.sum().alias(f"{prefix}:rows"),
+        value.cast(pl.String).filter(bad).head(MAX_EXAMPLES).implode().alias(f"{prefix}:values"),
+        pl.col(ROW).filter(bad).head(MAX_EXAMPLES).implode().alias(f"{prefix}:places"),
+        pl.col(FILE).filter(bad).head(MAX_EXAMPLES).implode().alias(f"{prefix}:files"),
+    ]
+
+
+def _examples(table: RawTable, found: pl.DataFrame, prefix: str) -> tuple[int, list[str]]:
+    rows = int(found[f"{prefix}:rows"].item() or 0)
+    values, places, files = (found[f"{prefix}:{part}"].item() for part in ("values", "places", "files"))
+    texts = [f"{table.place(file, row)}: {_shown(value)}" for value, row, file in zip(values, places, files, strict=True)]
+    return rows, texts
+
+
+def _shown(value: str | None) -> str:
+    return "(empty)" if value is None else value[:40]
+
+
+def check_dates(table: RawTable, mapping: Mapping, pattern: str | None, *, limits: ReadLimits, findings: Findings) -> None:
+    """Unreadable, mixed, missing and implausible dates."""
+    dtype = table.schema[mapping.date]
+    day, given = as_day(mapping.date, dtype, pattern), is_present(mapping.date, dtype)
+    outside = given & ((day < limits.earliest_day) | (day > limits.latest_day)).fill_null(value=False)
+    used = is_used_row(table, mapping)
+    checks = {"unread": given & day.is_null() & used, "missing": ~given & used, "outside": outside & used}
+    raw = pl.col(mapping.date)
+    found = collect(table.lazy.select([part for name, bad in checks.items() for part in _places(bad, raw, name)]), table)
+    rows, examples = _examples(table, found, "unread")
+    if rows:
+        unread = pl.Series(found["unread:values"].item(), dtype=pl.String)
+        mixed = pattern is not None and mapping.date_format is None and read_dates(unread).complete
+        code, told = (
+            ("mixed_date_formats", f"are not written like the others ({pattern})") if mixed else ("unparsable_dates", "are no dates")
+        )
+        findings.error(code, f"{rows} values of {mapping.date!r} {told}.", column=mapping.date, rows=rows, examples=examples)
+    rows, examples = _examples(table, found, "missing")
+    if rows:
+        findings.error("missing_dates", f"{rows} rows have no date.", column=mapping.date, rows=rows, examples=examples)
+    rows, examples = _examples(table, found, "outside")
+    if rows:
+        told = f"{rows} dates lie before {limits.earliest_day} or after {limits.latest_day}."
+        findings.error("implausible_dates", told, column=mapping.date, rows=rows, examples=examples)
+
+
+def is_used_row(table: RawTable, mapping: Mapping) -> pl.Expr:
+    """False for rows in which every mapped column is empty: trailing blank lines of an export."""
+    singles = [mapping.date, mapping.target, mapping.price, mapping.promotion, mapping.stock, mapping.order]
+    columns = [name for name in singles if name is not None] + [*mapping.keys, *mapping.attributes, *mapping.known]
+    if mapping.shape == "wide":
+        columns += wide_items(table, mapping)
+    return pl.any_horizontal([pl.col(name).is_not_null() for name in columns])
+
+
+def number(table: RawTable, mapping: Mapping, column: str, *, flag: bool) -> pl.Expr:
+    read = as_flag_or_number if flag else as_number
+    return read(column, table.schema[column], decimal=mapping.decimal)
+
+
+def check_numbers(table: RawTable, mapping: Mapping, columns: list[tuple[str, bool]], *, findings: Findings) -> None:
+    """Values that are no finite numbers, in each of `columns` (name, whether yes/no is allowed)."""
+    parts: list[pl.Expr] = []
+    for index, (column, flag) in enumerate(columns):
+        value, raw = number(table, mapping, column, flag=flag), pl.col(column)
+        unread = is_present(column, table.schema[column]) & value.is_null()
+        parts += _places(unread, raw, f"{index}:unread")
+        parts += _places(value.is_infinite().fill_null(value=False), raw, f"{index}:infinite")
+    if not parts:
+        return
+    found = collect(table.lazy.select(parts), table)
+    for index, (column, _) in enumerate(columns):
+        for name, code, told in (("unread", "not_a_number", "are no numbers"), ("infinite", "not_finite", "are infinite")):
+            rows, examples = _examples(table, found, f"{index}:{name}")
+            if rows:
+                findings.error(code, f"{rows} values of {column!r} {told}.", column=column, rows=rows, examples=examples)
+
+
+def check_target(table: RawTable, mapping: Mapping, columns: list[str], *, findings: Findings) -> None:
+    """Negative targets (a problem unless the mapping says what they mean) and rows without one."""
+    parts: list[pl.Expr] = []
+    for index, column in enumerate(columns):
+        value = number(table, mapping, column, flag=False)
+        parts += _places((value < 0).fill_null(value=False), pl.col(column), f"{index}:negative")
+    found = collect(table.lazy.select(parts), table)
+    for index, column in enumerate(columns):
+        rows, examples = _examples(table, found, f"{index}:negative")
+        if not rows:
+            continue
+        if mapping.negatives == "refuse":
+            told = f"{rows} values of {column!r} are negative. If they are returns, say whether such days count as zero or unknown."
+            findings.error("negative_target", told, column=column, rows=rows, examples=examples)
+        else:
+            told = f"{rows} negative values of {column!r} were taken as {mapping.negatives}."
+            findings.warn("negative_target", told, column=column, rows=rows, examples=examples)
+
+
+def check_keys(table: RawTable, mapping: Mapping, *, findings: Findings) -> None:
+    """Rows that belong to no series."""
+    parts: list[pl.Expr] = []
+    used = is_used_row(table, mapping)
+    for index, column in enumerate(mapping.keys):
+        parts += _places(as_text(column, table.schema[column]).is_null() & used, pl.col(column), str(index))
+    if not parts:
+        return
+    found = collect(table.lazy.select(parts), table)
+    for index, column in enumerate(mapping.keys):
+        rows, examples = _examples(table, found, str(index))
+        if rows:
+            findings.error("missing_key", f"{rows} rows have no {column!r}.", column=column, rows=rows, examples=examples)

@@ -1,0 +1,113 @@
+"""What each column of an unknown file seems to hold."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import polars as pl
+
+from engine.frames.mapping import Decimal
+from engine.frames.problems import shorten
+from engine.frames.values import FALSE_WORDS, TRUE_WORDS, as_day, as_number, blank_as_null, is_temporal, read_dates
+
+Kind = Literal["date", "number", "flag_text", "text", "empty", "nested"]
+PROBED = 20_000
+
+
+@dataclass(frozen=True)
+class Column:
+    """`dtype` is the file's own type for Parquet and "text" for CSV; counts are of the rows looked at."""
+
+    name: str
+    dtype: str
+    kind: Kind
+    missing: int
+    distinct: int
+    whole: bool
+    examples: tuple[str, ...]
+    date_format: str | None = None
+    decimal: Decimal = "."
+
+    def decimal_of(self, columns: "tuple[Column, ...]") -> Decimal:
+        """The file's decimal sign: a comma as soon as one column needs it."""
+        return "," if any(column.decimal == "," for column in columns) else "."
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "examples": list(self.examples)}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "Column":
+        return cls(**{**value, "examples": tuple(str(example) for example in value["examples"])})
+
+
+def describe_columns(sample: pl.DataFrame, *, text: bool) -> tuple[tuple[Column, ...], pl.DataFrame]:
+    """The columns, and the sample with dates and numbers parsed accordingly."""
+    comma = text and _uses_decimal_comma(sample)
+    described, typed = [], []
+    for series in sample.iter_columns():
+        column, values = _describe(series, text=text, decimal="," if comma else ".")
+        described.append(column)
+        typed.append(values)
+    return tuple(described), pl.DataFrame(typed)
+
+
+def _uses_decimal_comma(sample: pl.DataFrame) -> bool:
+    """Whether values like 3,5 occur, and none that only a decimal point explains. 1,234 alone decides nothing."""
+    commas = points = False
+    for series in sample.head(PROBED).iter_columns():
+        values = series.drop_nulls().str.strip_chars()
+        numeric = values.filter(values.str.contains(r"^[+-]?[\d.,]+$"))
+        if numeric.len() < 0.9 * values.len() or values.is_empty():
+            continue
+        commas |= bool(numeric.str.contains(r"^[+-]?(\d+|\d{1,3}(\.\d{3})+),(\d{1,2}|\d{4,})$").any())
+        points |= bool(numeric.str.contains(r"^[+-]?(\d+|\d{1,3}(,\d{3})+)\.(\d{1,2}|\d{4,})$").any())
+    return commas and not points
+
+
+def _describe(series: pl.Series, *, text: bool, decimal: Decimal) -> tuple[Column, pl.Series]:
+    name, dtype = series.name, series.dtype
+    if dtype.is_nested() or isinstance(dtype, pl.Binary | pl.Object):
+        return Column(name, str(dtype), "nested", series.null_count(), 0, whole=False, examples=()), pl.Series(name, [None] * series.len())
+    blanked = series.to_frame().select(blank_as_null(pl.col(name)).alias(name)).to_series() if isinstance(dtype, pl.String) else series
+    missing = blanked.null_count()
+    examples = shorten(blanked.drop_nulls().head(PROBED).unique(maintain_order=True).head(5))
+    shown = "text" if text else str(dtype)
+
+    def described(kind: Kind, values: pl.Series, *, whole: bool = False, pattern: str | None = None) -> tuple[Column, pl.Series]:
+        distinct = values.n_unique() - (1 if values.null_count() else 0)
+        own: Decimal = decimal if kind == "number" and text and not whole else "."
+        return Column(name, shown, kind, missing, distinct, whole=whole, examples=examples, date_format=pattern, decimal=own), values
+
+    if missing == series.len():
+        return described("empty", blanked)
+    if is_temporal(dtype):
+        return described("date", _evaluated(series, as_day(name, dtype, None)))
+    probed = blanked.drop_nulls().head(PROBED)
+    numbers = _evaluated(series, as_number(name, dtype, decimal=decimal))
+    is_number = numbers.null_count() <= missing or (dtype.is_float() and numbers.null_count() <= missing + int(series.is_nan().sum()))
+    if not isinstance(dtype, pl.String | pl.Categorical | pl.Enum) or is_number:
+        if _may_be_compact_date(name, probed):
+            return described("date", _evaluated(series, as_day(name, dtype, "%Y%m%d")), pattern="%Y%m%d")
+        if is_number:
+            whole = bool((numbers.drop_nulls() % 1 == 0).all())
+            return described("number", numbers, whole=whole)
+    reading = read_dates(probed)
+    if reading.complete:
+        whole_column = read_dates(blanked.drop_nulls().unique())
+        days = _evaluated(series, as_day(name, dtype, whole_column.pattern))
+        if days.null_count() <= missing:
+            return described("date", days, pattern=whole_column.pattern)
+    texts = blanked.cast(pl.String)
+    flags = probed.cast(pl.String).str.to_lowercase().unique().is_in([*TRUE_WORDS, *FALSE_WORDS])
+    return described("flag_text" if bool(flags.all()) else "text", texts)
+
+
+def _evaluated(series: pl.Series, expression: pl.Expr) -> pl.Series:
+    return series.to_frame().select(expression.alias(series.name)).to_series()
+
+
+def _may_be_compact_date(name: str, values: pl.Series) -> bool:
+    """20240131 is a number too; only under a name that speaks of dates is it taken for one."""
+    if not any(word in name.lower() for word in ("date", "day", "datum", "fecha", "ds")):
+        return False
+    texts = values.cast(pl.String)
+    return bool(texts.str.contains(r"^(19|20)\d{6}$").all()) and read_dates(texts).complete

@@ -1,0 +1,318 @@
+"""Propose a mapping for a file nobody has described, from names and contents. A person confirms or corrects it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from engine.frames.building import LOCATION_WORDS, location_key
+from engine.frames.checks import collect
+from engine.frames.columns import Column, describe_columns
+from engine.frames.limits import ReadLimits
+from engine.frames.mapping import Mapping, Shape
+from engine.frames.opening import FILE, ROW, open_table
+from engine.frames.problems import Findings, FrameProblem
+
+SAMPLE_ROWS = 1_000_000
+MAX_SEGMENTS = 60
+
+# fmt: off
+# In order of preference: the first that a column is called decides.
+TARGET_NAMES = ("units_sold", "units", "quantity", "qty", "sales", "sold", "demand", "target", "y", "cnt", "count", "users", "flights",
+                "orders", "volume", "value", "trips", "rides", "rentals", "visits", "calls", "passengers", "consumption", "load", "amount", "total")
+# fmt: on
+PRICE_WORDS = ("price", "unitprice", "preis", "prix", "precio")
+PROMOTION_SUFFIXES = ("_promo", "_promotion", "_on_promotion")
+PROMOTION_WORDS = ("promo", "promotion", "onpromotion", "promoted", "campaign", "discounted")
+STOCK_WORDS = ("stock", "inventory", "onhand", "on_hand")
+KNOWN_WORDS = ("snap", "holiday", "event", "workingday", "workday", "school", "festive", "weekend")
+CALENDAR_WORDS = ("year", "yr", "month", "mnth", "day", "weekday", "wday", "week", "quarter", "season", "hour", "hr", "dayofweek", "dow")
+MEASURE_WORDS = ("temp", "temperature", "hum", "humidity", "wind", "windspeed", "rain", "weather", "cost", "revenue", "profit")
+ORDER_WORDS = ("invoice", "invoiceno", "order", "orderid", "receipt", "transaction", "ticket", "basket", "bill")
+ITEM_WORDS = ("item", "sku", "product", "article", "stockcode", "material", "upc", "ean", "asin")
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """`mapping` is None where no date or no target was found; `problems` then say so. `preview` holds the first rows as text."""
+
+    mapping: Mapping | None
+    rows: int
+    columns: tuple[Column, ...]
+    problems: tuple[FrameProblem, ...]
+    preview: tuple[tuple[str | None, ...], ...]
+    source: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "mapping": None if self.mapping is None else self.mapping.to_json(),
+            "rows": self.rows,
+            "columns": [column.to_json() for column in self.columns],
+            "problems": [problem.to_json() for problem in self.problems],
+            "preview": [list(row) for row in self.preview],
+            "source": self.source,
+        }
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "Proposal":
+        return cls(
+            mapping=None if value["mapping"] is None else Mapping.from_json(value["mapping"]),
+            rows=int(value["rows"]),
+            columns=tuple(Column.from_json(column) for column in value["columns"]),
+            problems=tuple(FrameProblem.from_json(problem) for problem in value["problems"]),
+            preview=tuple(tuple(row) for row in value["preview"]),
+            source=dict(value["source"]),
+        )
+
+
+def propose(source: Path, *, limits: ReadLimits | None = None) -> Proposal:
+    """Raises FrameError where the file is no readable table; what is doubtful comes back in `problems`."""
+    limits = limits or ReadLimits()
+    findings = Findings()
+    table = open_table(source, limits=limits, findings=findings)
+    rows = int(collect(table.lazy.select(pl.len()), table).item())
+    every = max(1, -(-rows // SAMPLE_ROWS))
+    sample = collect((table.lazy.gather_every(every) if every > 1 else table.lazy).drop(ROW, FILE), table)
+    if rows == 0:
+        findings.error("no_rows", "The file has a header and no rows.")
+    preview = tuple(tuple(_cell(value) for value in row) for row in sample.head(5).iter_rows())
+    columns, typed = describe_columns(sample, text=table.text)
+    mapping = _propose(columns, typed, sampled=every > 1, findings=findings) if rows else None
+    return Proposal(mapping, rows, columns, tuple(findings.problems), preview, table.describe())
+
+
+def _cell(value: object) -> str | None:
+    return None if value is None else str(value)[:100]
+
+
+def words(name: str) -> set[str]:
+    """The words of a column name, and the whole of it: `UnitPrice` -> {"unit", "price", "unitprice"}."""
+    spaced = "".join(f"_{letter.lower()}" if letter.isupper() and index and name[index - 1].islower() else letter.lower()
+                     for index, letter in enumerate(name))  # fmt: skip
+    parts = {part for part in "".join(letter if letter.isalnum() else "_" for letter in spaced).split("_") if part}
+    return parts | {"_".join(part for part in spaced.split("_") if part), spaced.replace("_", "")}
+
+
+def is_called(name: str, *vocabularies: tuple[str, ...]) -> bool:
+    return any(word in words(name) for vocabulary in vocabularies for word in vocabulary)
+
+
+def _propose(columns: tuple[Column, ...], typed: pl.DataFrame, *, sampled: bool, findings: Findings) -> Mapping | None:
+    day = _date_column(columns)
+    if day is None:
+        _tell_no_date(columns, findings)
+        return None
+    numeric = [column for column in columns if column.kind == "number" and not _is_row_number(typed, column.name)]
+    labels = [column for column in columns if column.kind in ("text", "flag_text") or _is_id(column)]
+    order = next((column.name for column in columns if is_called(column.name, ORDER_WORDS) and column.name != day.name), None)
+    numeric = [column for column in numeric if not _is_id(column) and column.name != order]
+    wide = _wide_mapping(day, numeric, labels, columns)
+    if wide is not None:
+        return wide
+    target = _target_column(numeric)
+    if target is None:
+        findings.error("no_target_column", "No numeric column was found that could be the demand to forecast.")
+        return None
+    labels = [column for column in labels if column.name != order]
+    return _line_mapping(day, target, numeric, labels, order, typed, columns, sampled=sampled, findings=findings)
+
+
+def _date_column(columns: tuple[Column, ...]) -> Column | None:
+    """The date column that is most complete; a name with "date" or "day" in it decides between equals."""
+    dates = [column for column in columns if column.kind == "date"]
+    named = [
+        column for column in dates if is_called(column.name, ("date", "day", "dteday", "ds", "datum", "fecha", "timestamp", "invoicedate"))
+    ]
+    return min(named or dates, key=lambda column: column.missing, default=None)
+
+
+def _tell_no_date(columns: tuple[Column, ...], findings: Findings) -> None:
+    looks = [column.name for column in columns if is_called(column.name, ("date", "day", "dteday", "ds"))]
+    dated = [column.name for column in columns if column.name.startswith(("19", "20", "d_")) and any(c.isdigit() for c in column.name)]
+    if len(dated) > 10:
+        findings.error("dates_in_columns", "The days stand in columns; the file needs one row per day.", examples=dated)
+    elif looks:
+        unread = next(column for column in columns if column.name == looks[0])
+        told = f"{looks[0]!r} could be the date, but its values are not written in one known format."
+        findings.error("unparsable_dates", told, column=looks[0], examples=unread.examples)
+    else:
+        findings.error("no_date_column", "No column holds dates.", examples=[column.name for column in columns])
+
+
+def _is_id(column: Column) -> bool:
+    """Whole numbers that name something: store 1, item 4711."""
+    if column.kind != "number" or not column.whole:
+        return False
+    if is_called(column.name, PRICE_WORDS, PROMOTION_WORDS, ("onhand", "quantity", "qty", "units", "sales", "sold")):
+        return False
+    parts = words(column.name)
+    return bool({"id", "nbr", "code", "number", "no", "nr"} & parts) or is_called(
+        column.name, ITEM_WORDS, LOCATION_WORDS, ("dept", "department", "family")
+    )
+
+
+def _is_row_number(typed: pl.DataFrame, name: str) -> bool:
+    return typed.height > 2 and bool((typed[name].diff().drop_nulls() == 1).all())
+
+
+def _target_column(numeric: list[Column]) -> Column | None:
+    for name in TARGET_NAMES:
+        exact = [column for column in numeric if name in (column.name.lower(), column.name.lower().replace(" ", "_"))]
+        if exact:
+            return exact[0]
+    excluded = (PRICE_WORDS, PROMOTION_WORDS, STOCK_WORDS, KNOWN_WORDS, CALENDAR_WORDS)
+    free = [column for column in numeric if not is_called(column.name, *excluded) and column.distinct > 2]
+    named = [column for column in free if is_called(column.name, TARGET_NAMES)]
+    if named:
+        return named[0]
+    return free[-1] if free else None
+
+
+def _wide_mapping(day: Column, numeric: list[Column], labels: list[Column], columns: tuple[Column, ...]) -> Mapping | None:
+    """A file whose numeric columns are items: no column that is called a target, or `A` beside `A_promo`."""
+    names = {column.name for column in columns}
+    suffix = next(
+        (mark for mark in PROMOTION_SUFFIXES if any(name.endswith(mark) and name.removesuffix(mark) in names for name in names)), None
+    )
+    items = [column for column in numeric if not (suffix and column.name.endswith(suffix))]
+    covariates = [column for column in items if is_called(column.name, KNOWN_WORDS, CALENDAR_WORDS, PRICE_WORDS, STOCK_WORDS)]
+    items = [column for column in items if column not in covariates]
+    if suffix is None and (len(items) < 2 or any(column.name.lower() in TARGET_NAMES for column in items)):
+        return None
+    if suffix is None and any(is_called(column.name, MEASURE_WORDS, PROMOTION_WORDS) for column in items):
+        return None
+    if any(is_called(column.name, ITEM_WORDS) for column in labels):
+        return None
+    keys = tuple(column.name for column in labels if column.kind == "text" and is_called(column.name, LOCATION_WORDS))
+    known = tuple(column.name for column in covariates if is_called(column.name, KNOWN_WORDS))
+    return Mapping(
+        shape="wide",
+        date=day.name,
+        keys=keys,
+        segments=(*keys, "item") if len(items) <= MAX_SEGMENTS else keys,
+        known=known,
+        items=tuple(column.name for column in items),
+        promotion_suffix=suffix,
+        date_format=day.date_format,
+        decimal=day.decimal_of(columns),
+    )
+
+
+def _line_mapping(
+    day: Column,
+    target: Column,
+    numeric: list[Column],
+    labels: list[Column],
+    order: str | None,
+    typed: pl.DataFrame,
+    columns: tuple[Column, ...],
+    *,
+    sampled: bool,
+    findings: Findings,
+) -> Mapping:
+    others = [column for column in numeric if column.name != target.name]
+    price = _first(others, PRICE_WORDS)
+    promotion = _first(
+        [column for column in columns if column.kind in ("number", "flag_text") and column.name not in (target.name, price)],
+        PROMOTION_WORDS,
+    )
+    stock = _first([column for column in others if not is_called(column.name, ITEM_WORDS)], STOCK_WORDS)
+    taken = {target.name, price, promotion, stock}
+    known = tuple(c.name for c in others if c.name not in taken and is_called(c.name, KNOWN_WORDS) and c.distinct <= 50)
+    labels = [column for column in labels if column.name not in taken]
+    keys, unique = _find_keys(typed, day.name, labels)
+    shape: Shape = "transactions" if order is not None or not unique else "long"
+    if shape == "transactions" and order is None:
+        findings.warn("several_rows_a_day", "Series have several rows a day; they would be summed. Check the keys.")
+    attributes = _attributes(typed, keys, labels)
+    _warn_leaks(typed, target.name, [column.name for column in others if column.name not in taken], findings)
+    if sampled:
+        findings.warn("sampled", "The proposal rests on a sample of the rows.")
+    unpriced = price is not None and shape == "long" and bool(((typed[target.name] == 0) & typed[price].is_null()).any())
+    return Mapping(
+        shape=shape,
+        date=day.name,
+        target=target.name,
+        keys=keys,
+        attributes=attributes,
+        segments=_segments(typed, keys, attributes),
+        price=price,
+        promotion=promotion,
+        stock=stock,
+        known=known,
+        unpriced="not_offered" if unpriced else "keep",
+        date_format=day.date_format,
+        decimal=day.decimal_of(columns),
+        order=order if shape == "transactions" else None,
+    )
+
+
+def _first(columns: list[Column], vocabulary: tuple[str, ...]) -> str | None:
+    return next((column.name for column in columns if is_called(column.name, vocabulary)), None)
+
+
+def _find_keys(typed: pl.DataFrame, day: str, labels: list[Column]) -> tuple[tuple[str, ...], bool]:
+    """The fewest label columns that, with the day, tell every row apart; places and items come first. And whether they do."""
+    if typed[day].is_unique().all():
+        return (), True
+    ranked = sorted(labels, key=lambda column: (_rank(column), -column.distinct))[:10]
+    names = [column.name for column in ranked if column.distinct > 1]
+    places = [name for name in names if is_called(name, LOCATION_WORDS)]
+    items = [name for name in names if is_called(name, ITEM_WORDS)]
+    candidates: list[tuple[str, ...]] = [(place, item) for place in places for item in items]
+    candidates += [(name,) for name in names]
+    candidates += [(one, two) for index, one in enumerate(names) for two in names[index + 1 :]]
+    candidates += [
+        (one, two, three) for i, one in enumerate(names[:6]) for j, two in enumerate(names[i + 1 : 6], i + 1) for three in names[j + 1 : 6]
+    ]
+    for keys in candidates:
+        if not typed.select(day, *keys).is_duplicated().any():
+            return keys, True
+    return tuple(places[:1] + items[:1]) or tuple(names[:1]), False
+
+
+def _rank(column: Column) -> int:
+    if is_called(column.name, LOCATION_WORDS):
+        return 0
+    if is_called(column.name, ITEM_WORDS):
+        return 1
+    return 2 if "id" in words(column.name) else 3
+
+
+def _attributes(typed: pl.DataFrame, keys: tuple[str, ...], labels: list[Column]) -> tuple[str, ...]:
+    """Label columns that are constant within a series and shared between series."""
+    others = [column.name for column in labels if column.name not in keys]
+    if not keys or not others:
+        return ()
+    counts = typed.group_by(keys).agg(pl.col(others).drop_nulls().n_unique())
+    distinct = {name: typed[name].n_unique() for name in others}
+    return tuple(name for name in others if bool((counts[name] <= 1).all()) and 1 < distinct[name] < max(2, counts.height))
+
+
+def _segments(typed: pl.DataFrame, keys: tuple[str, ...], attributes: tuple[str, ...]) -> tuple[str, ...]:
+    """What errors are reported by: the finest group of items, and the place."""
+    place = location_key(keys)
+    items = [key for key in keys if key != place]
+    groups: list[str] = []
+    if items:
+        per_item = typed.group_by(items).agg(pl.col(list(attributes)).drop_nulls().n_unique()) if attributes else None
+        of_items = [name for name in attributes if per_item is not None and bool((per_item[name] <= 1).all())]
+        sizes = {name: typed[name].n_unique() for name in (*of_items, *items)}
+        fitting = [name for name in of_items if 1 < sizes[name] <= MAX_SEGMENTS] or [name for name in items if 1 < sizes[name] <= 30]
+        groups += sorted(fitting, key=lambda name: -sizes[name])[:1]
+    if place is not None and 1 < typed[place].n_unique() <= MAX_SEGMENTS * 4:
+        groups.append(place)
+    return tuple(groups)
+
+
+def _warn_leaks(typed: pl.DataFrame, target: str, others: list[str], findings: Findings) -> None:
+    """Columns that add up to the target hold the answer; they are left out and named."""
+    names = others[:20]
+    wanted = typed[target]
+    for index, one in enumerate(names):
+        for two in names[index + 1 :]:
+            if bool((typed[one] + typed[two] == wanted).all()):
+                told = f"{one!r} and {two!r} add up to {target!r}: they are known no earlier than it, and were not proposed."
+                findings.warn("leaks_target", told, column=one, examples=[one, two])
+                return
