@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
         os.set_inheritable(descriptor, False)
     asked: list[int] = []
     wake = _listen(asked)
-    _prctl(PR_SET_CHILD_SUBREAPER, 1)
+    adopt_orphans()
     child = _spawn(command, user)
     status = _watch(child, starter=descriptors[0], wake=wake, asked=asked, steps=steps)
     _sweep(child)
@@ -139,14 +139,19 @@ def _sweep(child: int) -> None:
             return
         if pid:
             continue
-        for orphan in _children():
+        for orphan in children():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(orphan, signal.SIGKILL)
         time.sleep(0.01)
 
 
-def _children() -> list[int]:
-    """The pids of this process's children, by /proc; none where there is no /proc, where the process group has to do."""
+def adopt_orphans() -> None:
+    """Make this process the parent of whatever its descendants leave behind; without effect outside Linux."""
+    _prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def children() -> list[int]:
+    """The pids of this process's children, by /proc; none where there is no /proc and the process group has to do."""
     me, found = str(os.getpid()), []
     for name in os.listdir("/proc") if os.path.isdir("/proc") else ():  # noqa: PTH112, PTH208 - pathlib would double the start-up time
         if name.isdecimal():

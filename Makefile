@@ -1,0 +1,55 @@
+# Everything a checkout needs; each target sets itself up. On a fresh machine: Python 3.11 with pip, and make.
+SHELL := /bin/sh
+PYTHON_IN := .venv/bin/python
+COMPILE := .venv/bin/uv pip compile --python-version 3.11 --universal --generate-hashes --no-header -q
+PYTEST := $(PYTHON_IN) -m pytest -n 2
+# What SQLite cannot change, or PostgreSQL has shown already.
+NOT_ON_SQLITE := --ignore=tests/engine --ignore=tests/browser --ignore=tests/supervisor --ignore=tests/test_broker.py --ignore=tests/test_containers.py
+# Settings as a production server would have them, for Django's own checks.
+PRODUCTION := DEBUG=false SECRET_KEY=a-key-for-checks-0123456789-abcdefghijklmnopqrstuvwxyz PUBLIC_URL=https://tiltyard.example.org \
+	ALLOWED_HOSTS=tiltyard.example.org
+
+.DEFAULT_GOAL := help
+.PHONY: help run up test lint format lock torture clean setup setup-tests
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+run: setup ## everything with a demo, or with DATA=file-or-folder of your own; Ctrl-C stops it
+	@exec $(PYTHON_IN) -m mlops.supervisor run $${DATA:+--data "$$DATA"}
+
+up: setup ## the same processes on the database as it is
+	@exec $(PYTHON_IN) -m mlops.supervisor up
+
+test: setup-tests ## the suite on PostgreSQL, and its database part on SQLite; ARGS="-k name" narrows it
+	@failed=0; \
+	echo "--- tests on PostgreSQL"; TEST_DATABASE=postgresql $(PYTEST) -m "not torture" $(ARGS) || failed=1; \
+	echo "--- tests on SQLite"; TEST_DATABASE=sqlite $(PYTEST) $(NOT_ON_SQLITE) -m "not torture and not postgres_only" $(ARGS) || [ $$? -eq 5 ] || failed=1; \
+	exit $$failed
+
+torture: setup-tests ## the promises at full size; takes long
+	@TORTURE=1 $(PYTHON_IN) -m pytest -m torture $(ARGS)
+
+lint: setup-tests ## style, types, import contracts, migrations, production settings
+	@$(PYTHON_IN) -m ruff check .
+	@$(PYTHON_IN) -m ruff format --check --quiet .
+	@.venv/bin/lint-imports
+	@$(PYTHON_IN) -m mypy
+	@$(PRODUCTION) $(PYTHON_IN) manage.py makemigrations --check --dry-run
+	@$(PRODUCTION) $(PYTHON_IN) manage.py check --deploy --fail-level WARNING
+
+format: setup-tests ## let ruff rewrite what it can
+	@$(PYTHON_IN) -m ruff check --fix --quiet . ; $(PYTHON_IN) -m ruff format .
+
+lock: setup-tests ## requirements.txt and tests/requirements.txt from pyproject.toml
+	@$(COMPILE) -o requirements.txt pyproject.toml
+	@$(COMPILE) --group dev -c requirements.txt -o tests/requirements.txt pyproject.toml
+
+clean: ## remove .venv and var/, the demo's data with it
+	rm -rf .venv var
+
+setup:
+	@.ci/setup requirements.txt
+
+setup-tests:
+	@.ci/setup tests/requirements.txt

@@ -1,0 +1,67 @@
+"""What the programs write: kept in files of bounded size, with the lines a person should see picked out."""
+
+import json
+import re
+from collections import deque
+from pathlib import Path
+
+FILE_BYTES = 5 * 1024 * 1024
+OLD_FILES = 2
+TAIL_LINES = 12
+LINE_BYTES = 64 * 1024
+_LOUD_WORD = re.compile(r"(?:^|[\s\[:|])(WARNING|WARN|ERROR|CRITICAL|FATAL)(?=[\s\]:/|])")
+_LOUD_LEVELS = {"warning", "error", "critical"}
+_HIDDEN_FIELDS = {"event", "level", "timestamp", "logger", "exception"}
+
+
+class LogFile:
+    """One program's log: appended to `NAME.log`, moved to `.1`, `.2` when it grows beyond FILE_BYTES. Not thread-safe."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.path = path
+        self.tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._file = path.open("ab")
+        self._rest = b""
+
+    def write(self, data: bytes) -> list[str]:
+        """Append what a program wrote and return the lines that are now complete."""
+        self._file.write(data)
+        self._file.flush()
+        if self._file.tell() > FILE_BYTES:
+            self._rotate()
+        *complete, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > LINE_BYTES:  # a program that never ends its line must not fill our memory
+            complete, self._rest = [*complete, self._rest], b""
+        lines = [line.decode(errors="replace").rstrip() for line in complete]
+        self.tail.extend(line for line in lines if line)
+        return lines
+
+    def close(self) -> None:
+        """Close the file; the last lines stay readable in `tail`."""
+        if self._rest:
+            self.tail.append(self._rest.decode(errors="replace"))
+        self._file.close()
+
+    def _rotate(self) -> None:
+        self._file.close()
+        for number in range(OLD_FILES, 0, -1):
+            source = self.path if number == 1 else self.path.with_name(f"{self.path.name}.{number - 1}")
+            if source.exists():
+                source.replace(self.path.with_name(f"{self.path.name}.{number}"))
+        self._file = self.path.open("ab")
+
+
+def loud(line: str) -> str | None:
+    """A warning or worse as one readable line; None for everything else. Understands our JSON events and the usual plain formats."""
+    if line.startswith("{"):
+        try:
+            event = json.loads(line)
+        except ValueError:
+            return None
+        if not isinstance(event, dict) or event.get("level") not in _LOUD_LEVELS:
+            return None
+        fields = " ".join(f"{name}={value}" for name, value in event.items() if name not in _HIDDEN_FIELDS)
+        last_of_trace = str(event.get("exception", "")).strip().rpartition("\n")[2]
+        return " ".join(part for part in (str(event["level"]).upper(), str(event.get("event", "")), fields, last_of_trace) if part)
+    return line if _LOUD_WORD.search(line) else None

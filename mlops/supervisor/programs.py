@@ -1,0 +1,104 @@
+"""Which programs make up Tiltyard on one machine, and how each is started, asked, and stopped."""
+
+import http.client
+import json
+import signal
+import sys
+from functools import partial
+from pathlib import Path
+
+from mlops import broker
+from mlops.supervisor.supervise import Program
+
+ROOT = Path(__file__).resolve().parents[2]
+BROKER, WORKERS, DOORS = 0, 1, 2
+JOB_PROCESSES = 2
+# Warm first: a task that is nearly through may end. Then cold: its message goes back to the broker. Jobs have leases in any case.
+_WORKER_STOP = ((signal.SIGTERM, 5.0), (signal.SIGQUIT, 3.0))
+
+
+def manage(*arguments: str) -> tuple[str, ...]:
+    """A command of `manage.py`, by this interpreter."""
+    return (sys.executable, str(ROOT / "manage.py"), *arguments)
+
+
+def embedded_broker(var_dir: Path) -> Program | None:
+    """The broker that comes along; None where files take its place."""
+    command = broker.server_command(var_dir)
+    if command is None:
+        return None
+    return Program(
+        name="broker",
+        command=command,
+        stage=BROKER,
+        stop=((signal.SIGTERM, 5.0),),
+        probe=partial(broker.answers, broker.default_broker_url(var_dir)),
+        detail=f"{Path(command[0]).name} on a private socket",
+    )
+
+
+def tiltyard(*, host: str, port: str, debug: bool) -> list[Program]:
+    """Web, workers, beat and relay. Control work has a worker of its own, so that it never waits behind a long job."""
+    return [
+        _worker("jobs", processes=JOB_PROCESSES),
+        _worker("events", processes=1),
+        Program(name="beat", command=_celery("beat", "--pidfile="), stage=DOORS, detail="the schedules' clock"),
+        Program(name="relay", command=manage("relay"), stage=DOORS, detail="carries news from the outbox to the workers"),
+        _web(host=host, port=port, debug=debug),
+    ]
+
+
+def get_json(url_host: str, port: str, path: str) -> dict[str, object] | None:
+    """The answer of our own web server as JSON; None while there is none."""
+    connection = http.client.HTTPConnection(url_host, int(port), timeout=3)
+    try:
+        connection.request("GET", path, headers={"Host": f"localhost:{port}", "Accept": "application/json"})
+        body = json.loads(connection.getresponse().read())
+    except (OSError, http.client.HTTPException, ValueError):
+        return None
+    finally:
+        connection.close()
+    return body if isinstance(body, dict) else None
+
+
+def reachable_host(host: str) -> str:
+    """Where to find on this machine what listens on `host`: a wildcard is not an address to call."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104 - compared, not bound
+
+
+def _web(*, host: str, port: str, debug: bool) -> Program:
+    options = (
+        "--interface",
+        "wsgi",
+        "--workers",
+        "1",
+        "--blocking-threads",
+        "8",
+        "--no-ws",
+        "--respawn-failed-workers",
+        "--respawn-interval",
+        "0.2",
+    )
+    return Program(
+        name="web",
+        command=(sys.executable, "-m", "granian", *options, "--host", host, "--port", port, "mlops.wsgi:application"),
+        stage=DOORS,
+        probe=lambda: get_json(reachable_host(host), port, "/health") is not None,
+        env={"DEBUG": "true"} if debug else {},
+        detail=f"{host}:{port}",
+    )
+
+
+def _worker(queue: str, *, processes: int) -> Program:
+    quiet = ("--without-mingle", "--without-gossip", "--without-heartbeat")  # they serve monitors that we do not run
+    return Program(
+        name=queue,
+        command=_celery("worker", "-Q", queue, "-c", str(processes), "-n", f"{queue}@%h", *quiet),
+        stage=WORKERS,
+        stop=_WORKER_STOP,
+        detail=f"worker of the queue {queue}, {processes} process{'es' if processes > 1 else ''}",
+    )
+
+
+def _celery(*arguments: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", "celery", "-A", "mlops", *arguments)
