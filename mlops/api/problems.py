@@ -1,0 +1,165 @@
+"""Errors as RFC 9457 problems: one mapping from domain errors to answers, with stable codes."""
+
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+import structlog
+from django.core.exceptions import PermissionDenied
+from django.core.exceptions import ValidationError as ModelValidationError
+from django.db.utils import InterfaceError, OperationalError
+from django.http import Http404, HttpResponse
+from psycopg_pool import PoolTimeout
+from rest_framework import exceptions
+from rest_framework.response import Response
+from rest_framework.views import set_rollback
+
+
+from mlops.artifacts.storage import DigestMismatch, TooLarge
+from mlops.jobs.services import AlreadyRunning
+from mlops.lifecycle.mechanism import IllegalMove
+from mlops.telemetry.context import request_id
+from mlops.tenancy.roles import Forbidden, IdentityMismatch
+
+log = structlog.get_logger(__name__)
+
+CONTENT_TYPE = "application/problem+json"
+TYPE = "/docs/problems#"
+OUTAGES = (OperationalError, InterfaceError, PoolTimeout)
+
+
+class Problem(Exception):
+    """An expected refusal, answered as a problem. `errors` name fields; `extra` are further members of the document."""
+
+    def __init__(self, status: int, code: str, detail: str, *, errors: list[dict[str, str]] | None = None, headers: dict[str, str] | None = None, **extra: Any) -> None:
+        super().__init__(detail)
+        self.status, self.code, self.detail = status, code, detail
+        self.errors, self.headers, self.extra = errors or [], headers or {}, extra
+
+
+class DomainError(Exception):
+    """Base of errors that services raise and the API answers: a class names its status and code once."""
+
+    status = 409
+    code = "conflict"
+
+    def extra(self) -> dict[str, Any]:
+        """Further members of the problem document."""
+        return {}
+
+
+class InvalidField(DomainError):
+    """A value that a service refuses; answered as 400 with the field."""
+
+    status = 400
+    code = "invalid"
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+def document(problem: Problem) -> dict[str, Any]:
+    """The problem's members."""
+    return {
+        "type": f"{TYPE}{problem.code}",
+        "title": HTTPStatus(problem.status).phrase,
+        "status": problem.status,
+        "detail": problem.detail,
+        "code": problem.code,
+        "errors": problem.errors,
+        "request_id": request_id(),
+        **problem.extra,
+    }
+
+
+def http_response(problem: Problem) -> HttpResponse:
+    """The problem as an answer outside DRF."""
+    return HttpResponse(orjson.dumps(document(problem)), status=problem.status, content_type=CONTENT_TYPE, headers=problem.headers)
+
+
+def outage() -> Problem:
+    """The database does not answer just now."""
+    return Problem(503, "database_unavailable", "The database does not answer. Nothing was changed; try again.", headers={"Retry-After": "2"})
+
+
+def handler(failure: Exception, context: dict[str, Any]) -> Response | None:
+    """DRF's exception handler. Returns None for what is truly unexpected: Django answers and logs that one."""
+    problem = as_problem(failure)
+    if problem is None:
+        return None
+    set_rollback()
+    response = Response(document(problem), status=problem.status, headers=problem.headers, content_type=CONTENT_TYPE)
+    response.exception = True
+    return response
+
+
+def as_problem(failure: Exception) -> Problem | None:  # noqa: C901, PLR0911 - one flat table, read top to bottom
+    """The problem an exception stands for, or None."""
+    match failure:
+        case Problem():
+            return failure
+        case InvalidField():
+            return Problem(400, failure.code, "Some fields are not valid.", errors=[_field_error(failure.field, str(failure), failure.code)])
+        case DomainError():
+            return Problem(failure.status, failure.code, str(failure), **failure.extra())
+        case IllegalMove():
+            return Problem(409, "illegal_transition", str(failure), current=failure.current, wanted=failure.wanted, allowed=failure.allowed)
+        case Forbidden():
+            return Problem(403, "forbidden", str(failure))
+        case IdentityMismatch():
+            return Problem(403, "identity_mismatch", str(failure))
+        case AlreadyRunning():
+            return Problem(409, "already_running", str(failure), job_id=str(failure.job.pk))
+        case TooLarge():
+            return Problem(413, "too_large", str(failure))
+        case DigestMismatch():
+            log.error("artifact.digest_mismatch", detail=str(failure))
+            return Problem(409, "artifact_digest_mismatch", "The stored artifact is not the one that was registered; it is refused.")
+        case Http404():
+            return Problem(404, "not_found", str(failure) if failure.args and "matches the given query" not in str(failure) else "There is no such object.")
+        case PermissionDenied():
+            return Problem(403, "forbidden", str(failure) or "Not allowed.")
+        case ModelValidationError():
+            return Problem(400, "invalid", "Some fields are not valid.", errors=_model_errors(failure))
+        case exceptions.ValidationError():
+            return Problem(400, "invalid", "Some fields are not valid.", errors=list(_flatten(failure.detail)))
+        case exceptions.APIException():
+            return _api_exception(failure)
+        case _ if isinstance(failure, OUTAGES):
+            log.warning("database.unavailable", error=str(failure))
+            return outage()
+    return None
+
+
+def _api_exception(failure: exceptions.APIException) -> Problem:
+    headers = {}
+    if isinstance(failure, exceptions.Throttled) and failure.wait is not None:
+        headers["Retry-After"] = str(max(int(failure.wait + 0.999), 1))
+    if isinstance(failure, exceptions.NotAuthenticated | exceptions.AuthenticationFailed):
+        headers["WWW-Authenticate"] = 'Bearer realm="tiltyard"'
+    codes = failure.get_codes()
+    return Problem(failure.status_code, codes if isinstance(codes, str) else "error", str(failure.detail), headers=headers)
+
+
+def _flatten(detail: Any, path: str = "") -> Any:
+    if isinstance(detail, dict):
+        for key, item in detail.items():
+            name = path if key == "non_field_errors" else f"{path}.{key}".lstrip(".")
+            yield from _flatten(item, name)
+    elif isinstance(detail, list):
+        nested = any(isinstance(item, dict | list) for item in detail)
+        for position, item in enumerate(detail):
+            yield from _flatten(item, f"{path}[{position}]" if nested else path)
+    else:
+        yield _field_error(path or "body", str(detail), getattr(detail, "code", "invalid"))
+
+
+def _model_errors(failure: ModelValidationError) -> list[dict[str, str]]:
+    if hasattr(failure, "error_dict"):
+        return [_field_error(name, message, "invalid") for name, messages in failure.message_dict.items() for message in messages]
+    return [_field_error("body", message, "invalid") for message in failure.messages]
+
+
+def _field_error(field: str, message: str, code: str) -> dict[str, str]:
+    return {"field": field, "message": message, "code": code}

@@ -1,0 +1,132 @@
+"""The base of every API view: authorise, refuse what is not declared, answer once."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from django.db import transaction
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponseBase
+from django_filters import FilterSet
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from mlops.api import idempotency
+from mlops.api.models import IdempotencyRecord
+from mlops.api.pagination import PageNumberPagination
+from mlops.api.parameters import invalid, refuse_unknown
+from mlops.api.problems import Problem
+from mlops.tenancy.roles import Principal
+
+
+class ApiView(APIView):
+    """A view that says which action each unsafe method is, and which query parameters it knows. Everything else is refused."""
+
+    actions_by_method: ClassVar[dict[str, str]] = {}
+    query_parameters: ClassVar[Sequence[str]] = ()
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Authenticate, authorise and throttle, then check the query string and claim the Idempotency-Key."""
+        super().initial(request, *args, **kwargs)
+        refuse_unknown(request, self.known_parameters(request))
+        if request.method == "POST" and idempotency.HEADER in request.headers:
+            self._record = idempotency.begin(request, self.principal(request).name)
+
+    def known_parameters(self, request: Request) -> Sequence[str]:
+        """Names of the query parameters this request may carry."""
+        return self.query_parameters
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Answer the request; a POST with an Idempotency-Key does so in one transaction, which an error rolls back whole."""
+        if request.method != "POST" or idempotency.HEADER not in request.headers:
+            return super().dispatch(request, *args, **kwargs)
+        with transaction.atomic():
+            response = super().dispatch(request, *args, **kwargs)
+            if response.status_code >= 400:
+                transaction.set_rollback(True)
+        return response
+
+    def handle_exception(self, exc: Exception) -> Response:
+        """Answer a replay with what was answered before; hand everything else to the problems."""
+        if isinstance(exc, idempotency.Replay):
+            return exc.response
+        return super().handle_exception(exc)
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        """Keep the answer of an idempotent POST that succeeded."""
+        record: IdempotencyRecord | None = getattr(self, "_record", None)
+        if record is not None and response.status_code < 400:
+            idempotency.finish(record, response)
+        return super().finalize_response(request, response, *args, **kwargs)
+
+    def principal(self, request: Request) -> Principal:
+        """Who acts; permission was checked before."""
+        who = request.user
+        if not isinstance(who, Principal):
+            raise Problem(401, "not_authenticated", "Send `Authorization: Bearer <key>`, or log in.")
+        return who
+
+    def body(self, serializer: type[serializers.Serializer[Any]], request: Request) -> dict[str, Any]:
+        """The validated body. Raises a 400 naming each field that is wrong, unknown ones included."""
+        data = request.data
+        if not hasattr(data, "keys"):
+            raise Problem(400, "invalid", "The body must be a JSON object.")
+        bound = serializer(data=data, context={"request": request})
+        unknown = sorted(set(data.keys()) - set(bound.fields))
+        if unknown:
+            known = ", ".join(name for name, field in bound.fields.items() if not field.read_only) or "none"
+            errors = [{"field": name[:100], "message": f"Unknown field. Known here: {known}.", "code": "unknown"} for name in unknown[:20]]
+            raise Problem(400, "invalid", "Some fields are not known.", errors=errors)
+        bound.is_valid(raise_exception=True)
+        return dict(bound.validated_data)
+
+
+class ListView(ApiView):
+    """A list: declared filters, declared orderings, declared search, pages."""
+
+    filterset_class: ClassVar[type[FilterSet] | None] = None
+    ordering_fields: ClassVar[Sequence[str]] = ()
+    search_fields: ClassVar[Sequence[str]] = ()
+    row_serializer: ClassVar[type[serializers.Serializer[Any]]]
+    pagination_class = PageNumberPagination
+
+    def known_parameters(self, request: Request) -> Sequence[str]:
+        """Filters, ordering, search and paging, for reads; writes take none."""
+        if request.method not in ("GET", "HEAD"):
+            return ()
+        filters = list(self.filterset_class.base_filters) if self.filterset_class else []
+        names = [*self.query_parameters, *filters, "page", "page_size"]
+        return names + ["ordering"] * bool(self.ordering_fields) + ["search"] * bool(self.search_fields)
+
+    def page(self, request: Request, queryset: QuerySet[Any], **context: Any) -> Response:
+        """One page of the queryset after filter, search and ordering."""
+        paginator = self.pagination_class()
+        rows = paginator.paginate_queryset(self._order(request, self._search(request, self._filter(request, queryset))), request, self)
+        return paginator.get_paginated_response(self.row_serializer(rows, many=True, context={"request": request, **context}).data)
+
+    def _filter(self, request: Request, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if self.filterset_class is None:
+            return queryset
+        filters = self.filterset_class(request.query_params, queryset=queryset, request=request)
+        if not filters.is_valid():
+            name, messages = next(iter(filters.errors.items()))
+            raise invalid(name, " ".join(str(message) for message in messages))
+        return filters.qs
+
+    def _search(self, request: Request, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        words = request.query_params.get("search", "")
+        if not (self.search_fields and words):
+            return queryset
+        condition = Q()
+        for field in self.search_fields:
+            condition |= Q(**{f"{field}__icontains": words})
+        return queryset.filter(condition)
+
+    def _order(self, request: Request, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        wanted = request.query_params.get("ordering")
+        if not wanted or not self.ordering_fields:
+            return queryset
+        if wanted.removeprefix("-") not in self.ordering_fields:
+            raise invalid("ordering", f"Must be one of: {', '.join(self.ordering_fields)}; a leading - reverses.")
+        return queryset.order_by(wanted, "pk")

@@ -1,0 +1,160 @@
+"""What the database refuses by itself, on both databases.
+
+Installed after every `migrate`, not by a migration: SQLite rebuilds a table for most schema changes and silently drops its triggers.
+
+- Tenant tables: row-level security (PostgreSQL), and a row may refer only to rows of its own customer (both).
+- Append-only tables: no update, no delete, no replacing insert.
+- Frozen columns: what was registered cannot be rewritten.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.apps import apps
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import ForeignKey, Model
+
+from mlops.tenancy.models.base import TenantModel
+
+SETTING = "NULLIF(current_setting('app.current_customer_id', true), '')::uuid"
+
+
+def install_after_migrate(*, using: str = DEFAULT_DB_ALIAS, **_: Any) -> None:
+    """Receiver of `post_migrate`: (re)install every guard whose table exists."""
+    install(connections[using])
+
+
+def install(connection: BaseDatabaseWrapper) -> None:
+    """Create or replace all guards; repeatable."""
+    with connection.cursor() as cursor:
+        for statement in statements(connection):
+            cursor.execute(statement)
+
+
+def remove_append_only(connection: BaseDatabaseWrapper) -> None:
+    """Drop the append-only triggers, for a flush of a test database and nothing else."""
+    with connection.cursor() as cursor:
+        for model in guarded_models(connection):
+            for name in _append_only_names(model) if model.append_only else ():
+                suffix = f" ON {model._meta.db_table}" if connection.vendor == "postgresql" else ""
+                cursor.execute(f"DROP TRIGGER IF EXISTS {name}{suffix}")
+
+
+def guarded_models(connection: BaseDatabaseWrapper) -> list[type[TenantModel]]:
+    """Every concrete tenant model whose table exists."""
+    existing = set(connection.introspection.table_names())
+    return [model for model in tenant_models() if model._meta.db_table in existing]
+
+
+def tenant_models() -> list[type[TenantModel]]:
+    """Every concrete model with a customer."""
+    return [model for model in apps.get_models() if issubclass(model, TenantModel)]
+
+
+def expected_triggers(connection: BaseDatabaseWrapper) -> set[str]:
+    """Names of all triggers that have to exist; the system check compares them with what is there."""
+    names: set[str] = set()
+    for model in guarded_models(connection):
+        if _tenant_foreign_keys(model):
+            names.update(_same_customer_names(model, connection.vendor))
+        if model.append_only:
+            names.update(_append_only_names(model) if connection.vendor == "sqlite" else _append_only_names(model)[:1])
+        if model.frozen_fields:
+            names.add(f"{model._meta.db_table}_frozen")
+    return names
+
+
+def statements(connection: BaseDatabaseWrapper) -> Iterator[str]:
+    """All statements for this database, in order."""
+    postgresql = connection.vendor == "postgresql"
+    for model in guarded_models(connection):
+        if postgresql:
+            yield from _policies(model)
+            yield from _postgresql_triggers(model)
+        else:
+            yield from _sqlite_triggers(model)
+
+
+def _policies(model: type[TenantModel]) -> Iterator[str]:
+    table = model._meta.db_table
+    yield f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY"
+    yield f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY"
+    yield f"DROP POLICY IF EXISTS customer ON {table}"
+    yield f"CREATE POLICY customer ON {table} USING (customer_id = {SETTING}) WITH CHECK (customer_id = {SETTING})"
+    yield f"DROP POLICY IF EXISTS owner ON {table}"
+    yield f"CREATE POLICY owner ON {table} TO CURRENT_USER USING (true) WITH CHECK (true)"  # migrations and pg_dump see rows
+
+
+def _tenant_foreign_keys(model: type[TenantModel]) -> list[tuple[str, type[Model]]]:
+    return [
+        (field.column, field.related_model)
+        for field in model._meta.local_fields
+        if isinstance(field, ForeignKey) and isinstance(field.related_model, type) and issubclass(field.related_model, TenantModel)
+    ]
+
+
+def _foreign_rows(model: type[TenantModel]) -> str:
+    tests = (
+        f"(NEW.{column} IS NOT NULL AND NOT EXISTS (SELECT 1 FROM {parent._meta.db_table} AS parent"
+        f" WHERE parent.id = NEW.{column} AND parent.customer_id = NEW.customer_id))"
+        for column, parent in _tenant_foreign_keys(model)
+    )
+    return " OR ".join(tests)
+
+
+def _frozen_changes(model: type[TenantModel], differs: str) -> str:
+    columns = [model._meta.get_field(name).column for name in model.frozen_fields]
+    return " OR ".join(f"OLD.{column} {differs} NEW.{column}" for column in columns)
+
+
+def _same_customer_names(model: type[TenantModel], vendor: str) -> tuple[str, ...]:
+    table = model._meta.db_table
+    return (f"{table}_same_customer",) if vendor == "postgresql" else (f"{table}_same_customer_i", f"{table}_same_customer_u")
+
+
+def _append_only_names(model: type[TenantModel]) -> tuple[str, ...]:
+    table = model._meta.db_table
+    return (f"{table}_append_only_u", f"{table}_append_only_d", f"{table}_append_only_i")
+
+
+def _postgresql_triggers(model: type[TenantModel]) -> Iterator[str]:
+    table = model._meta.db_table
+    if _tenant_foreign_keys(model):
+        message = f"{table}: a row cannot refer to another customer"
+        yield from _postgresql_trigger(table, f"{table}_same_customer", "INSERT OR UPDATE", _foreign_rows(model), message)
+    if model.append_only:
+        yield from _postgresql_trigger(table, f"{table}_append_only_u", "UPDATE OR DELETE", "true", f"{table} is append-only")
+    if model.frozen_fields:
+        condition = _frozen_changes(model, "IS DISTINCT FROM")
+        yield from _postgresql_trigger(table, f"{table}_frozen", "UPDATE", condition, f"{table}: a registered fact cannot be rewritten")
+
+
+def _postgresql_trigger(table: str, name: str, when: str, condition: str, message: str) -> Iterator[str]:
+    yield (
+        f"CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF {condition} THEN "
+        f"RAISE EXCEPTION '{message}' USING ERRCODE = 'integrity_constraint_violation'; END IF; RETURN NEW; END $$"
+    )
+    yield f"CREATE OR REPLACE TRIGGER {name} BEFORE {when} ON {table} FOR EACH ROW EXECUTE FUNCTION {name}()"
+
+
+def _sqlite_triggers(model: type[TenantModel]) -> Iterator[str]:
+    table = model._meta.db_table
+    if _tenant_foreign_keys(model):
+        message = f"{table}: a row cannot refer to another customer"
+        for name, when in zip(_same_customer_names(model, "sqlite"), ("INSERT", "UPDATE"), strict=True):
+            yield _sqlite_trigger(table, name, when, _foreign_rows(model), message)
+    if model.append_only:
+        message = f"{table} is append-only"
+        update, delete, insert = _append_only_names(model)
+        yield _sqlite_trigger(table, update, "UPDATE", "1", message)
+        yield _sqlite_trigger(table, delete, "DELETE", "1", message)
+        # INSERT OR REPLACE fires no delete trigger unless the connection asked for recursive triggers.
+        yield _sqlite_trigger(table, insert, "INSERT", f"EXISTS (SELECT 1 FROM {table} WHERE id = NEW.id)", message)
+    if model.frozen_fields:
+        condition = _frozen_changes(model, "IS NOT")
+        yield _sqlite_trigger(table, f"{table}_frozen", "UPDATE", condition, f"{table}: a registered fact cannot be rewritten")
+
+
+def _sqlite_trigger(table: str, name: str, when: str, condition: str, message: str) -> str:
+    return f"CREATE TRIGGER IF NOT EXISTS {name} BEFORE {when} ON {table} WHEN {condition} BEGIN SELECT RAISE(ABORT, '{message}'); END"

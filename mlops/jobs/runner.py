@@ -1,0 +1,135 @@
+"""Running one attempt of a job: heartbeat beside the work, one outcome at the end."""
+
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Event, Thread
+from typing import Any
+from uuid import UUID
+
+import structlog
+from django.db import connection
+from django.db.utils import InterfaceError, OperationalError
+
+from mlops.jobs import services
+from mlops.jobs.models import Job
+from mlops.jobs.services import Cancelled, JobRefused, LeaseLost
+from mlops.telemetry.context import set_request_id
+from mlops.telemetry.metrics import JOB_ATTEMPTS
+from mlops.tenancy.principals import acting
+from mlops.tenancy.roles import system
+
+log = structlog.get_logger(__name__)
+
+Work = Callable[["Attempt"], dict[str, Any]]
+_work: dict[str, Work] = {}
+
+
+def job(kind: str) -> Callable[[Work], Work]:
+    """Decorator: the function does jobs of this kind. It takes an `Attempt` and returns a JSON result."""
+
+    def register(work: Work) -> Work:
+        _work[kind] = work
+        return work
+
+    return register
+
+
+@dataclass
+class Attempt:
+    """What the work knows of the job it does, and how it speaks."""
+
+    job_id: UUID
+    number: int
+    customer_id: UUID
+    requested_by: str
+    payload: dict[str, Any]
+    _stop: Event = field(default_factory=Event, repr=False)
+    _lost: Event = field(default_factory=Event, repr=False)
+
+    def check(self) -> None:
+        """Raise LeaseLost or Cancelled if this attempt has to stop. Call it between steps."""
+        if self._lost.is_set():
+            raise LeaseLost
+        if self._stop.is_set():
+            raise Cancelled
+
+    def progress(self, fraction: float, text: str) -> None:
+        """Show progress and check whether to stop."""
+        self.check()
+        services.report(job_id=self.job_id, attempt=self.number, progress=fraction, text=text)
+
+    @contextmanager
+    def fenced(self) -> Iterator[None]:
+        """A transaction for the outputs; raises LeaseLost instead of writing for an attempt that was given up on."""
+        self.check()
+        with services.fenced(job_id=self.job_id, attempt=self.number):
+            yield
+
+
+def run(*, job_id: UUID) -> None:
+    """Claim the job and do it. Exactly one outcome is written, or none if the attempt was fenced off."""
+    row = services.start(job_id=job_id)
+    if row is None:
+        return
+    attempt = Attempt(row.pk, row.attempt, row.customer_id, row.requested_by, row.payload)
+    set_request_id(row.request_id)
+    with acting(system(row.customer_id)), structlog.contextvars.bound_contextvars(job_id=str(row.pk), kind=row.kind, attempt=row.attempt):
+        with _heart(attempt):
+            outcome = _do(row, attempt)
+    JOB_ATTEMPTS.labels(kind=row.kind, outcome=outcome).inc()
+    log.info("job.ended", job_id=str(row.pk), kind=row.kind, outcome=outcome)
+
+
+def _do(row: Job, attempt: Attempt) -> str:
+    log.info("job.started", label=row.label)
+    try:
+        result = _work[row.kind](attempt)
+        services.succeed(job_id=row.pk, attempt=attempt.number, result=result)
+    except LeaseLost:
+        log.warning("job.fenced_off")
+        return "fenced"
+    except Cancelled:
+        services.end_cancelled(job=row)
+        return "cancelled"
+    except JobRefused as refusal:
+        services.fail(job=row, error=str(refusal), final=True)
+        return "failed"
+    except Exception as failure:  # noqa: BLE001 - the boundary of all work: whatever went wrong is kept with the job and tried again
+        log.exception("job.attempt_failed")
+        services.fail(job=row, error=_readable(failure), final=False)
+        return "retried" if row.attempt < row.max_attempts else "failed"
+    return "succeeded"
+
+
+def _readable(failure: Exception) -> str:
+    where = traceback.extract_tb(failure.__traceback__)[-1]
+    return f"{type(failure).__name__}: {failure} (at {where.name}, line {where.lineno})"
+
+
+@contextmanager
+def _heart(attempt: Attempt) -> Iterator[None]:
+    """Renew the lease from a thread of its own, since the work may sit in native code for minutes."""
+    done = Event()
+    thread = Thread(target=_beat, args=(attempt, done), name=f"heartbeat-{attempt.job_id}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _beat(attempt: Attempt, done: Event) -> None:
+    while not done.wait(services.HEARTBEAT.total_seconds()):
+        try:
+            if services.keep_alive(job_id=attempt.job_id, attempt=attempt.number):
+                attempt._stop.set()  # noqa: SLF001 - the heart belongs to the attempt
+        except LeaseLost:
+            attempt._lost.set()  # noqa: SLF001
+            return
+        except (OperationalError, InterfaceError) as failure:
+            log.warning("job.heartbeat_missed", error=str(failure))
+        finally:
+            connection.close()

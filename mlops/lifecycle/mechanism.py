@@ -1,0 +1,126 @@
+"""One mechanism for every life cycle.
+
+A life cycle is a table: which status may follow which, and which action of `mlops.tenancy.roles` somebody needs to be allowed. `move` is
+the only function that changes a status. It checks the table and the actor, writes the status with a compare-and-swap, the history row and
+the audit event, all in the caller's transaction. The API's 409, the screens' buttons and the diagrams in the docs read the same table.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+from django.db import models, transaction
+from django.db.models import Max
+
+from mlops.audit.services import record
+from mlops.lifecycle.models import Move
+from mlops.tenancy.models.base import TenantModel
+from mlops.tenancy.roles import Principal
+
+
+class IllegalMove(Exception):
+    """The life cycle has no such step."""
+
+    def __init__(self, label: str, current: str, wanted: str, allowed: list[str]) -> None:
+        follow = ", ".join(allowed) if allowed else "nothing: it is an end state"
+        super().__init__(f"{label} is {current} and cannot become {wanted}. Allowed from {current}: {follow}.")
+        self.current, self.wanted, self.allowed = current, wanted, allowed
+
+
+class Moving(Protocol):
+    """What `move` needs to know of an object."""
+
+    pk: Any
+    status: str
+
+    @property
+    def stream_id(self) -> UUID:
+        """The object whose row the caller has locked."""
+
+
+@dataclass(frozen=True)
+class Lifecycle:
+    """States and allowed moves, as data. `moves` maps a status to the statuses that may follow, each with the action it needs."""
+
+    name: str
+    states: type[models.TextChoices]
+    initial: str
+    moves: Mapping[str, Mapping[str, str]]
+    forced: frozenset[tuple[str, str]] = field(default_factory=frozenset)
+    """Moves that only follow from another one (a champion is deprecated because another took its place)."""
+
+    def allowed(self, current: str) -> list[str]:
+        """Statuses that may follow by somebody's decision, in the table's order."""
+        return [target for target in self.moves.get(current, {}) if (current, target) not in self.forced]
+
+    def edges(self) -> Iterator[tuple[str, str, str]]:
+        """All (source, target, action)."""
+        for source, targets in self.moves.items():
+            for target, action in targets.items():
+                yield source, target, action
+
+    def check(self, *, label: str, current: str, target: str, actor: Principal, forced: bool = False) -> None:
+        """Raise IllegalMove or Forbidden unless the actor may make this move."""
+        action = self.moves.get(current, {}).get(target)
+        if action is None or ((current, target) in self.forced and not forced):
+            raise IllegalMove(label, current, target, self.allowed(current))
+        if not forced:
+            actor.authorize(action)
+
+
+def move(
+    lifecycle: Lifecycle,
+    target_object: TenantModel,
+    to: str,
+    *,
+    label: str,
+    actor: Principal,
+    at: datetime,
+    reason: str = "",
+    forced: bool = False,
+    details: Mapping[str, Any] | None = None,
+    **changes: Any,
+) -> Move:
+    """Move an object along its life cycle; `changes` are further columns written with the status.
+
+    The caller has locked the row of `stream_id` and read the object after that. Raises IllegalMove (nothing is changed) where the table
+    has no such step or another transaction moved the object since it was read, Forbidden where the actor's role does not allow it.
+    """
+    row: Any = target_object
+    current = row.status
+    lifecycle.check(label=label, current=current, target=to, actor=actor, forced=forced)
+    if not transaction.get_connection().in_atomic_block:
+        raise transaction.TransactionManagementError("A move is made inside the transaction that locked its object.")
+    if not type(row).objects.filter(pk=row.pk, status=current).update(status=to, **changes):
+        row.refresh_from_db()
+        raise IllegalMove(label, row.status, to, lifecycle.allowed(row.status))
+    row.status = to
+    for name, value in changes.items():
+        setattr(row, name, value)
+    event = record(
+        action=f"{lifecycle.name}.{to}",
+        target=row,
+        label=label,
+        at=at,
+        before={"status": current},
+        after={"status": to, **(details or {})},
+        reason=reason,
+        actor=actor,
+    )
+    return Move.objects.create(
+        stream_id=row.stream_id,
+        sequence=(Move.objects.filter(stream_id=row.stream_id).aggregate(last=Max("sequence"))["last"] or 0) + 1,
+        object_type=row._meta.label_lower,
+        object_id=row.pk,
+        object_label=label,
+        source=current,
+        target=to,
+        actor=actor.name,
+        on_behalf_of=actor.on_behalf_of,
+        reason=reason,
+        details=dict(details or {}),
+        occurred_at=at,
+        audit_number=event.number,
+    )

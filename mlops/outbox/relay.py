@@ -1,0 +1,55 @@
+"""The relay: a process of its own that carries promises from the database to the broker.
+
+Requests write rows only, so a broker that is down, slow or silent delays nobody. The relay leases due messages and queued jobs, publishes
+their ids, and takes up jobs whose worker died. It keeps nothing in memory: killed at any moment, another one goes on.
+"""
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+import structlog
+from django.db import close_old_connections
+from django.db.utils import InterfaceError, OperationalError
+from django.utils import timezone
+from kombu.exceptions import OperationalError as BrokerError
+
+from mlops.jobs import services as jobs
+from mlops.jobs.tasks import run_job
+from mlops.outbox import services as outbox
+from mlops.outbox.tasks import handle_message
+
+log = structlog.get_logger(__name__)
+
+PAUSE = 0.3
+LONGEST_PAUSE = 5.0
+
+
+def run(*, until: Callable[[], bool]) -> None:
+    """Relay until told to stop; a failing broker or database is waited out with growing pauses."""
+    pause = PAUSE
+    while not until():
+        try:
+            busy = relay_once(at=timezone.now())
+        except (BrokerError, OSError) as failure:
+            pause = min(pause * 2, LONGEST_PAUSE)
+            log.warning("relay.broker_unreachable", error=str(failure), retry_in=pause)
+        except (OperationalError, InterfaceError) as failure:
+            pause = min(pause * 2, LONGEST_PAUSE)
+            log.warning("relay.database_unreachable", error=str(failure), retry_in=pause)
+            close_old_connections()
+        else:
+            pause = PAUSE if not busy else 0.0
+        time.sleep(pause)
+
+
+def relay_once(*, at: datetime) -> int:
+    """One round: take up abandoned jobs, publish due messages and queued jobs. Returns how many were published."""
+    jobs.take_up_abandoned(at=at)
+    message_ids = outbox.claim(at=at)
+    for message_id in message_ids:
+        handle_message.apply_async(args=[str(message_id)], retry=False)
+    job_ids = jobs.claim_for_publishing(at=at)
+    for job_id in job_ids:
+        run_job.apply_async(args=[str(job_id)], retry=False)
+    return len(message_ids) + len(job_ids)

@@ -1,0 +1,14 @@
+"""The door through which the broker brings a message back."""
+
+from uuid import UUID
+
+from celery import shared_task
+from django.utils import timezone
+
+from mlops.outbox import services
+
+
+@shared_task
+def handle_message(message_id: str) -> None:
+    """Handle one outbox message."""
+    services.handle(message_id=UUID(message_id), at=timezone.now())

@@ -1,0 +1,73 @@
+"""Liveness, readiness and metrics. No detail leaves without a token."""
+
+import hmac
+import os
+from datetime import UTC, datetime
+
+import structlog
+from django.conf import settings
+from django.db import connection
+from django.db.utils import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from kombu.exceptions import OperationalError as BrokerError
+from obstore.exceptions import BaseError as StorageError
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from mlops.telemetry.metrics import scrape_registry
+
+log = structlog.get_logger(__name__)
+
+
+def health(request: HttpRequest) -> JsonResponse:
+    """Whether this process answers at all."""
+    return JsonResponse({"status": "ok", "time": datetime.now(UTC).isoformat().replace("+00:00", "Z")})
+
+
+def ready(request: HttpRequest) -> JsonResponse:
+    """Whether database, broker, workers and storage answer: 200, or 503 naming what does not."""
+    failing = [name for name, check in (("database", _database), ("broker", _broker), ("storage", _storage)) if not _answers(name, check)]
+    workers = "none alive" if "broker" in failing or not _worker_alive() else "alive"
+    body = {"status": "unready" if failing else "ready", "failing": failing, "workers": workers}
+    return JsonResponse(body, status=503 if failing else 200, headers={"Retry-After": "2"} if failing else {})
+
+
+def metrics(request: HttpRequest) -> HttpResponse:
+    """Prometheus text, for holders of METRICS_TOKEN."""
+    _, _, token = request.headers.get("Authorization", "").partition(" ")
+    if not settings.METRICS_TOKEN or not hmac.compare_digest(token.encode(), settings.METRICS_TOKEN.encode()):
+        return JsonResponse({"status": 401, "title": "Unauthorized", "detail": "Send METRICS_TOKEN as a bearer token."}, status=401)
+    registry = scrape_registry(os.environ.get("PROMETHEUS_MULTIPROC_DIR", ""))
+    return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+
+
+def _answers(name: str, check: object) -> bool:
+    try:
+        check()  # type: ignore[operator] - one of the three below
+    except (OperationalError, InterfaceError, BrokerError, StorageError, OSError) as failure:
+        log.warning("ready.failing", part=name, error=str(failure))
+        return False
+    return True
+
+
+def _database() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+
+
+def _broker() -> None:
+    from mlops.celery import app
+
+    with app.connection_for_write(connect_timeout=2) as broker:
+        broker.ensure_connection(max_retries=1, timeout=2)
+
+
+def _worker_alive() -> bool:
+    from mlops.celery import app
+
+    return bool(app.control.ping(timeout=0.5, limit=1))
+
+
+def _storage() -> None:
+    from mlops.artifacts.storage import storage
+
+    storage().list("health/")

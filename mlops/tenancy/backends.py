@@ -1,0 +1,55 @@
+"""Login by e-mail, and Django's permissions answered from the membership's role."""
+
+from typing import Any
+
+from django.contrib.auth.backends import BaseBackend
+from django.http import HttpRequest
+
+from mlops.tenancy.models import User
+from mlops.tenancy.principals import ambient_principal
+from mlops.tenancy.roles import Role
+
+MANAGED_BY_ADMINS = {
+    "tenancy": {"membership": {"view", "add", "change", "delete"}, "apikey": {"view"}, "customer": {"view"}, "user": {"view"}},
+    "django_celery_beat": {
+        "periodictask": {"view", "change"},
+        "crontabschedule": {"view", "add", "change"},
+        "intervalschedule": {"view", "add", "change"},
+    },
+}
+"""What an administrator may do in the admin's own forms; everything else changes through services and is view-only there."""
+
+
+class RoleBackend(BaseBackend):
+    """Authenticates people and derives Django permissions from their role in the ambient customer."""
+
+    def authenticate(self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **extra: Any) -> User | None:
+        """The person with this e-mail and password, or None; takes as long for an unknown address as for a known one."""
+        email = username or extra.get("email")
+        if not email or password is None:
+            return None
+        user = User.objects.filter(email=email.lower()).first()
+        if user is None:
+            User().set_password(password)
+            return None
+        return user if user.check_password(password) and user.is_active else None
+
+    def get_user(self, user_id: Any) -> User | None:
+        """The active person of a session, or None."""
+        return User.objects.filter(pk=user_id, is_active=True).first()
+
+    def has_perm(self, user_obj: Any, perm: str, obj: object = None) -> bool:
+        """View for every member; writes in the admin's forms only where the table above says so, for administrators."""
+        principal = ambient_principal()
+        if principal is None or principal.user_id != user_obj.pk or principal.role is Role.SERVICE:
+            return False
+        app_label, _, codename = perm.partition(".")
+        verb, _, model = codename.partition("_")
+        managed = MANAGED_BY_ADMINS.get(app_label, {}).get(model)
+        if app_label in MANAGED_BY_ADMINS:
+            return managed is not None and verb in managed and (principal.role is Role.ADMIN or _readable(app_label, verb))
+        return verb == "view" and principal.may("read")
+
+
+def _readable(app_label: str, verb: str) -> bool:
+    return app_label == "django_celery_beat" and verb == "view"

@@ -1,0 +1,61 @@
+"""Whose data this is: the ambient customer.
+
+Every door (request, task, command) enters `customer(id)`; queries on tenant tables read it and raise `NoCustomer` where nobody did.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from uuid import UUID
+
+import structlog
+from django.db import connections
+
+_customer: ContextVar[UUID | None] = ContextVar("customer", default=None)
+
+
+class NoCustomer(RuntimeError):
+    """A tenant table was touched without saying whose rows are meant."""
+
+    def __init__(self) -> None:
+        super().__init__("No customer is set: enter mlops.tenancy.context.customer(id) before touching tenant tables.")
+
+
+def current() -> UUID | None:
+    """The ambient customer's id, or None outside any."""
+    return _customer.get()
+
+
+def required() -> UUID:
+    """The ambient customer's id. Raises NoCustomer outside any."""
+    customer_id = _customer.get()
+    if customer_id is None:
+        raise NoCustomer
+    return customer_id
+
+
+@contextmanager
+def customer(customer_id: UUID) -> Iterator[None]:
+    """Work for one customer.
+
+    A transaction already open is stamped at once, and stamped back on a normal exit. After an exception the transaction may be
+    broken, so only the variable goes back: the rollback takes the stamp with it.
+    """
+    token = _customer.set(customer_id)
+    _stamp_open_transactions(customer_id)
+    try:
+        with structlog.contextvars.bound_contextvars(customer_id=str(customer_id)):
+            yield
+    except BaseException:
+        _customer.reset(token)
+        raise
+    _customer.reset(token)
+    _stamp_open_transactions(_customer.get())
+
+
+def _stamp_open_transactions(customer_id: UUID | None) -> None:
+    for connection in connections.all(initialized_only=True):
+        if connection.vendor == "postgresql" and connection.in_atomic_block and not connection.needs_rollback:
+            from mlops.database.postgresql.base import stamp  # psycopg is not wanted where SQLite is used
+
+            stamp(connection, str(customer_id) if customer_id else "")

@@ -1,0 +1,121 @@
+"""Who may do what: the one table that decides, and the one function that asks it."""
+
+from dataclasses import dataclass
+from typing import Literal
+from uuid import UUID
+
+from django.db.models import TextChoices
+
+
+class Role(TextChoices):
+    """Roles of people and keys. Each human role includes those before it; a service stands outside the ladder."""
+
+    VIEWER = "viewer", "Viewer"
+    DATA_SCIENTIST = "data_scientist", "Data scientist"
+    ML_MANAGER = "ml_manager", "ML manager"
+    ADMIN = "admin", "Administrator"
+    SERVICE = "service", "Service"
+
+    @classmethod
+    def human_choices(cls) -> list[tuple[str, str]]:
+        """Roles a person can have."""
+        return [(role.value, str(role.label)) for role in cls if role is not cls.SERVICE]
+
+    def includes(self, other: "Role") -> bool:
+        """Whether this role may do what `other` may."""
+        if Role.SERVICE in (self, other):
+            return self is other
+        return _LADDER.index(self) >= _LADDER.index(other)
+
+
+_LADDER = [Role.VIEWER, Role.DATA_SCIENTIST, Role.ML_MANAGER, Role.ADMIN]
+
+ACTIONS: dict[str, Role] = {
+    # Whatever is not listed is refused.
+    "read": Role.VIEWER,
+    "job.cancel": Role.DATA_SCIENTIST,
+    "dataset.write": Role.DATA_SCIENTIST,
+    "model.register": Role.DATA_SCIENTIST,
+    "model.configure": Role.ML_MANAGER,
+    "version.register": Role.DATA_SCIENTIST,
+    "version.shadow": Role.DATA_SCIENTIST,
+    "version.challenge": Role.DATA_SCIENTIST,
+    "version.judge": Role.DATA_SCIENTIST,
+    "version.promote": Role.ML_MANAGER,
+    "version.rollback": Role.ML_MANAGER,
+    "version.archive": Role.ML_MANAGER,
+    "promotion_request.decide": Role.ML_MANAGER,
+    "model.retrain": Role.DATA_SCIENTIST,
+    "model.actuals": Role.DATA_SCIENTIST,
+    "audit.verify": Role.ML_MANAGER,
+    "schedule.configure": Role.ADMIN,
+    "member.manage": Role.ADMIN,
+    "key.manage": Role.ADMIN,
+}
+SERVICE_ACTIONS = frozenset({"model.actuals"})
+"""What a service key may do; it cannot even read the rest."""
+
+
+class Forbidden(Exception):
+    """The principal's role does not allow the action."""
+
+    def __init__(self, action: str, role: Role) -> None:
+        needed = ACTIONS.get(action)
+        allowed = f"it needs the role {needed.value}" if needed else "nobody may"
+        super().__init__(f"The role {role.value} may not {action.replace('.', ' ').replace('_', ' ')}: {allowed}.")
+        self.action = action
+
+
+class IdentityMismatch(Exception):
+    """A body named another person than the one who is authenticated."""
+
+    def __init__(self, named: str) -> None:
+        super().__init__(f"You are authenticated as somebody else than {named}; only a service or admin key may name another person.")
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Whoever acts: a person in a browser, a key, or the system itself."""
+
+    kind: Literal["user", "key", "system"]
+    name: str
+    role: Role
+    customer_id: UUID
+    user_id: UUID | None = None
+    on_behalf_of: str = ""
+
+    def may(self, action: str) -> bool:
+        """Whether the action is allowed."""
+        if self.kind == "system":
+            return True
+        if self.role is Role.SERVICE:
+            return action in SERVICE_ACTIONS
+        needed = ACTIONS.get(action)
+        return needed is not None and self.role.includes(needed)
+
+    def authorize(self, action: str) -> None:
+        """Raise Forbidden unless the action is allowed."""
+        if not self.may(action):
+            raise Forbidden(action, self.role)
+
+    def same_person(self, other_user_id: UUID | None, other_name: str) -> bool:
+        """Whether that is the same person: by account where both have one, else by name."""
+        if self.user_id and other_user_id:
+            return self.user_id == other_user_id
+        return self.name == other_name
+
+    def naming(self, person: str) -> "Principal":
+        """This principal acting for the person a body names.
+
+        A human names only themselves. Raises IdentityMismatch for anyone else, unless the principal is a service or admin key.
+        """
+        if not person or person == self.name:
+            return self
+        if self.kind == "key" and self.role in (Role.SERVICE, Role.ADMIN):
+            return Principal(self.kind, self.name, self.role, self.customer_id, self.user_id, on_behalf_of=person)
+        raise IdentityMismatch(person)
+
+
+def system(customer_id: UUID, name: str = "system") -> Principal:
+    """The principal of scheduled and automatic work."""
+    return Principal(kind="system", name=name, role=Role.ADMIN, customer_id=customer_id)

@@ -1,0 +1,53 @@
+"""Every surface of the server. Literals come before names, names before ids."""
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect
+from django.urls import include, path, re_path
+from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView
+
+from mlops.api.docs import SwaggerView
+from mlops.api.errors import bad_request, forbidden, not_found, server_error
+from mlops.telemetry import health
+
+SURFACES = {
+    "models": "/api/v1/models",
+    "datasets": "/api/v1/datasets",
+    "jobs": "/api/v1/jobs",
+    "audit": "/api/v1/audit",
+    "me": "/api/v1/me",
+    "schema": "/api/schema",
+    "docs": "/docs",
+    "redoc": "/redoc",
+    "admin": "/admin/",
+    "health": "/health",
+    "ready": "/ready",
+    "metrics": "/metrics",
+}
+
+
+def home(request: HttpRequest) -> HttpResponse:
+    """The surfaces, for programs; the site (or its login), for browsers."""
+    if "text/html" in request.headers.get("Accept", ""):
+        return redirect("admin:index")
+    return JsonResponse({"name": "Tiltyard", "surfaces": {name: request.build_absolute_uri(path) for name, path in SURFACES.items()}})
+
+
+urlpatterns = [
+    path("", home, name="home"),
+    re_path(r"^health/?$", health.health, name="health"),
+    re_path(r"^ready/?$", health.ready, name="ready"),
+    re_path(r"^metrics/?$", health.metrics, name="metrics"),
+    re_path(r"^api/schema/?$", SpectacularAPIView.as_view(), name="schema"),
+    re_path(r"^docs/?$", SwaggerView.as_view(url_name="schema"), name="swagger"),
+    re_path(r"^redoc/?$", SpectacularRedocView.as_view(url_name="schema"), name="redoc"),
+    path("api/v1/", include("mlops.api.urls")),
+    path("api/v1/", include("experiments.api.urls")),
+    path("api/v1/", include("registry.api.urls")),
+    path("admin/", admin.site.urls),
+]
+
+handler400 = bad_request
+handler403 = forbidden
+handler404 = not_found
+handler500 = server_error
