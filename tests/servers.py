@@ -22,7 +22,7 @@ from mlops import broker
 from mlops.supervisor.keeping import Lifeline, start_kept
 
 START_S = 30.0
-LOGIN, DATABASE = "tiltyard", "tiltyard"
+LOGIN, DATABASE, APP_ROLE = "tiltyard", "tiltyard", "tiltyard_app"
 # Nothing here has to survive the machine; it has to be fast. Connections: every test process may fill a pool of its own.
 _FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_buffers=64MB", "max_connections=200", "timezone=UTC")
 
@@ -136,6 +136,8 @@ class PostgresServer:
     def _create_login(self) -> None:
         self.execute(f"CREATE ROLE {LOGIN} LOGIN CREATEROLE CREATEDB NOSUPERUSER NOBYPASSRLS")
         self.execute(f"CREATE DATABASE {DATABASE} OWNER {LOGIN}")
+        # Roles belong to the cluster, and several test workers migrate at once: made here, as `migrate` would, so that they do not collide.
+        self.execute(f"SET ROLE {LOGIN}; CREATE ROLE {APP_ROLE} NOLOGIN; GRANT {APP_ROLE} TO {LOGIN}")
         # From PostgreSQL 15 on only the database's owner may create in `public`; on older ones this makes it so.
         self.execute(f"ALTER SCHEMA public OWNER TO {LOGIN}", database=DATABASE)
 
