@@ -1,0 +1,90 @@
+"""LightGBM under the forecaster: binning once, training several boosters side by side, scoring. The library is imported on first use."""
+
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.forecasting.features import Schema
+from engine.forecasting.grid import Floats
+
+_SAMPLE = 200_000
+"""Rows bin borders are chosen from; LightGBM's own default."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One booster to train: the rows it may see (None for all) and its parameters."""
+
+    rows: NDArray[np.int32] | None
+    params: Mapping[str, Any]
+    rounds: int
+
+
+def available_cores() -> int:
+    """Cores this process may use, not those the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Binned:
+    """A feature matrix as LightGBM holds it, binned once and shared by every booster trained on a part of it.
+
+    Bin borders come from the rows of `visible` alone, so that a booster trained on those sees nothing of later ones
+    through the borders either.
+    """
+
+    def __init__(self, matrix: Floats, label: Floats, schema: Schema, *, visible: NDArray[np.bool_], max_bin: int, seed: int) -> None:
+        import lightgbm as lgb
+
+        self._label = label
+        self._params = {"max_bin": max_bin, "feature_pre_filter": False, "verbose": -1, "data_random_seed": seed, "force_col_wise": True}
+        shape = {"feature_name": list(schema.names), "categorical_feature": list(schema.categories), "params": self._params}
+        if visible.all():
+            self._full = lgb.Dataset(matrix, label, **shape).construct()
+            return
+        chosen = np.flatnonzero(visible)
+        if len(chosen) > _SAMPLE:
+            chosen = np.sort(np.random.default_rng(seed).choice(chosen, _SAMPLE, replace=False))
+        reference = lgb.Dataset(np.asfortranarray(matrix[chosen]), label[chosen], **shape).construct()
+        self._full = lgb.Dataset(matrix, label, reference=reference, **shape).construct()
+
+    def train(self, jobs: Sequence[Job], *, num_threads: int = 0) -> list[str]:
+        """Model texts of the jobs, in order.
+
+        Jobs run side by side with the cores divided between them: boosters scale better beside each other than
+        within. The answers do not depend on the number of cores.
+        """
+        cores = num_threads or available_cores()
+        workers = min(cores, len(jobs))
+        with ThreadPoolExecutor(workers) as pool:
+            return list(pool.map(lambda job: self._train_one(job, threads=max(1, cores // workers)), jobs))
+
+    def _train_one(self, job: Job, *, threads: int) -> str:
+        import lightgbm as lgb
+
+        params = {**self._params, "deterministic": True, "num_threads": threads, **job.params}
+        label = self._label if job.rows is None else self._label[job.rows]
+        if params.get("objective") in {"tweedie", "poisson"} and not label.any():
+            params["objective"] = "regression"  # a rate of nothing but zeros has no logarithm
+        data = self._full if job.rows is None else self._full.subset(job.rows, params=params)  # type: ignore[arg-type]  # an array does
+        text: str = lgb.train(params, data, num_boost_round=job.rounds).model_to_string()
+        return text
+
+
+def load_booster(text: str) -> Any:
+    """A LightGBM booster from its model text."""
+    import lightgbm as lgb
+
+    return lgb.Booster(model_str=text)
+
+
+def score(booster: Any, matrix: Floats, *, num_threads: int = 0) -> NDArray[np.float64]:
+    """Predictions, cut at zero."""
+    if not len(matrix):
+        return np.empty(0)
+    values = booster.predict(matrix, num_threads=num_threads or available_cores())
+    return np.maximum(np.asarray(values, dtype=np.float64), 0.0)
