@@ -41,7 +41,14 @@ class Me(ApiView):
         who = self.principal(request)
         customer = Customer.objects.get(pk=who.customer_id)
         may = [action for action in ACTIONS if who.may(action)]
-        body = {"kind": who.kind, "name": who.name, "role": who.role.value, "customer_id": customer.pk, "customer_name": customer.name, "may": may}
+        body = {
+            "kind": who.kind,
+            "name": who.name,
+            "role": who.role.value,
+            "customer_id": customer.pk,
+            "customer_name": customer.name,
+            "may": may,
+        }
         return Response(MeSerializer(body).data)
 
 

@@ -14,8 +14,8 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
-
 from mlops.artifacts.storage import DigestMismatch, TooLarge
+from mlops.errors import DomainError, InvalidField, InvalidFields
 from mlops.jobs.services import AlreadyRunning
 from mlops.lifecycle.mechanism import IllegalMove
 from mlops.telemetry.context import request_id
@@ -31,32 +31,19 @@ OUTAGES = (OperationalError, InterfaceError, PoolTimeout)
 class Problem(Exception):
     """An expected refusal, answered as a problem. `errors` name fields; `extra` are further members of the document."""
 
-    def __init__(self, status: int, code: str, detail: str, *, errors: list[dict[str, str]] | None = None, headers: dict[str, str] | None = None, **extra: Any) -> None:
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        errors: list[dict[str, str]] | None = None,
+        headers: dict[str, str] | None = None,
+        **extra: Any,
+    ) -> None:
         super().__init__(detail)
         self.status, self.code, self.detail = status, code, detail
         self.errors, self.headers, self.extra = errors or [], headers or {}, extra
-
-
-class DomainError(Exception):
-    """Base of errors that services raise and the API answers: a class names its status and code once."""
-
-    status = 409
-    code = "conflict"
-
-    def extra(self) -> dict[str, Any]:
-        """Further members of the problem document."""
-        return {}
-
-
-class InvalidField(DomainError):
-    """A value that a service refuses; answered as 400 with the field."""
-
-    status = 400
-    code = "invalid"
-
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
-        self.field = field
 
 
 def document(problem: Problem) -> dict[str, Any]:
@@ -80,7 +67,9 @@ def http_response(problem: Problem) -> HttpResponse:
 
 def outage() -> Problem:
     """The database does not answer just now."""
-    return Problem(503, "database_unavailable", "The database does not answer. Nothing was changed; try again.", headers={"Retry-After": "2"})
+    return Problem(
+        503, "database_unavailable", "The database does not answer. Nothing was changed; try again.", headers={"Retry-After": "2"}
+    )
 
 
 def handler(failure: Exception, context: dict[str, Any]) -> Response | None:
@@ -100,7 +89,11 @@ def as_problem(failure: Exception) -> Problem | None:  # noqa: C901, PLR0911 - o
         case Problem():
             return failure
         case InvalidField():
-            return Problem(400, failure.code, "Some fields are not valid.", errors=[_field_error(failure.field, str(failure), failure.code)])
+            return Problem(
+                400, failure.code, "Some fields are not valid.", errors=[_field_error(failure.field, str(failure), failure.code)]
+            )
+        case InvalidFields():
+            return Problem(400, failure.code, str(failure), errors=failure.errors)
         case DomainError():
             return Problem(failure.status, failure.code, str(failure), **failure.extra())
         case IllegalMove():
@@ -117,7 +110,11 @@ def as_problem(failure: Exception) -> Problem | None:  # noqa: C901, PLR0911 - o
             log.error("artifact.digest_mismatch", detail=str(failure))
             return Problem(409, "artifact_digest_mismatch", "The stored artifact is not the one that was registered; it is refused.")
         case Http404():
-            return Problem(404, "not_found", str(failure) if failure.args and "matches the given query" not in str(failure) else "There is no such object.")
+            return Problem(
+                404,
+                "not_found",
+                str(failure) if failure.args and "matches the given query" not in str(failure) else "There is no such object.",
+            )
         case PermissionDenied():
             return Problem(403, "forbidden", str(failure) or "Not allowed.")
         case ModelValidationError():

@@ -21,7 +21,15 @@ PROBLEM = {
         "request_id": {"type": "string"},
     },
 }
-ANSWERS = {"400": "Not valid", "401": "Not authenticated", "403": "Not allowed", "404": "Not found", "409": "Conflict", "412": "Stale", "429": "Too many"}
+ANSWERS = {
+    "400": "Not valid",
+    "401": "Not authenticated",
+    "403": "Not allowed",
+    "404": "Not found",
+    "409": "Conflict",
+    "412": "Stale",
+    "429": "Too many",
+}
 
 
 class Schema(AutoSchema):
@@ -47,7 +55,9 @@ class Schema(AutoSchema):
             extra.append("search")
         present = {parameter["name"] for parameter in operation.get("parameters", [])}
         missing = [{"name": name, "in": "query", "required": False, "schema": {"type": "string"}} for name in extra if name not in present]
-        headers = [{"name": "Idempotency-Key", "in": "header", "required": False, "schema": {"type": "string"}}] if self.method == "POST" else []
+        headers = (
+            [{"name": "Idempotency-Key", "in": "header", "required": False, "schema": {"type": "string"}}] if self.method == "POST" else []
+        )
         if missing or headers:
             operation["parameters"] = [*operation.get("parameters", []), *missing, *headers]
 

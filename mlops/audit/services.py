@@ -12,11 +12,23 @@ from django.db.models import Model
 
 from mlops.audit.models import AuditEvent, AuditHead
 from mlops.telemetry.context import request_id
+from mlops.tenancy.context import required
 from mlops.tenancy.principals import ambient_principal
 from mlops.tenancy.roles import Principal, system
-from mlops.tenancy.context import required
 
-_HASHED = ("number", "actor", "actor_kind", "on_behalf_of", "action", "object_type", "object_id", "object_label", "before", "after", "reason")
+_HASHED = (
+    "number",
+    "actor",
+    "actor_kind",
+    "on_behalf_of",
+    "action",
+    "object_type",
+    "object_id",
+    "object_label",
+    "before",
+    "after",
+    "reason",
+)
 
 
 def record(
@@ -100,7 +112,9 @@ def verify() -> Verification:
         head = AuditHead.objects.first()
     recorded = (head.number, head.digest) if head else (0, "")
     if recorded != (expected - 1, previous):
-        return Verification(False, expected - 1, previous, f"the head says {recorded[0]} events, the chain ends after {expected - 1}", expected)
+        return Verification(
+            False, expected - 1, previous, f"the head says {recorded[0]} events, the chain ends after {expected - 1}", expected
+        )
     return Verification(True, expected - 1, previous)
 
 

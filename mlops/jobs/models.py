@@ -51,7 +51,9 @@ class Job(models.Model):
         ordering = ("-created_at", "id")
         constraints = [
             models.CheckConstraint(condition=Q(state__in=JobState.values), name="job_state_is_known"),
-            models.UniqueConstraint(fields=["customer", "exclusive_key"], condition=Q(state__in=OPEN) & ~Q(exclusive_key=""), name="one_open_job_per_key"),
+            models.UniqueConstraint(
+                fields=["customer", "exclusive_key"], condition=Q(state__in=OPEN) & ~Q(exclusive_key=""), name="one_open_job_per_key"
+            ),
             models.UniqueConstraint(fields=["customer", "schedule", "slot"], condition=Q(slot__isnull=False), name="a_slot_fires_once"),
         ]
         indexes = [

@@ -85,7 +85,9 @@ def request(
         with transaction.atomic():
             job.save(force_insert=True)
     except IntegrityError:
-        holder = Job.objects.filter(customer_id=job.customer_id, exclusive_key=exclusive_key, state__in=OPEN).first() if exclusive_key else None
+        holder = (
+            Job.objects.filter(customer_id=job.customer_id, exclusive_key=exclusive_key, state__in=OPEN).first() if exclusive_key else None
+        )
         if holder is None:
             raise
         raise AlreadyRunning(holder) from None
@@ -155,7 +157,9 @@ def cancel(*, job: Job, at: datetime, by: Principal) -> Job:
     """Ask for the job to stop: a queued one ends at once, a running one at its next step. An ended one is left as it is."""
     by.authorize("job.cancel")
     with transaction.atomic():
-        if not Job.objects.filter(pk=job.pk, state=JobState.QUEUED).update(state=JobState.CANCELLED, finished_at=at, cancel_requested_at=at):
+        if not Job.objects.filter(pk=job.pk, state=JobState.QUEUED).update(
+            state=JobState.CANCELLED, finished_at=at, cancel_requested_at=at
+        ):
             Job.objects.filter(pk=job.pk, state=JobState.RUNNING, cancel_requested_at=None).update(cancel_requested_at=at)
     job.refresh_from_db()
     return job

@@ -23,7 +23,9 @@ MANAGED_BY_ADMINS = {
 class RoleBackend(BaseBackend):
     """Authenticates people and derives Django permissions from their role in the ambient customer."""
 
-    def authenticate(self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **extra: Any) -> User | None:
+    def authenticate(
+        self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **extra: Any
+    ) -> User | None:
         """The person with this e-mail and password, or None; takes as long for an unknown address as for a known one."""
         email = username or extra.get("email")
         if not email or password is None:

@@ -26,7 +26,9 @@ def create_customer(*, name: str, customer_id: UUID | None = None, at: datetime)
     return customer
 
 
-def create_member(*, customer: Customer, email: str, role: Role, password: str | None, at: datetime, by: Principal | None = None) -> Membership:
+def create_member(
+    *, customer: Customer, email: str, role: Role, password: str | None, at: datetime, by: Principal | None = None
+) -> Membership:
     """Make the person a member with this role, creating the account if it is new; an existing account keeps its password."""
     with transaction.atomic(), acting(by or system(customer.pk)):
         user = User.objects.filter(email=email.lower()).first() or User.objects.create_user(email, password)
@@ -44,7 +46,14 @@ def create_member(*, customer: Customer, email: str, role: Role, password: str |
 
 
 def create_api_key(
-    *, customer: Customer, role: Role, name: str, user: User | None, at: datetime, expires_at: datetime | None = None, by: Principal | None = None
+    *,
+    customer: Customer,
+    role: Role,
+    name: str,
+    user: User | None,
+    at: datetime,
+    expires_at: datetime | None = None,
+    by: Principal | None = None,
 ) -> tuple[ApiKey, str]:
     """A new key and, once, its secret."""
     secret, prefix, digest = new_secret()

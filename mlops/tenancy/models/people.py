@@ -93,7 +93,9 @@ class Membership(models.Model):
         ordering = ("user__email", "id")
         constraints = [
             models.UniqueConstraint(fields=["customer", "user"], name="one_membership_per_person_and_customer"),
-            models.CheckConstraint(condition=models.Q(role__in=[role for role, _ in Role.human_choices()]), name="membership_role_is_known"),
+            models.CheckConstraint(
+                condition=models.Q(role__in=[role for role, _ in Role.human_choices()]), name="membership_role_is_known"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -1,0 +1,56 @@
+"""Errors that services raise and doors answer. A class names its HTTP status and its stable code once."""
+
+from typing import Any, ClassVar
+
+
+class DomainError(Exception):
+    """Base of expected refusals."""
+
+    status: ClassVar[int] = 409
+    code: ClassVar[str] = "conflict"
+
+    def extra(self) -> dict[str, Any]:
+        """Further members of the problem document."""
+        return {}
+
+
+class NotFound(DomainError):
+    """There is no such object for this customer."""
+
+    status = 404
+    code = "not_found"
+
+
+class Duplicate(DomainError):
+    """The name is taken."""
+
+    code = "duplicate"
+
+
+class Stale(DomainError):
+    """The object has changed since it was read."""
+
+    status = 412
+    code = "stale"
+
+
+class InvalidField(DomainError):
+    """A value that is refused; `field` names it."""
+
+    status = 400
+    code = "invalid"
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class InvalidFields(DomainError):
+    """Several problems at once, each with field, message and code."""
+
+    status = 400
+    code = "invalid"
+
+    def __init__(self, message: str, errors: list[dict[str, str]]) -> None:
+        super().__init__(message)
+        self.errors = errors
