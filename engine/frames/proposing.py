@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from engine.frames.building import LOCATION_WORDS, location_key
-from engine.frames.checks import collect
+from engine.frames.checks import collect, count_rows
 from engine.frames.columns import Column, describe_columns
 from engine.frames.limits import ReadLimits
 from engine.frames.mapping import Mapping, Shape
@@ -20,7 +20,8 @@ MAX_SEGMENTS = 60
 # fmt: off
 # In order of preference: the first that a column is called decides.
 TARGET_NAMES = ("units_sold", "units", "quantity", "qty", "sales", "sold", "demand", "target", "y", "cnt", "count", "users", "flights",
-                "orders", "volume", "value", "trips", "rides", "rentals", "visits", "calls", "passengers", "consumption", "load", "amount", "total")
+                "orders", "volume", "value", "trips", "rides", "rentals", "visits", "calls", "passengers", "consumption", "load", "amount",
+                "total")
 # fmt: on
 PRICE_WORDS = ("price", "unitprice", "preis", "prix", "precio")
 PROMOTION_SUFFIXES = ("_promo", "_promotion", "_on_promotion")
@@ -71,14 +72,12 @@ def propose(source: Path, *, limits: ReadLimits | None = None) -> Proposal:
     limits = limits or ReadLimits()
     findings = Findings()
     table = open_table(source, limits=limits, findings=findings)
-    rows = int(collect(table.lazy.select(pl.len()), table).item())
+    rows = count_rows(table, limits=limits)
     every = max(1, -(-rows // SAMPLE_ROWS))
     sample = collect((table.lazy.gather_every(every) if every > 1 else table.lazy).drop(ROW, FILE), table)
-    if rows == 0:
-        findings.error("no_rows", "The file has a header and no rows.")
     preview = tuple(tuple(_cell(value) for value in row) for row in sample.head(5).iter_rows())
     columns, typed = describe_columns(sample, text=table.text)
-    mapping = _propose(columns, typed, sampled=every > 1, findings=findings) if rows else None
+    mapping = _propose(columns, typed, sampled=every > 1, findings=findings)
     return Proposal(mapping, rows, columns, tuple(findings.problems), preview, table.describe())
 
 
