@@ -80,7 +80,11 @@ def _lightgbm() -> ctypes.CDLL:
     found = importlib.util.find_spec("lightgbm")
     if found is None or found.origin is None:
         raise Refused("unsupported_here", "LightGBM is not installed here.")
-    return ctypes.CDLL(str(Path(found.origin).parent / "lib" / "lib_lightgbm.so"))
+    # The package itself is not imported: it would cost seconds and 200 MB. The suffix differs by system.
+    libraries = sorted((Path(found.origin).parent / "lib").glob("lib_lightgbm.*"))
+    if not libraries:
+        raise Refused("unsupported_here", "LightGBM's library is not where it is expected.")
+    return ctypes.CDLL(str(libraries[0]))
 
 
 def _try_booster(library: ctypes.CDLL, text: str) -> dict[str, object]:
