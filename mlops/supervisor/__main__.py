@@ -42,6 +42,7 @@ def _run(*, mode: str, data: Path | None, screen: Screen) -> int:
     var_dir = Path(os.environ.get("VAR_DIR") or programs.ROOT / "var").resolve()
     if data is not None and not data.exists():
         raise place.Refused(f"DATA={data}: there is no such file or folder.")
+    os.umask(0o077)  # database, logs and models are this user's alone, whatever writes them
     place.check_address(host, port)
     place.open_state_folder(var_dir)
     lock = place.lock(var_dir)

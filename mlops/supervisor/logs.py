@@ -63,5 +63,6 @@ def loud(line: str) -> str | None:
             return None
         fields = " ".join(f"{name}={value}" for name, value in event.items() if name not in _HIDDEN_FIELDS)
         last_of_trace = str(event.get("exception", "")).strip().rpartition("\n")[2]
-        return " ".join(part for part in (str(event["level"]).upper(), str(event.get("event", "")), fields, last_of_trace) if part)
+        words = " ".join((str(event["level"]).upper(), str(event.get("event", "")), fields, last_of_trace))
+        return " ".join(words.split())
     return line if _LOUD_WORD.search(line) else None

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import signal
 import sys
 from functools import partial
@@ -34,6 +35,7 @@ def embedded_broker(var_dir: Path) -> Program | None:
         stop=((signal.SIGTERM, 5.0),),
         probe=partial(broker.answers, broker.default_broker_url(var_dir)),
         detail=f"{Path(command[0]).name} on a private socket",
+        meant=("Memory overcommit must be enabled",),  # ours is small, and only the machine's owner could change it
     )
 
 
@@ -67,25 +69,17 @@ def reachable_host(host: str) -> str:
 
 
 def _web(*, host: str, port: str, debug: bool) -> Program:
-    options = (
-        "--interface",
-        "wsgi",
-        "--workers",
-        "1",
-        "--blocking-threads",
-        "8",
-        "--no-ws",
-        "--respawn-failed-workers",
-        "--respawn-interval",
-        "0.2",
-    )
+    threads = os.environ.get("WEB_THREADS") or "8"  # mlops.wsgi reads the same
+    served = ("--interface", "wsgi", "--workers", "1", "--blocking-threads", threads, "--no-ws")
+    options = (*served, "--respawn-failed-workers", "--respawn-interval", "0.2", "--host", host, "--port", port)
     return Program(
         name="web",
-        command=(sys.executable, "-m", "granian", *options, "--host", host, "--port", port, "mlops.wsgi:application"),
+        command=(sys.executable, "-m", "granian", *options, "mlops.wsgi:application"),
         stage=DOORS,
         probe=lambda: get_json(reachable_host(host), port, "/health") is not None,
         env={"DEBUG": "true"} if debug else {},
         detail=f"{host}:{port}",
+        meant=("Python threads, which seems quite high",),  # they are for isolation: see mlops.wsgi
     )
 
 

@@ -39,6 +39,7 @@ class Program:
     probe: Callable[[], bool] | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     detail: str = ""
+    meant: tuple[str, ...] = ()  # parts of warnings that we know and that tell the person nothing
     to_terminal: bool = False  # it speaks to the person itself; nothing is kept in a log
 
 
@@ -277,7 +278,7 @@ class Supervisor:
             self._hang_up(child)
             return False
         for line in child.log.write(data):
-            if text := loud(line):
+            if (text := loud(line)) and not any(part in text for part in child.program.meant):
                 self._screen.line(child.program.name, text)
         return True
 
