@@ -44,9 +44,10 @@ def wait_until(condition: Callable[[], bool], *, seconds: float = START_S, what:
 class PostgresServer:
     """A cluster of its own with the login of a production set-up: an owner that may create roles and databases, no superuser.
 
-    A context manager; `start`, `stop` and `kill` may be called in between, the data stay.
+    A context manager; `start` and `stop` may be called in between, the data stay. A bare one has nobody but its superuser.
     """
 
+    bare: bool = False
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="tiltyard-pg-")))
     _user: str = field(default_factory=lambda: _unprivileged_user())
     _programs: Path | None = None
@@ -57,7 +58,8 @@ class PostgresServer:
         try:
             self._create()
             self.start()
-            self._create_login()
+            if not self.bare:
+                self._create_login()
         except BaseException:
             self.__exit__()
             raise
@@ -71,7 +73,17 @@ class PostgresServer:
     @property
     def url(self) -> str:
         """`DATABASE_URL` of the owner's login, over the socket in the cluster's folder."""
-        return f"postgresql://{LOGIN}@{quote(str(self.folder), safe='')}/{DATABASE}"
+        return self.url_of(LOGIN)
+
+    def url_of(self, login: str) -> str:
+        """The same for another login on the same database."""
+        return f"postgresql://{login}@{quote(str(self.folder), safe='')}/{DATABASE}"
+
+    def run_script(self, sql: str, **variables: str) -> None:
+        """Feed a script to psql as the superuser; raises CalledProcessError with its output when a statement fails."""
+        settings = [word for name, value in {**variables, "ON_ERROR_STOP": "1"}.items() for word in ("-v", f"{name}={value}")]
+        command = [str(self._bin / "psql"), "-h", str(self.folder), "-U", "postgres", "-q", *settings]
+        subprocess.run(command, input=sql, text=True, capture_output=True, check=True, timeout=60)
 
     def start(self) -> None:
         """Start the server and wait until it takes connections. Raises NoServer with its last words."""

@@ -1,14 +1,21 @@
 """compose.yaml, .env.example and the Dockerfile agree with each other and with the code; no container engine is needed to see it."""
 
 import importlib.util
+import os
 import re
 import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from django.core.management import get_commands
+
+from tests.plugin import missing
+from tests.servers import NoServer, PostgresServer
 
 ROOT = Path(__file__).resolve().parents[1]
 COMPOSE = (ROOT / "compose.yaml").read_text()
@@ -111,6 +118,36 @@ def test_no_file_of_the_image_is_left_out_of_it() -> None:
 
     assert needed
     assert not needed & ignored
+
+
+def manage(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "manage.py", *arguments]
+    environment = {**os.environ, "SECRET_KEY": "x" * 50, "DJANGO_SETTINGS_MODULE": "mlops.settings", **env}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=120)
+
+
+@pytest.fixture
+def server() -> Iterator[PostgresServer]:
+    """A PostgreSQL as its image starts it: nobody in it but the superuser."""
+    with ExitStack() as stack:
+        try:
+            yield stack.enter_context(PostgresServer(bare=True))
+        except NoServer as error:
+            missing(str(error))
+
+
+def test_its_database_logins_let_the_owner_migrate_and_keep_the_application_restricted(server: PostgresServer, tmp_path: Path) -> None:
+    script = yaml.safe_load(COMPOSE)["configs"]["roles"]["content"].replace("$$", "$")
+    sql = script.partition("<<'SQL'\n")[2].partition("SQL\n")[0]
+    server.run_script(sql, owner="a", app="b")
+    env = {"DATABASE_URL": server.url_of("tiltyard"), "VAR_DIR": str(tmp_path)}
+    migrated = manage("migrate", "--no-input", **env, DATABASE_OWNER_URL=server.url_of("tiltyard_owner"))
+    checked = manage("check", "--database", "default", **env)  # finds an application that owns tables or bypasses policies
+    refused = manage("migrate", "registry", "zero", "--no-input", **env)
+
+    assert (migrated.returncode, migrated.stderr) == (0, "")
+    assert checked.returncode == 0, checked.stderr
+    assert refused.returncode != 0
 
 
 def test_the_database_roles_script_is_valid_shell() -> None:
