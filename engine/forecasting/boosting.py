@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +42,7 @@ class Binned:
 
         self._label = label
         self._params = {"max_bin": max_bin, "feature_pre_filter": False, "verbose": -1, "data_random_seed": seed, "force_col_wise": True}
-        shape = {"feature_name": list(schema.names), "categorical_feature": list(schema.categories), "params": self._params}
+        shape: dict[str, Any] = {"feature_name": list(schema.names), "categorical_feature": list(schema.categories), "params": self._params}
         if visible.all():
             self._full = lgb.Dataset(matrix, label, **shape).construct()
             return
@@ -70,7 +70,7 @@ class Binned:
         label = self._label if job.rows is None else self._label[job.rows]
         if params.get("objective") in {"tweedie", "poisson"} and not label.any():
             params["objective"] = "regression"  # a rate of nothing but zeros has no logarithm
-        data = self._full if job.rows is None else self._full.subset(job.rows, params=params)  # type: ignore[arg-type]  # an array does
+        data = self._full if job.rows is None else self._full.subset(cast("list[int]", job.rows), params=params)
         text: str = lgb.train(params, data, num_boost_round=job.rounds).model_to_string()
         return text
 

@@ -58,7 +58,8 @@ class FeatureSet:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "FeatureSet":
-        return cls(**{name: tuple(item) if isinstance(item, list) else item for name, item in value.items()})
+        fields: dict[str, Any] = {name: tuple(item) if isinstance(item, list) else item for name, item in value.items()}
+        return cls(**fields)
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Rows:
     def __len__(self) -> int:
         return len(self.series)
 
-    def pick(self, which: NDArray[Any]) -> "Rows":
+    def pick(self, which: NDArray[Any] | slice) -> "Rows":
         return Rows(self.series[which], self.day[which], self.step[which])
 
 
@@ -158,10 +159,11 @@ def _gather(values: Floats, at: tuple[At, int], rows: Rows, begin: int) -> Float
 
 def _codes(panel: Panel, grid: Grid, schema: Schema) -> dict[str, Floats]:
     table = pl.DataFrame({"series": grid.series}).join(panel.series, on="series", how="left", maintain_order="left")
-    return {
-        name: table[name].cast(pl.String).replace_strict({v: i for i, v in enumerate(values)}, default=None, return_dtype=pl.Float32).to_numpy()
-        for name, values in schema.categories.items()
-    }
+    out = {}
+    for name, values in schema.categories.items():
+        code = {value: index for index, value in enumerate(values)}
+        out[name] = table[name].cast(pl.String).replace_strict(code, default=None, return_dtype=pl.Float32).to_numpy()
+    return out
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ class LightGBMForecaster:
     schema: Schema
     mean_model: str
     typical_model: str | None = None
-    blend: Blend = Blend()
+    blend: Blend = field(default_factory=Blend)
     tail: Tail | None = None
     intervals: Intervals | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
@@ -117,7 +117,8 @@ class LightGBMForecaster:
             anchors = np.arange(moment - self.stride, moment - CORRECTION_DAYS - 1, -self.stride)
             own = np.isin(origin, anchors)
             before = (past > moment - CORRECTION_DAYS) & (past <= min(moment, trained))
-            sums = [values[own].sum() + np.asarray(known)[before].sum() for values, known in ((actual, self.tail.actual), (forecast, self.tail.forecast))]
-            out[moment] = correction(float(sums[0]), float(sums[1]))
+            total = actual[own].sum() + np.asarray(self.tail.actual)[before].sum()
+            foreseen = forecast[own].sum() + np.asarray(self.tail.forecast)[before].sum()
+            out[moment] = correction(float(total), float(foreseen))
         return out
 

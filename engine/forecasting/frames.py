@@ -22,4 +22,4 @@ def forecast_frame(grid: Grid, rows: Rows, prediction: Doubles, lower: Doubles |
             **{name: None if array is None else np.where(closed, 0.0, array) for name, array in values.items()},
         },
         schema_overrides=FORECAST_SCHEMA,
-    ).cast(FORECAST_SCHEMA)
+    )

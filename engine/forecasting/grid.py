@@ -67,7 +67,9 @@ def build_grid(panel: Panel, *, first: date | None = None, last: date | None = N
     return Grid(identifiers, begin, days, _spread(frame["target"], inside), start, closed, columns)
 
 
-def _occupied(frame: pl.DataFrame, *, begin: date, days: int, until: date) -> tuple[NDArray[np.bool_], NDArray[np.uint32], NDArray[np.int32]]:
+def _occupied(
+    frame: pl.DataFrame, *, begin: date, days: int, until: date
+) -> tuple[NDArray[np.bool_], NDArray[np.uint32], NDArray[np.int32]]:
     """Mask of the cells that have a row; in row-major order they are the frame's rows."""
     spans = frame.group_by("series", maintain_order=True).agg(pl.col("date").min(), pl.len().alias("rows"))
     offset = (spans["date"] - begin).dt.total_days().to_numpy()

@@ -114,7 +114,8 @@ def recent_level(grid: Grid, rows: Rows) -> tuple[Doubles, Doubles]:
 
 def error_scale(level: Doubles, deviation: Doubles) -> Doubles:
     """What errors are measured in: the geometric mean of the series' own deviation and of Poisson noise at its level."""
-    return np.sqrt(np.maximum(deviation, _SMALLEST_SCALE) * np.sqrt(level + 0.1))
+    scale: Doubles = np.sqrt(np.maximum(deviation, _SMALLEST_SCALE) * np.sqrt(level + 0.1))
+    return scale
 
 
 def _moments(values: NDArray[np.float32]) -> tuple[Doubles, Doubles]:

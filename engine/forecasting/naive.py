@@ -12,7 +12,7 @@ from engine.forecasting.features import Rows, forecast_rows
 from engine.forecasting.frames import forecast_frame
 from engine.forecasting.grid import Grid, build_grid
 from engine.forecasting.intervals import NOMINAL, Doubles, Intervals, calibrate, error_scale, recent_level
-from engine.forecasting.protocol import ForecastError, Forecaster
+from engine.forecasting.protocol import Forecaster, ForecastError
 from engine.frames.panel import Panel
 
 _SEASONS_BACK = 8
@@ -73,7 +73,7 @@ class SeasonalNaiveRecipe:
         grid = build_grid(known, first=first, last=through)
         return SeasonalNaiveForecaster(through, self.season, self._calibrated(grid))
 
-    def workspace(self, panel: Panel, *, first_fit: date, last_fit: date) -> "NaiveWorkspace":
+    def workspace(self, panel: Panel, *, first_fit: date, last_fit: date) -> "NaiveWorkspace":  # noqa: ARG002 - the protocol's
         return NaiveWorkspace(self, panel.until(last_fit), panel)
 
     def _calibrated(self, grid: Grid) -> Intervals | None:
@@ -104,6 +104,7 @@ class NaiveWorkspace:
     recipe: SeasonalNaiveRecipe
     known: Panel
     panel: Panel
+    batch: int = 1
 
     def fit(self, *, throughs: Sequence[date]) -> list[SeasonalNaiveForecaster]:
         return [self.recipe.fit(self.known, through=through) for through in throughs]
@@ -124,7 +125,7 @@ def _naive(grid: Grid, rows: Rows, season: int) -> Doubles:
     rest = np.isnan(found)
     if rest.any():
         found[rest] = _last_known(grid, rows.pick(rest))
-    return np.maximum(found, 0.0)
+    return np.asarray(np.maximum(found, 0.0), dtype=np.float64)
 
 
 def _last_known(grid: Grid, rows: Rows) -> Doubles:

@@ -59,6 +59,11 @@ class Workspace(Protocol):
 
     def predict(self, forecaster: Forecaster, *, origins: Sequence[date], horizon: int) -> pl.DataFrame: ...
 
+    @property
+    def batch(self) -> int:
+        """How many fits are best asked for at once."""
+        ...
+
 
 class Recipe(Protocol):
     """Hyper-parameters: how a forecaster is made."""

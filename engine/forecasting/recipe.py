@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date, timedelta
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -15,7 +15,7 @@ from engine.forecasting.features import FeatureSet, build_matrix, forecast_rows,
 from engine.forecasting.forecaster import LightGBMForecaster
 from engine.forecasting.grid import build_grid
 from engine.forecasting.intervals import NOMINAL
-from engine.forecasting.protocol import ForecastError, Forecaster
+from engine.forecasting.protocol import Forecaster, ForecastError
 from engine.frames.panel import Panel
 
 _MIN_ROWS = 20
@@ -54,7 +54,7 @@ class LightGBMRecipe:
 
     def fit(self, panel: Panel, *, through: date) -> LightGBMForecaster:
         known = panel.until(through)
-        return cast("LightGBMForecaster", self.workspace(known, first_fit=through, last_fit=through).fit(throughs=[through])[0])
+        return self.workspace(known, first_fit=through, last_fit=through).fit(throughs=[through])[0]
 
     def workspace(self, panel: Panel, *, first_fit: date, last_fit: date) -> "LightGBMWorkspace":
         return LightGBMWorkspace(self, panel, first_fit=first_fit, last_fit=last_fit)
@@ -95,7 +95,8 @@ class LightGBMWorkspace:
         rows = training_rows(self.grid, recipe.features, from_day=self._first_day(self.grid.index(first_fit) - recipe.calibration_days))
         self.rows = rows.pick(rows.day <= self.grid.index(last_fit))
         if int((self.rows.day <= self.grid.index(first_fit)).sum()) < _MIN_ROWS:
-            raise ForecastError(f"fewer than {_MIN_ROWS} usable days up to {first_fit}; each series needs {recipe.features.warmup} days before its first")
+            warmup = recipe.features.warmup
+            raise ForecastError(f"fewer than {_MIN_ROWS} usable days up to {first_fit}, not counting each series' first {warmup}")
         self.schema = learn_schema(panel, self.grid, recipe.features)
         label = np.maximum(self.grid.target[self.rows.series, self.rows.day], np.float32(0))
         matrix = build_matrix(panel, self.grid, recipe.features, self.schema, self.rows)
@@ -105,7 +106,8 @@ class LightGBMWorkspace:
     @property
     def batch(self) -> int:
         """How many fits keep the cores busy at once."""
-        return 1 if self.recipe.typical is not None or self.recipe.calibration_days else max(1, self.recipe.num_threads or available_cores())
+        recipe = self.recipe
+        return 1 if recipe.typical is not None or recipe.calibration_days else recipe.num_threads or available_cores()
 
     def fit(self, *, throughs: Sequence[date]) -> list[LightGBMForecaster]:
         plans = [self._plan(through) for through in throughs]
@@ -143,11 +145,13 @@ class LightGBMWorkspace:
         return days if days and trained >= _MIN_ROWS else 0
 
     def _assemble(self, plan: "_Plan", texts: list[str]) -> LightGBMForecaster:
-        count = len(self.recipe.jobs(None))
-        forecaster = LightGBMForecaster(plan.through, self.recipe.features, self.schema, *texts[:count], recipe=self.recipe.to_json())
+        per_fit = 1 if self.recipe.typical is None else 2
+        models = [(texts[first], texts[first + 1] if per_fit == 2 else None) for first in range(0, len(texts), per_fit)]
+        mean, typical = models[0]
+        forecaster = LightGBMForecaster(plan.through, self.recipe.features, self.schema, mean, typical, recipe=self.recipe.to_json())
         if not plan.held_out:
             return forecaster
-        twin = replace(forecaster, mean_model=texts[count], typical_model=texts[count + 1] if count == 2 else None)
+        twin = replace(forecaster, mean_model=models[1][0], typical_model=models[1][1])
         learnt = self._calibrate(plan, twin)
         return replace(forecaster, blend=learnt.blend, tail=learnt.tail, intervals=learnt.intervals)
 

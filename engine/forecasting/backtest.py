@@ -1,0 +1,217 @@
+"""Rolling-origin backtest: every forecast day is predicted by a model that never saw it."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from engine.forecasting.protocol import FORECAST_SCHEMA, Forecaster, ForecastError, Recipe
+from engine.frames.panel import Panel
+from engine.metrics import error_sums, from_sums
+
+Progress = Callable[[float, str], None]
+
+_SCALE_DAYS = 728
+"""Training days the scale of MASE and RMSSE is taken from."""
+_WORST = 20
+_HISTOGRAM_BINS = 41
+
+
+@dataclass(frozen=True)
+class BacktestResult:
+    """Errors of a backtest by day, by segment and day, by segment, by series, and overall (units: those of the target)."""
+
+    daily: pl.DataFrame
+    """One row per forecast date: the metrics and the sums they come from."""
+    segments: pl.DataFrame
+    """One row per date, segment `column` and `value`: sums and mae."""
+    overall: dict[str, float | None]
+    by_segment: pl.DataFrame
+    """One row per segment `column` and `value`: sums and metrics over the whole window."""
+    worst_series: pl.DataFrame
+    """The series with the largest total absolute error: keys, sums and metrics."""
+    histogram: dict[str, list[float]]
+    """`edges` and `counts` of forecast minus actual; the outermost bins hold everything beyond."""
+    forecasts: pl.DataFrame
+    """origin, series, date, prediction, lower, upper, target of every forecast whose actual is known."""
+    origins: tuple[date, ...]
+    fits: int
+    fit_seconds: float
+    nominal: float | None
+    """Nominal coverage of the intervals, to compare `overall["coverage"]` with."""
+
+
+@dataclass(frozen=True)
+class _Leg:
+    """Origins predicted by one model: the frozen one (`through` None) or one trained up to `through`."""
+
+    through: date | None
+    origins: tuple[date, ...]
+
+
+def backtest(
+    panel: Panel,
+    recipe: Recipe,
+    *,
+    window_days: int = 90,
+    horizon: int = 7,
+    step: int = 7,
+    retrain_every: int | None = None,
+    frozen: Forecaster | None = None,
+    progress: Progress | None = None,
+) -> BacktestResult:
+    """Forecast the last `window_days` of the panel from an origin every `step` days, `horizon` days ahead each.
+
+    An origin is predicted by `frozen` where that was trained on nothing later; otherwise by the recipe, fitted on data
+    up to the first such origin and again every `retrain_every` days. `progress(fraction, text)` may raise to cancel.
+    Raises ForecastError if the window leaves nothing to learn from.
+    """
+    if min(window_days, horizon, step) < 1 or (retrain_every is not None and retrain_every < 1):
+        raise ForecastError("window, horizon, step and retraining interval must be at least one day")
+    tell = progress or _silent
+    origins = plan_origins(panel, window_days=window_days, step=step)
+    legs = _plan_legs(origins, frozen=frozen, retrain_every=retrain_every)
+    tell(0.0, f"{len(origins)} origins from {origins[0]} to {origins[-1]}")
+    frames, nominal, fits, seconds = _run(panel, recipe, legs, horizon=horizon, frozen=frozen, tell=tell)
+    tell(0.95, "measuring the errors")
+    forecasts = _with_targets(panel, pl.concat(frames))
+    del frames
+    scored = forecasts.join(naive_scales(panel, through=origins[0]), on="series", how="left")
+    return _result(panel, scored, origins=origins, fits=fits, seconds=seconds, nominal=nominal)
+
+
+def _silent(_fraction: float, _text: str) -> None:
+    return
+
+
+def plan_origins(panel: Panel, *, window_days: int, step: int) -> tuple[date, ...]:
+    """The last day known before each fold, ascending."""
+    start = panel.last_day - timedelta(days=window_days)
+    if start < panel.first_day:
+        raise ForecastError(f"the panel has no day before the last {window_days}")
+    return tuple(start + timedelta(days=offset) for offset in range(0, window_days, step))
+
+
+def naive_scales(panel: Panel, *, through: date, season: int = 7) -> pl.DataFrame:
+    """Per series the mean absolute (`scale`) and mean squared (`squared_scale`) seasonal difference up to `through`."""
+    recent = panel.frame.lazy().filter(pl.col("date").is_between(through - timedelta(days=_SCALE_DAYS + season), through))
+    change = (pl.col("target") - pl.col("target").shift(season)).drop_nulls()
+    return recent.group_by("series").agg(scale=change.abs().mean(), squared_scale=(change**2).mean()).collect()
+
+
+def _plan_legs(origins: Sequence[date], *, frozen: Forecaster | None, retrain_every: int | None) -> list[_Leg]:
+    legs: list[_Leg] = []
+    for origin in origins:
+        if frozen is not None and frozen.trained_through <= origin:
+            through = None
+        else:
+            last = next((leg.through for leg in reversed(legs) if leg.through is not None), None)
+            due = last is None or (retrain_every is not None and (origin - last).days >= retrain_every)
+            through = origin if due else last
+        if legs and legs[-1].through == through:
+            legs[-1] = _Leg(through, (*legs[-1].origins, origin))
+        else:
+            legs.append(_Leg(through, (origin,)))
+    return legs
+
+
+def _run(
+    panel: Panel, recipe: Recipe, legs: list[_Leg], *, horizon: int, frozen: Forecaster | None, tell: Progress
+) -> tuple[list[pl.DataFrame], float | None, int, float]:
+    """Forecast frames of all legs, the intervals' nominal coverage, number and seconds of the fits."""
+    frames: list[pl.DataFrame] = []
+    nominal: float | None = None
+    known = [leg for leg in legs if leg.through is None]
+    for leg in known:
+        assert frozen is not None  # noqa: S101 - a leg without a fit is only planned for a frozen model
+        frames.append(frozen.predict_origins(panel, origins=leg.origins, horizon=horizon))
+        nominal = frozen.nominal
+    todo = [(leg.through, leg.origins) for leg in legs if leg.through is not None]
+    if not todo:
+        return frames, nominal, 0, 0.0
+    tell(0.02, "computing features")
+    began = time.perf_counter()
+    workspace = recipe.workspace(panel, first_fit=todo[0][0], last_fit=todo[-1][0])
+    seconds = time.perf_counter() - began
+    for first in range(0, len(todo), workspace.batch):
+        batch = todo[first : first + workspace.batch]
+        tell(0.05 + 0.9 * first / len(todo), f"training {first + 1} of {len(todo)}")
+        began = time.perf_counter()
+        forecasters = workspace.fit(throughs=[through for through, _ in batch])
+        seconds += time.perf_counter() - began
+        for forecaster, (_, origins) in zip(forecasters, batch, strict=True):
+            frames.append(workspace.predict(forecaster, origins=origins, horizon=horizon))
+            nominal = forecaster.nominal
+    return frames, nominal, len(todo), seconds
+
+
+def _with_targets(panel: Panel, forecasts: pl.DataFrame) -> pl.DataFrame:
+    first = forecasts["date"].min()
+    actual = panel.frame.filter((pl.col("date") >= first) & pl.col("target").is_not_null()).select("series", "date", "target")
+    return forecasts.join(actual, on=["series", "date"], how="inner").sort("date", "series", "origin")
+
+
+def _result(
+    panel: Panel, scored: pl.DataFrame, *, origins: tuple[date, ...], fits: int, seconds: float, nominal: float | None
+) -> BacktestResult:
+    sums = error_sums()
+    labelled = scored.join(panel.series.select("series", *panel.segments), on="series", how="left")
+    daily = with_metrics(scored.group_by("date").agg(sums).sort("date"))
+    by_day, totals = [], []
+    for column in panel.segments:
+        value = pl.col(column).cast(pl.String).fill_null("").alias("value")
+        tag = pl.lit(column).alias("column")
+        by_day.append(labelled.group_by("date", value).agg(sums).select("date", tag, pl.exclude("date")))
+        totals.append(labelled.group_by(value).agg(sums).select(tag, pl.all()))
+    empty = daily.clear().select("date", pl.lit("").alias("column"), pl.lit("").alias("value"), pl.exclude("date"))
+    segments = pl.concat(by_day).sort("column", "value", "date") if by_day else empty
+    by_segment = pl.concat(totals).sort("column", "value") if totals else empty.drop("date")
+    worst = scored.group_by("series").agg(sums).sort("sum_abs_error", "series", descending=[True, False]).head(_WORST)
+    return BacktestResult(
+        daily=daily,
+        segments=segments.with_columns(mae=pl.col("sum_abs_error") / pl.col("n")),
+        overall=from_sums(scored.select(sums).row(0, named=True)),
+        by_segment=with_metrics(by_segment),
+        worst_series=with_metrics(worst.join(panel.series, on="series", how="left", maintain_order="left")),
+        histogram=_histogram(scored),
+        forecasts=scored.select(*FORECAST_SCHEMA, "target"),
+        origins=origins,
+        fits=fits,
+        fit_seconds=seconds,
+        nominal=nominal,
+    )
+
+
+def with_metrics(sums: pl.DataFrame) -> pl.DataFrame:
+    """The frame of sums with every metric as a further column."""
+    metrics = [from_sums(row) for row in sums.iter_rows(named=True)]
+    names = from_sums(dict.fromkeys(_SUM_NAMES, 0)) if not metrics else metrics[0]
+    return sums.with_columns(pl.Series(name, [row[name] for row in metrics], dtype=pl.Float64) for name in names)
+
+
+_SUM_NAMES = tuple(expression.meta.output_name() for expression in error_sums())
+
+
+def _histogram(scored: pl.DataFrame) -> dict[str, list[float]]:
+    error = (scored["prediction"] - scored["target"]).to_numpy()
+    reach = float(np.quantile(np.abs(error), 0.995)) if len(error) else 1.0
+    edges = np.linspace(-(reach or 1.0), reach or 1.0, _HISTOGRAM_BINS + 1)
+    counts, _ = np.histogram(np.clip(error, edges[0], edges[-1]), edges)
+    return {"edges": [float(edge) for edge in edges], "counts": [float(count) for count in counts]}
+
+
+def describe(result: BacktestResult) -> dict[str, Any]:
+    """The overall numbers with the facts of the run, as plain JSON."""
+    return {
+        **result.overall,
+        "origins": [day.isoformat() for day in result.origins],
+        "fits": result.fits,
+        "fit_seconds": round(result.fit_seconds, 3),
+        "nominal_coverage": result.nominal,
+        "rows": result.forecasts.height,
+    }
+
