@@ -1,0 +1,56 @@
+"""Log files stay small, and only what a person should see is picked out."""
+
+from pathlib import Path
+
+import pytest
+
+from mlops.supervisor import logs
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ('{"event": "drift.detected", "level": "warning", "customer": 3, "timestamp": "now"}', "WARNING drift.detected customer=3"),
+        ('{"event": "it broke", "level": "error", "exception": "Traceback\\n  there\\nKeyError: 1"}', "ERROR it broke KeyError: 1"),
+        ('{"event": "job.ended", "level": "info"}', None),
+        ('{"not": closed', None),
+        ("[WARNING] too many threads", "[WARNING] too many threads"),
+        ("12:M 20 Nov 2026 # WARNING Memory", "12:M 20 Nov 2026 # WARNING Memory"),
+        ("[INFO] Listening at: http://127.0.0.1:8000", None),
+        ("no ERRORS were found", None),
+    ],
+)
+def test_loud_picks_warnings_and_worse_out_of_json_and_plain_lines(line: str, shown: str | None) -> None:
+    assert logs.loud(line) == shown
+
+
+def test_a_log_is_moved_aside_when_it_grows_and_only_so_many_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "FILE_BYTES", 100)
+    log = logs.LogFile(tmp_path / "web.log")
+
+    for number in range(40):
+        log.write(f"line {number} {'x' * 20}\n".encode())
+    log.close()
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["web.log", "web.log.1", "web.log.2"]
+    assert all(path.stat().st_size <= 140 for path in tmp_path.iterdir())
+    assert log.tail[-1].startswith("line 39")
+
+
+def test_a_line_is_given_out_once_it_is_complete_however_it_was_cut(tmp_path: Path) -> None:
+    log = logs.LogFile(tmp_path / "web.log")
+
+    first = log.write(b"half a li")
+    second = log.write("ne\nünd".encode()[:-1])
+
+    assert (first, second) == ([], ["half a line"])
+    log.close()
+
+
+def test_a_line_without_end_does_not_fill_the_memory(tmp_path: Path) -> None:
+    log = logs.LogFile(tmp_path / "web.log")
+
+    given = [line for _ in range(3) for line in log.write(b"x" * (logs.LINE_BYTES // 2 + 1))]
+
+    assert [len(line) for line in given] == [2 * (logs.LINE_BYTES // 2 + 1)]
+    log.close()

@@ -1,0 +1,86 @@
+"""What is refused before anything starts, and what the state folder keeps."""
+
+import os
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mlops.supervisor import place
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def taken_port() -> Iterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield str(listener.getsockname()[1])
+
+
+def supervise(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "mlops.supervisor", *arguments]
+    return subprocess.run(command, cwd=ROOT, env={**os.environ, **env}, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_port_in_use_ends_the_start_with_a_message_before_anything_is_made(taken_port: str, tmp_path: Path) -> None:
+    result = supervise("up", PORT=taken_port, VAR_DIR=str(tmp_path / "var"))
+
+    assert result.returncode == 1
+    assert f"Port {taken_port} on 127.0.0.1 is already in use" in result.stdout
+    assert not (tmp_path / "var").exists()
+
+
+def test_data_that_is_not_there_ends_the_start_with_a_message(tmp_path: Path) -> None:
+    result = supervise("run", "--data", str(tmp_path / "sales.csv"), VAR_DIR=str(tmp_path / "var"))
+
+    assert result.returncode == 1
+    assert f"DATA={tmp_path / 'sales.csv'}: there is no such file or folder." in result.stdout
+
+
+@pytest.mark.parametrize(("host", "port"), [("127.0.0.1", "http"), ("127.0.0.1", "0"), ("127.0.0.1", "65536"), ("192.0.2.1", "8123")])
+def test_an_address_nobody_can_listen_on_is_refused(host: str, port: str) -> None:
+    with pytest.raises(place.Refused):
+        place.check_address(host, port)
+
+
+def test_the_secret_key_is_long_private_and_kept(tmp_path: Path) -> None:
+    first = place.secret_key(tmp_path)
+
+    second = place.secret_key(tmp_path)
+
+    assert first == second
+    assert len(first) >= 50
+    assert stat.S_IMODE((tmp_path / "secret_key").stat().st_mode) == 0o600
+
+
+def test_the_state_folder_is_closed_to_others(tmp_path: Path) -> None:
+    folder = tmp_path / "var"
+    folder.mkdir(mode=0o755)
+
+    place.open_state_folder(folder)
+
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_state_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(place.Refused, match="Set VAR_DIR"):
+        place.open_state_folder(tmp_path / "file" / "var")
+
+
+def test_a_lock_whose_holder_is_dead_is_waited_for_and_then_refused(tmp_path: Path) -> None:
+    held = place.lock(tmp_path)
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    os.pwrite(held, f"{dead.pid}\n".encode().ljust(16), 0)
+
+    with pytest.raises(place.Refused):
+        place.lock(tmp_path, patience_s=0.3)
+
+    os.close(held)
+    os.close(place.lock(tmp_path))
