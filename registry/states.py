@@ -105,3 +105,23 @@ class Trigger(TextChoices):
 
 AUTO_PROMOTING = frozenset({Trigger.SCHEDULED, Trigger.MANUAL})
 """Triggers whose winner takes the throne without a person; every other one asks."""
+
+
+class DatasetVersionStatus(TextChoices):
+    """Received, then read whole: ready or failed."""
+
+    RECEIVED = "received", "Received"
+    READY = "ready", "Ready"
+    FAILED = "failed", "Failed"
+
+
+DATASET_VERSION_LIFECYCLE = Lifecycle(
+    name="dataset_version",
+    states=DatasetVersionStatus,
+    initial=DatasetVersionStatus.RECEIVED,
+    moves={
+        DatasetVersionStatus.RECEIVED: {DatasetVersionStatus.READY: "dataset.write", DatasetVersionStatus.FAILED: "dataset.write"},
+        DatasetVersionStatus.READY: {},
+        DatasetVersionStatus.FAILED: {},
+    },
+)

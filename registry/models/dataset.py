@@ -1,11 +1,13 @@
 """Data that models learn from: uploaded once, checked in a child process, kept as a canonical panel."""
 
 from typing import ClassVar
+from uuid import UUID
 
 from django.db import models
 from django.db.models import Q
 
 from mlops.tenancy.models import TenantModel
+from registry.states import DatasetVersionStatus
 
 
 class Dataset(TenantModel):
@@ -24,14 +26,6 @@ class Dataset(TenantModel):
 
     def __str__(self) -> str:
         return self.name
-
-
-class DatasetVersionStatus(models.TextChoices):
-    """Received, then read whole: ready or failed."""
-
-    RECEIVED = "received", "Received"
-    READY = "ready", "Ready"
-    FAILED = "failed", "Failed"
 
 
 class DatasetVersion(TenantModel):
@@ -69,3 +63,8 @@ class DatasetVersion(TenantModel):
 
     def __str__(self) -> str:
         return f"{self.dataset} #{self.number}"
+
+    @property
+    def stream_id(self) -> UUID:
+        """Moves of all versions of a data set are one stream, ordered by the data set's lock."""
+        return self.dataset_id

@@ -41,6 +41,7 @@ class RegisteredModel(TenantModel):
     revision = models.PositiveIntegerField(default=1, editable=False, help_text="Counts every change and every move; the ETag.")
     policy_revision = models.PositiveIntegerField(default=1, editable=False)
     last_version_number = models.PositiveIntegerField(default=0, editable=False)
+    last_label_number = models.PositiveIntegerField(default=0, editable=False, help_text="The last automatic label, v<number>.")
     created_by = models.CharField(max_length=254)
     created_at = models.DateTimeField()
 

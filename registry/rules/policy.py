@@ -1,0 +1,89 @@
+"""The promotion policy of a model: what a challenger has to show."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+
+class PolicyError(ValueError):
+    """A policy that cannot be used; `field` names the setting."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Every setting has the documented default. Tolerances say how much worse than the champion still passes."""
+
+    primary_metric: str = "mae"
+    min_improvement_pct: float = 5.0
+    """Least improvement of the primary metric, percent of the champion's value."""
+    accuracy_tolerance_pct: float = 2.0
+    """MAPE, WAPE and MASE may be worse by this many percent."""
+    bias_tolerance_pp: float = 1.0
+    """|bias| may be larger by this many percentage points of the actual sum."""
+    coverage_tolerance_pp: float = 0.0
+    """The intervals' shortfall from their nominal coverage may be larger by this many percentage points."""
+    nominal_coverage_pct: float = 90.0
+    stock_tolerance_pp: float = 0.5
+    """Stock-out miss rate and overstock rate may be higher by this many percentage points."""
+    segment_tolerance_pct: float = 2.0
+    """No segment's MAE may be worse by more than this many percent."""
+    max_p_value: float = 0.05
+    auto_promote: bool = True
+    enforce_gates: bool = False
+    """Whether a manual promotion past a failed gate needs `override` and a reason."""
+    four_eyes: bool = False
+    backtest_days: int = 90
+    horizon: int = 7
+
+    def to_json(self) -> dict[str, Any]:
+        """All settings."""
+        return asdict(self)
+
+
+RANGES: dict[str, tuple[float, float]] = {
+    "min_improvement_pct": (0.0, 100.0),
+    "accuracy_tolerance_pct": (0.0, 100.0),
+    "bias_tolerance_pp": (0.0, 100.0),
+    "coverage_tolerance_pp": (0.0, 100.0),
+    "nominal_coverage_pct": (50.0, 99.9),
+    "stock_tolerance_pp": (0.0, 100.0),
+    "segment_tolerance_pct": (0.0, 1000.0),
+    "max_p_value": (0.000001, 1.0),
+    "backtest_days": (14, 730),
+    "horizon": (1, 60),
+}
+PRIMARY_METRICS = ("mae", "rmse", "wape", "mase", "rmsse")
+
+
+def parse(values: Mapping[str, Any]) -> Policy:
+    """The policy with these settings over the defaults. Raises PolicyError naming the setting that is unknown or out of range."""
+    known = {field.name: field.type for field in fields(Policy)}
+    for name, value in values.items():
+        if name not in known:
+            raise PolicyError(name, f"Unknown setting. Known: {', '.join(known)}.")
+        _check(name, value)
+    return Policy(**values)
+
+
+def _check(name: str, value: Any) -> None:
+    default = getattr(Policy, name)
+    if name == "primary_metric":
+        if value not in PRIMARY_METRICS:
+            raise PolicyError(name, f"Must be one of: {', '.join(PRIMARY_METRICS)}.")
+    elif isinstance(default, bool):
+        if not isinstance(value, bool):
+            raise PolicyError(name, "Must be true or false.")
+    else:
+        low, high = RANGES[name]
+        whole = isinstance(default, int)
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int if whole else (int, float))
+            or not (math.isfinite(value) and low <= value <= high)
+        ):
+            raise PolicyError(name, f"Must be a {'whole ' if whole else ''}number from {low:g} to {high:g}.")

@@ -1,0 +1,196 @@
+"""Backtests of versions: run outside any transaction, stored in one."""
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import structlog
+from django.db import transaction
+
+from registry.models import BacktestResult, BacktestRun, BacktestSegment, DatasetVersion, ModelVersion
+from registry.rules.policy import Policy
+from registry.rules.recipes import build
+from registry.services.artifacts import load_forecaster
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from engine.forecasting.backtest import BacktestResult as Measured
+    from engine.forecasting.protocol import Forecaster
+    from engine.frames.panel import Panel
+
+log = structlog.get_logger(__name__)
+
+RETRAIN_EVERY = 28
+"""Days between refits inside a backtest window, where the version's own artifact has seen the future of an origin."""
+METRICS = ("mae", "rmse", "mape", "wape", "mase", "rmsse", "bias_pct", "coverage", "stockout_miss_rate", "overstock_rate")
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A finished backtest that is not stored yet."""
+
+    measured: "Measured"
+    data: DatasetVersion
+    window_days: int
+    horizon: int
+    seconds: float
+
+    @property
+    def metrics(self) -> dict[str, float | None]:
+        """The overall metrics."""
+        return {name: self.measured.overall.get(name) for name in METRICS}
+
+
+def evaluate(
+    *,
+    recipe: dict[str, Any],
+    panel: "Panel",
+    data: DatasetVersion,
+    policy: Policy,
+    frozen: "Forecaster | None" = None,
+    progress: Progress | None = None,
+    window_days: int | None = None,
+) -> Evaluation:
+    """Backtest over the panel's last days. Every origin is forecast by the frozen artifact if that had not seen the origin's future,
+    else by its recipe refitted on what was known then. Raises the engine's ForecastError; `progress` may raise to stop."""
+    from engine.forecasting.backtest import backtest
+
+    began = time.perf_counter()
+    days = window_days or policy.backtest_days
+    measured = backtest(
+        panel,
+        build(recipe, horizon=policy.horizon),
+        window_days=days,
+        horizon=policy.horizon,
+        step=7,
+        retrain_every=RETRAIN_EVERY,
+        frozen=frozen,
+        progress=progress,
+    )
+    seconds = time.perf_counter() - began
+    log.info("backtest.finished", window_days=days, fits=measured.fits, seconds=round(seconds, 2), mae=measured.overall.get("mae"))
+    return Evaluation(measured, data, days, policy.horizon, seconds)
+
+
+def evaluate_version(
+    *, version: ModelVersion, panel: "Panel", data: DatasetVersion, policy: Policy, progress: Progress | None = None
+) -> Evaluation:
+    """Backtest a registered version with its own artifact. Raises NoArtifact, DigestMismatch, ForecastError."""
+    recipe = version.lineage.get("recipe") or {"kind": version.algorithm or "lightgbm"}
+    return evaluate(recipe=recipe, panel=panel, data=data, policy=policy, frozen=load_forecaster(version), progress=progress)
+
+
+def store_run(
+    *,
+    version: ModelVersion,
+    evaluation: Evaluation,
+    purpose: str,
+    at: datetime,
+    job_id: UUID | None = None,
+    inside: AbstractContextManager[Any] | None = None,
+) -> BacktestRun:
+    """Keep a backtest: the run, its rows per day (replacing older ones of the same dates) and its sums per segment, in one transaction.
+
+    `inside` is the job's fence when a job does it.
+    """
+    measured = evaluation.measured
+    daily = measured.daily
+    with inside or transaction.atomic():
+        run = BacktestRun.objects.create(
+            version=version,
+            dataset_version=evaluation.data,
+            purpose=purpose,
+            window_start=daily["date"].min(),
+            window_end=daily["date"].max(),
+            horizon=evaluation.horizon,
+            options={"window_days": evaluation.window_days, "step": 7, "retrain_every": RETRAIN_EVERY, "nominal": measured.nominal},
+            metrics=evaluation.metrics,
+            by_segment=_by_segment(measured.by_segment),
+            worst_series=_plain_rows(measured.worst_series),
+            error_histogram=measured.histogram,
+            fits=measured.fits,
+            seconds=evaluation.seconds,
+            job_id=job_id,
+            created_at=at,
+        )
+        upsert_daily(BacktestResult, version, daily, at=at, run=run)
+        BacktestSegment.objects.bulk_create(
+            [
+                BacktestSegment(
+                    run=run,
+                    forecast_date=row["date"],
+                    segment_column=row["column"],
+                    segment=str(row["value"])[:128],
+                    n=row["n"],
+                    sum_actual=row["sum_actual"],
+                    sum_error=row["sum_forecast"] - row["sum_actual"],
+                    sum_abs_error=row["sum_abs_error"],
+                )
+                for row in measured.segments.iter_rows(named=True)
+            ],
+            batch_size=500,
+        )
+    return run
+
+
+DAILY_FIELDS = (
+    "mae",
+    "mape",
+    "wape",
+    "rmse",
+    "bias_pct",
+    "coverage",
+    "stockout_miss_rate",
+    "overstock_rate",
+    "n",
+    "sum_actual",
+    "sum_error",
+    "sum_abs_error",
+)
+
+
+def daily_values(row: dict[str, Any]) -> dict[str, Any]:
+    """The columns of `ErrorColumns` from one row of the engine's daily or segment frame."""
+    values = {name: row.get(name) for name in DAILY_FIELDS}
+    return values | {"sum_error": row["sum_forecast"] - row["sum_actual"]}
+
+
+def upsert_daily(table: type[BacktestResult], version: ModelVersion, daily: "pl.DataFrame", *, at: datetime, run: BacktestRun) -> None:
+    """One row per version and forecast date; the newest run wins."""
+    rows = [
+        table(
+            version_ref=version,
+            run=run,
+            model_name=version.model_name,
+            model_version=version.version,
+            forecast_date=row["date"],
+            created_at=at,
+            **daily_values(row),
+        )
+        for row in daily.iter_rows(named=True)
+    ]
+    table.objects.bulk_create(
+        rows,
+        update_conflicts=True,
+        unique_fields=["version_ref", "forecast_date"],
+        update_fields=["run", "created_at", *DAILY_FIELDS],
+        batch_size=500,
+    )
+
+
+def _by_segment(frame: "pl.DataFrame") -> dict[str, dict[str, dict[str, Any]]]:
+    segments: dict[str, dict[str, dict[str, Any]]] = {}
+    for row in frame.iter_rows(named=True):
+        values = {name: row.get(name) for name in (*METRICS, "n", "sum_actual")}
+        segments.setdefault(row["column"], {})[str(row["value"])] = values
+    return segments
+
+
+def _plain_rows(frame: "pl.DataFrame", most: int = 10) -> list[dict[str, Any]]:
+    return list(frame.head(most).iter_rows(named=True))

@@ -1,0 +1,93 @@
+"""Finding models and versions by the names people use."""
+
+import re
+from collections.abc import Callable
+from uuid import UUID
+
+from mlops.errors import NotFound, Stale
+from registry.models import ModelVersion, RegisteredModel
+
+DEFAULT_MODEL = "demand_forecast"
+IfMatch = Callable[[RegisteredModel], None]
+
+
+def model_named(name: str) -> RegisteredModel:
+    """The customer's model of this name. Raises NotFound."""
+    model = RegisteredModel.objects.filter(name=name).first() if storable(name) else None
+    if model is None:
+        raise NotFound(f"There is no model named {_shown(name)}.")
+    return model
+
+
+def version_of(model: RegisteredModel, reference: str) -> ModelVersion:
+    """A model's version by its label or id; a bare number `1` means `v1` unless a version is labelled so. Raises NotFound."""
+    version = None
+    if storable(reference):
+        identifier = as_uuid(reference)
+        if identifier:
+            version = model.versions.filter(pk=identifier).first()
+        labels = [reference, f"v{reference}"] if re.fullmatch(r"[0-9]{1,9}", reference) else [reference]
+        found = {one.version: one for one in model.versions.filter(version__in=labels)} if version is None else {}
+        version = version or next((found[label] for label in labels if label in found), None)
+    if version is None:
+        raise NotFound(f"The model {model.name} has no version {_shown(reference)}.")
+    return version
+
+
+def version_anywhere(reference: str, model_name: str) -> ModelVersion:
+    """A version by its id, whatever its model, or by its label within the named model. Raises NotFound."""
+    identifier = as_uuid(reference)
+    if identifier:
+        version = ModelVersion.objects.filter(pk=identifier).select_related("model").first()
+        if version is not None:
+            return version
+    return version_of(model_named(model_name), reference)
+
+
+def lock_model(model_id: UUID, if_match: IfMatch | None = None) -> RegisteredModel:
+    """Lock the model's row: lock first, then look. Call inside a transaction. `if_match` may refuse what it finds (412)."""
+    model = RegisteredModel.objects.select_for_update().filter(pk=model_id).first()
+    if model is None:
+        raise NotFound("There is no such model.")
+    if if_match is not None:
+        if_match(model)
+    return model
+
+
+def lock_version(version_id: UUID, if_match: IfMatch | None = None) -> tuple[RegisteredModel, ModelVersion]:
+    """Lock the version's model, then read the version as it is under that lock. Raises NotFound."""
+    model_id = ModelVersion.objects.filter(pk=version_id).values_list("model_id", flat=True).first()
+    if model_id is None:
+        raise NotFound("There is no such version.")
+    model = lock_model(model_id, if_match)
+    return model, ModelVersion.objects.get(pk=version_id)
+
+
+def expect_revision(revision: int) -> IfMatch:
+    """A condition for `if_match`: the page that was decided on showed this revision of the model."""
+
+    def check(model: RegisteredModel) -> None:
+        if model.revision != revision:
+            raise Stale("The model has changed since you opened the page. Look again, then decide.")
+
+    return check
+
+
+def as_uuid(text: str) -> UUID | None:
+    """The UUID written in the usual 36 characters, or None."""
+    try:
+        return UUID(text) if len(text) == 36 else None
+    except ValueError:
+        return None
+
+
+def storable(text: str) -> bool:
+    """Whether a database could hold the text at all: no NUL, no lone surrogate."""
+    try:
+        return "\x00" not in text and bool(text.encode())
+    except UnicodeEncodeError:
+        return False
+
+
+def _shown(text: str) -> str:
+    return text[:80].encode("ascii", "backslashreplace").decode()

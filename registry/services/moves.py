@@ -1,0 +1,98 @@
+"""The moves that need no ceremony: shadow, challenge, archive. Promotion has a module of its own."""
+
+from datetime import datetime
+from uuid import UUID
+
+from django.db import transaction
+
+from mlops.errors import InvalidField
+from mlops.lifecycle.mechanism import move
+from mlops.lifecycle.models import Move
+from mlops.outbox.services import publish
+from mlops.tenancy.roles import Principal
+from registry.events import VersionMoved
+from registry.models import DecisionRecord, ModelVersion, PromotionRequest, RegisteredModel
+from registry.services.evidence import latest_verdict, record_decision
+from registry.services.lookups import IfMatch, lock_version
+from registry.states import REQUEST_LIFECYCLE, VERSION_LIFECYCLE, RequestStatus, VersionStatus
+
+
+def shadow(*, version_id: UUID, by: Principal, at: datetime, reason: str = "", if_match: IfMatch | None = None) -> ModelVersion:
+    """Let the version see mirrored traffic and answer nobody."""
+    with transaction.atomic():
+        model, version = lock_version(version_id, if_match)
+        move_version(model, version, VersionStatus.SHADOW, by=by, at=at, reason=reason)
+    return version
+
+
+def challenge(*, version_id: UUID, by: Principal, at: datetime, reason: str = "", if_match: IfMatch | None = None) -> ModelVersion:
+    """Let the version compete."""
+    with transaction.atomic():
+        model, version = lock_version(version_id, if_match)
+        made = move_version(model, version, VersionStatus.CHALLENGER, by=by, at=at, reason=reason)
+        _decide(DecisionRecord.Kind.CHALLENGE, model, version, made, by=by, at=at, reason=reason)
+    return version
+
+
+def archive(*, version_id: UUID, by: Principal, at: datetime, reason: str = "", if_match: IfMatch | None = None) -> ModelVersion:
+    """Reject or retire the version, for good. Raises InvalidField without a reason: a rejection is a decision."""
+    if not reason.strip():
+        raise InvalidField("reason", "Say why the version is archived; it goes into the record.")
+    with transaction.atomic():
+        model, version = lock_version(version_id, if_match)
+        made = move_version(model, version, VersionStatus.ARCHIVED, by=by, at=at, reason=reason)
+        _decide(DecisionRecord.Kind.REJECTION, model, version, made, by=by, at=at, reason=reason)
+    return version
+
+
+def move_version(
+    model: RegisteredModel,
+    version: ModelVersion,
+    to: VersionStatus,
+    *,
+    by: Principal,
+    at: datetime,
+    reason: str,
+    forced: bool = False,
+) -> Move:
+    """Move one version under its model's lock, overtake requests that no longer fit, count the revision, publish the news."""
+    source = version.status
+    changes = {"status_changed_at": at, **({"promoted_at": at} if to == VersionStatus.CHAMPION else {})}
+    made = move(VERSION_LIFECYCLE, version, to, label=str(version), actor=by, at=at, reason=reason, forced=forced, **changes)
+    model.revision += 1
+    RegisteredModel.objects.filter(pk=model.pk).update(revision=model.revision)
+    _overtake_requests(version, by=by, at=at)
+    publish(VersionMoved(model.name, str(version.pk), version.version, source, to, by.name), at=at)
+    return made
+
+
+def _overtake_requests(version: ModelVersion, *, by: Principal, at: datetime) -> None:
+    """A pending request asked for a version as it stood; the version has moved, so nobody can approve it any more."""
+    for request in PromotionRequest.objects.filter(version=version, status=RequestStatus.PENDING).order_by("pk"):
+        move(
+            REQUEST_LIFECYCLE,
+            request,
+            RequestStatus.OVERTAKEN,
+            label=str(request),
+            actor=by,
+            at=at,
+            reason=f"The version became {version.status}.",
+            forced=True,
+            decided_at=at,
+        )
+
+
+def _decide(kind: str, model: RegisteredModel, version: ModelVersion, made: Move, *, by: Principal, at: datetime, reason: str) -> None:
+    champion = ModelVersion.objects.filter(model=model, status=VersionStatus.CHAMPION).first()
+    record_decision(
+        kind=kind,
+        model=model,
+        version=version,
+        move=made,
+        former=champion,
+        verdict=latest_verdict(version, champion),
+        proposer=version.created_by,
+        approvers=[by],
+        rationale=reason,
+        at=at,
+    )

@@ -1,0 +1,254 @@
+"""Taking the throne: promotion and rollback, with gates, overrides and the second pair of eyes.
+
+Whoever comes first locks the model's row; whoever comes second looks again under the lock and finds the new champion. The former champion
+is deprecated before the new one is crowned, in one transaction, so no reader ever sees two or none.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, ClassVar, Literal
+from uuid import UUID
+
+from django.db import transaction
+
+from mlops.audit.services import record
+from mlops.errors import DomainError, InvalidField, NotFound
+from mlops.lifecycle.mechanism import IllegalMove, move
+from mlops.outbox.services import publish
+from mlops.tenancy.roles import Principal
+from registry.events import EmergencyRollback, PromotionPending
+from registry.models import DecisionRecord, ModelVersion, PromotionRequest, RegisteredModel, Verdict
+from registry.rules.policy import Policy, parse
+from registry.services.evidence import latest_verdict, record_decision
+from registry.services.lookups import IfMatch, lock_model, lock_version
+from registry.services.moves import move_version
+from registry.states import REQUEST_LIFECYCLE, VERSION_LIFECYCLE, RequestStatus, VersionStatus
+
+
+class GatesFailed(DomainError):
+    """The model's policy enforces its gates, and one failed or had no input."""
+
+    code: ClassVar[str] = "gates_failed"
+
+    def __init__(self, verdict: Verdict | None) -> None:
+        why = verdict.summary if verdict else "The version has not been judged against the present champion."
+        super().__init__(f"{why} Judge it, or give `override` and a `reason`.")
+        self.gates = verdict.gates if verdict else []
+
+    def extra(self) -> dict[str, Any]:
+        """The gates with their numbers."""
+        return {"gates": self.gates}
+
+
+class OwnProposal(DomainError):
+    """Four eyes: whoever trained, proposed or asked cannot approve."""
+
+    status = 403
+    code = "four_eyes"
+
+
+class AlreadyDecided(DomainError):
+    """Somebody else was first."""
+
+    code = "already_decided"
+
+    def __init__(self, request: PromotionRequest) -> None:
+        who = f" by {request.decided_by}" if request.decided_by else ""
+        super().__init__(f"This request was {request.status}{who} already.")
+        self.request = request
+
+    def extra(self) -> dict[str, Any]:
+        """Who decided what, and when."""
+        decided_at = self.request.decided_at.isoformat() if self.request.decided_at else None
+        return {"decided_by": self.request.decided_by, "decision": self.request.status, "decided_at": decided_at}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A promotion that happened, or a request that waits."""
+
+    kind: Literal["promoted", "pending"]
+    version: ModelVersion
+    verdict: Verdict | None
+    decision: DecisionRecord | None = None
+    request: PromotionRequest | None = None
+
+
+@dataclass(frozen=True)
+class _Ascent:
+    """One attempt to crown a version, under the model's lock."""
+
+    model: RegisteredModel
+    version: ModelVersion
+    former: ModelVersion | None
+    verdict: Verdict | None
+    policy: Policy
+
+    @property
+    def gates_failed(self) -> bool:
+        """Whether a gate failed or had no input. The first champion has nobody to beat."""
+        return self.former is not None and not (self.verdict and self.verdict.passed)
+
+
+def promote(
+    *, version_id: UUID, by: Principal, at: datetime, reason: str = "", override: bool = False, if_match: IfMatch | None = None
+) -> Outcome:
+    """Make the version champion, or, with four eyes on, ask another manager to.
+
+    Gates advise unless the policy enforces them. Raises IllegalMove, GatesFailed, Forbidden, Stale.
+    """
+    with transaction.atomic():
+        ascent = _ascent(version_id, if_match)
+        _check_move(ascent, by)
+        if ascent.version.status == VersionStatus.DEPRECATED:
+            return _roll_back(ascent, by=by, at=at, reason=reason, emergency=False)
+        if ascent.gates_failed and ascent.policy.enforce_gates and not (override and reason.strip()):
+            raise GatesFailed(ascent.verdict)
+        if ascent.policy.four_eyes and by.kind != "system":
+            return _ask(ascent, PromotionRequest.Kind.PROMOTE, by=by, at=at, reason=reason, override=override)
+        decision = _crown(ascent, approvers=[by], proposer=ascent.version.created_by, at=at, reason=reason)
+    return Outcome("promoted", ascent.version, ascent.verdict, decision)
+
+
+def rollback(
+    *, version_id: UUID, by: Principal, at: datetime, reason: str = "", emergency: bool = False, if_match: IfMatch | None = None
+) -> Outcome:
+    """Make a former champion champion again.
+
+    With four eyes on another manager decides, unless it is an emergency: that one needs a reason, is marked, and opens a review.
+    Raises IllegalMove for a version that never was champion, InvalidField for an emergency without a reason.
+    """
+    with transaction.atomic():
+        ascent = _ascent(version_id, if_match)
+        _check_move(ascent, by)
+        if ascent.version.status != VersionStatus.DEPRECATED:
+            raise IllegalMove(str(ascent.version), ascent.version.status, "champion by rollback", _allowed(ascent.version))
+        return _roll_back(ascent, by=by, at=at, reason=reason, emergency=emergency)
+
+
+def approve(*, request_id: UUID, by: Principal, at: datetime, reason: str = "") -> Outcome:
+    """Grant a pending request. Raises AlreadyDecided, OwnProposal, Forbidden, IllegalMove."""
+    with transaction.atomic():
+        request, ascent = _lock_request(request_id)
+        by.authorize("promotion_request.decide")
+        _refuse_own(request, ascent.version, by)
+        if ascent.gates_failed and ascent.policy.enforce_gates and not (request.override and request.reason.strip()):
+            raise GatesFailed(ascent.verdict)
+        # The request is decided before its version moves: the move overtakes every request that is still pending.
+        values = {"decided_by": by.name, "decided_at": at, "decision_reason": reason}
+        move(REQUEST_LIFECYCLE, request, RequestStatus.APPROVED, label=str(request), actor=by, at=at, reason=reason, **values)
+        rationale = "\n".join(text for text in (request.reason, reason) if text)
+        kind = DecisionRecord.Kind.ROLLBACK if request.kind == PromotionRequest.Kind.ROLLBACK else DecisionRecord.Kind.PROMOTION
+        decision = _crown(ascent, approvers=[by], proposer=request.requested_by, at=at, reason=rationale, kind=kind)
+    return Outcome("promoted", ascent.version, ascent.verdict, decision, request)
+
+
+def reject(*, request_id: UUID, by: Principal, at: datetime, reason: str) -> PromotionRequest:
+    """Refuse a pending request; the version stays what it is. Raises InvalidField without a reason, AlreadyDecided, Forbidden."""
+    if not reason.strip():
+        raise InvalidField("reason", "Say why the request is rejected; it goes into the record.")
+    with transaction.atomic():
+        request, _ = _lock_request(request_id)
+        values = {"decided_by": by.name, "decided_at": at, "decision_reason": reason}
+        move(REQUEST_LIFECYCLE, request, RequestStatus.REJECTED, label=str(request), actor=by, at=at, reason=reason, **values)
+    return request
+
+
+def _ascent(version_id: UUID, if_match: IfMatch | None) -> _Ascent:
+    model, version = lock_version(version_id, if_match)
+    former = ModelVersion.objects.filter(model=model, status=VersionStatus.CHAMPION).first()
+    return _Ascent(model, version, former, latest_verdict(version, former), parse(model.policy))
+
+
+def _check_move(ascent: _Ascent, by: Principal) -> None:
+    version = ascent.version
+    VERSION_LIFECYCLE.check(label=str(version), current=version.status, target=VersionStatus.CHAMPION, actor=by)
+
+
+def _allowed(version: ModelVersion) -> list[str]:
+    return VERSION_LIFECYCLE.allowed(version.status)
+
+
+def _roll_back(ascent: _Ascent, *, by: Principal, at: datetime, reason: str, emergency: bool) -> Outcome:
+    by.authorize("version.rollback")
+    if emergency and not reason.strip():
+        raise InvalidField("reason", "An emergency rollback needs a reason; it opens a review.")
+    if ascent.policy.four_eyes and not emergency and by.kind != "system":
+        return _ask(ascent, PromotionRequest.Kind.ROLLBACK, by=by, at=at, reason=reason, override=False)
+    kind = DecisionRecord.Kind.ROLLBACK
+    decision = _crown(ascent, approvers=[by], proposer=by.name, at=at, reason=reason, kind=kind, emergency=emergency)
+    if emergency:
+        version = ascent.version
+        publish(EmergencyRollback(ascent.model.name, str(version.pk), version.version, by.name, reason), at=at)
+    return Outcome("promoted", ascent.version, ascent.verdict, decision)
+
+
+def _crown(
+    ascent: _Ascent,
+    *,
+    approvers: list[Principal],
+    proposer: str,
+    at: datetime,
+    reason: str,
+    kind: str = DecisionRecord.Kind.PROMOTION,
+    emergency: bool = False,
+) -> DecisionRecord:
+    by = approvers[-1]
+    if ascent.former is not None:
+        why = f"{ascent.version.version} took its place."
+        move_version(ascent.model, ascent.former, VersionStatus.DEPRECATED, by=by, at=at, reason=why, forced=True)
+    made = move_version(ascent.model, ascent.version, VersionStatus.CHAMPION, by=by, at=at, reason=reason)
+    return record_decision(
+        kind=kind,
+        model=ascent.model,
+        version=ascent.version,
+        move=made,
+        former=ascent.former,
+        verdict=ascent.verdict,
+        proposer=proposer,
+        approvers=approvers,
+        rationale=reason,
+        at=at,
+        override=ascent.gates_failed and kind == DecisionRecord.Kind.PROMOTION,
+        emergency=emergency,
+    )
+
+
+def _ask(ascent: _Ascent, kind: str, *, by: Principal, at: datetime, reason: str, override: bool) -> Outcome:
+    existing = PromotionRequest.objects.filter(version=ascent.version, kind=kind, status=RequestStatus.PENDING).first()
+    if existing is not None:
+        return Outcome("pending", ascent.version, ascent.verdict, request=existing)
+    request = PromotionRequest.objects.create(
+        model=ascent.model,
+        version=ascent.version,
+        kind=kind,
+        reason=reason,
+        override=override,
+        verdict=ascent.verdict,
+        requested_by=by.name,
+        requested_by_id=by.user_id,
+        requested_at=at,
+    )
+    record(action="promotion_request.created", target=request, label=str(request), at=at, reason=reason, actor=by)
+    version = ascent.version
+    publish(PromotionPending(ascent.model.name, str(version.pk), version.version, reason, str(request.pk)), at=at)
+    return Outcome("pending", version, ascent.verdict, request=request)
+
+
+def _lock_request(request_id: UUID) -> tuple[PromotionRequest, _Ascent]:
+    """Lock the request's model, then read the request under that lock. Raises NotFound, or AlreadyDecided."""
+    model_id = PromotionRequest.objects.filter(pk=request_id).values_list("model_id", flat=True).first()
+    if model_id is None:
+        raise NotFound("There is no such promotion request.")
+    lock_model(model_id)
+    request = PromotionRequest.objects.get(pk=request_id)
+    if request.status != RequestStatus.PENDING:
+        raise AlreadyDecided(request)
+    return request, _ascent(request.version_id, None)
+
+
+def _refuse_own(request: PromotionRequest, version: ModelVersion, by: Principal) -> None:
+    if by.same_person(request.requested_by_id, request.requested_by):
+        raise OwnProposal("You asked for this promotion; another manager has to decide.")
+    if by.same_person(version.created_by_id, version.created_by):
+        raise OwnProposal("You registered or trained this version; another manager has to decide.")

@@ -1,0 +1,208 @@
+"""Registering models and versions, and configuring models."""
+
+import re
+from collections.abc import Mapping
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+
+from mlops.artifacts.storage import Stored, storage
+from mlops.audit.services import record
+from mlops.errors import Duplicate, InvalidField
+from mlops.tenancy.context import required
+from mlops.tenancy.roles import Principal
+from registry.models import Dataset, DatasetVersion, ModelVersion, RegisteredModel
+from registry.rules import policy as policies
+from registry.services.artifacts import inspect_artifact
+from registry.services.lookups import IfMatch, lock_model
+
+NAME = re.compile(r"[a-z][a-z0-9_.-]{0,127}\Z")
+LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}\Z")
+UUID_SHAPE = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z")
+RESERVED = frozenset({"health", "history", "backtest", "statistics", "types", "registry", "validation", "promotion-requests"})
+
+CONFIGURABLE = frozenset(
+    {"display_name", "description", "model_type", "domain", "dataset", "data_dir", "recipe", "policy", "scheduled", "retention_days"}
+)
+
+
+def register_model(
+    *,
+    name: str,
+    by: Principal,
+    at: datetime,
+    display_name: str = "",
+    description: str = "",
+    task: str = "forecast",
+    model_type: str = "ensemble",
+    domain: str = "",
+    dataset: Dataset | None = None,
+    data_dir: str = "",
+    recipe: Mapping[str, Any] | None = None,
+    policy: Mapping[str, Any] | None = None,
+    scheduled: bool = True,
+    retention_days: int = 730,
+) -> RegisteredModel:
+    """Make a name under which versions compete. Raises InvalidField, or Duplicate when the name is taken."""
+    by.authorize("model.register")
+    if not NAME.match(name):
+        raise InvalidField("name", "Must start with a lower-case letter and hold up to 128 of a–z, 0–9, _ . -")
+    if name in RESERVED:
+        raise InvalidField("name", f"{name} is reserved. Reserved: {', '.join(sorted(RESERVED))}.")
+    model = RegisteredModel(
+        name=name,
+        display_name=display_name,
+        description=description,
+        task=task,
+        model_type=model_type,
+        domain=domain,
+        dataset=dataset,
+        data_dir=_checked_data_dir(data_dir),
+        recipe=dict(recipe or {}),
+        policy=_checked_policy(policy or {}),
+        scheduled=scheduled,
+        retention_days=retention_days,
+        created_by=by.name,
+        created_at=at,
+    )
+    try:
+        with transaction.atomic():
+            model.save(force_insert=True)
+            record(action="model.registered", target=model, label=name, at=at, after={"task": task, "model_type": model_type}, actor=by)
+    except IntegrityError:
+        raise Duplicate(f"A model named {name} exists already.") from None
+    return model
+
+
+def configure_model(
+    *, model: RegisteredModel, changes: Mapping[str, Any], by: Principal, at: datetime, if_match: IfMatch | None = None
+) -> RegisteredModel:
+    """Change a model's settings. The policy's revision counts its changes, so that a decision can name the policy it was made under."""
+    by.authorize("model.configure")
+    unknown = set(changes) - CONFIGURABLE
+    if unknown:
+        raise InvalidField(min(unknown), f"Cannot be changed. Changeable: {', '.join(sorted(CONFIGURABLE))}.")
+    values = dict(changes)
+    if "policy" in values:
+        values["policy"] = _checked_policy(values["policy"])
+    if "data_dir" in values:
+        values["data_dir"] = _checked_data_dir(values["data_dir"])
+    with transaction.atomic():
+        locked = lock_model(model.pk, if_match)
+        before = {name: _plain(getattr(locked, name)) for name in values}
+        for name, value in values.items():
+            setattr(locked, name, value)
+        locked.revision += 1
+        if "policy" in values and before["policy"] != values["policy"]:
+            locked.policy_revision += 1
+        locked.save()
+        after = {name: _plain(value) for name, value in values.items()}
+        record(action="model.configured", target=locked, label=locked.name, at=at, before=before, after=after, actor=by)
+    return locked
+
+
+def register_version(
+    *,
+    model: RegisteredModel,
+    by: Principal,
+    at: datetime,
+    label: str = "",
+    algorithm: str = "",
+    metrics: Mapping[str, Any] | None = None,
+    hyperparameters: Mapping[str, Any] | None = None,
+    signature: Mapping[str, Any] | None = None,
+    reference_statistics: Mapping[str, Any] | None = None,
+    lineage: Mapping[str, Any] | None = None,
+    dataset_version: DatasetVersion | None = None,
+    parent: ModelVersion | None = None,
+    trained_through: date | None = None,
+    training_seconds: float | None = None,
+    artifact: Path | None = None,
+    notes: str = "",
+) -> ModelVersion:
+    """Register a candidate. Labels `v1, v2, …` are given in order, without gaps under concurrency; another label may be given instead.
+
+    An artifact is tried in a disposable child process first (InvalidField with code `unsafe_artifact` otherwise), then stored, create-only,
+    before the row is committed: a crash in between leaves a file nobody refers to, never a version without its file.
+    Raises InvalidField, or Duplicate when the label is taken.
+    """
+    by.authorize("version.register")
+    if label and (not LABEL.match(label) or label in RESERVED or UUID_SHAPE.match(label)):
+        raise InvalidField(
+            "version", "Must be 1 to 64 of A–Z a–z 0–9 . _ + - beginning with a letter or digit, no reserved word and no UUID."
+        )
+    facts = inspect_artifact(artifact) if artifact else None
+    version = ModelVersion(
+        model=model,
+        model_name=model.name,
+        algorithm=algorithm or (facts.algorithm if facts else ""),
+        metrics=dict(metrics or {}),
+        hyperparameters=dict(hyperparameters or {}),
+        signature=dict(signature or (facts.signature if facts else {})),
+        reference_statistics=dict(reference_statistics or {}),
+        lineage=dict(lineage or {}),
+        dataset_version=dataset_version,
+        parent=parent,
+        trained_through=trained_through,
+        training_seconds=training_seconds,
+        artifact_format=facts.format if facts else "",
+        notes=notes,
+        created_by=by.on_behalf_of or by.name,
+        created_by_id=by.user_id,
+        created_at=at,
+        status_changed_at=at,
+    )
+    if artifact and facts:
+        stored = _store(version, artifact, facts.suffix)
+        version.artifact_path, version.artifact_sha256, version.artifact_size = stored.path, stored.sha256, stored.size
+    with transaction.atomic():
+        locked = lock_model(model.pk)
+        version.number = locked.last_version_number + 1
+        version.version = label or _next_label(locked)
+        if ModelVersion.objects.filter(model=locked, version=version.version).exists():
+            raise Duplicate(f"{model.name} has a version {version.version} already.")
+        version.save(force_insert=True)
+        locked.last_version_number = version.number
+        locked.revision += 1
+        locked.save(update_fields=["last_version_number", "last_label_number", "revision"])
+        after = {"version": version.version, "artifact_sha256": version.artifact_sha256, "metrics": version.metrics}
+        record(action="version.registered", target=version, label=str(version), at=at, after=after, actor=by)
+    return version
+
+
+def _next_label(model: RegisteredModel) -> str:
+    """The next automatic label under the model's lock, passing over those that somebody gave by hand."""
+    model.last_label_number += 1
+    while ModelVersion.objects.filter(model=model, version=f"v{model.last_label_number}").exists():
+        model.last_label_number += 1
+    return f"v{model.last_label_number}"
+
+
+def _store(version: ModelVersion, artifact: Path, suffix: str) -> Stored:
+    # The folder carries the version's id: its label is only known under the lock.
+    return storage().put(f"models/{required()}/{version.model_name}/{version.pk}/model{suffix}", artifact)
+
+
+def _checked_policy(values: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        policies.parse(values)
+    except policies.PolicyError as error:
+        raise InvalidField(f"policy.{error.field}", str(error)) from None
+    return dict(values)
+
+
+def _checked_data_dir(text: str) -> str:
+    """A path below an allowed root, symbolic links resolved. Raises InvalidField; an empty one is fine."""
+    if not text:
+        return ""
+    path = Path(text).resolve()
+    if not any(path.is_relative_to(root) for root in settings.DATA_ROOTS):
+        raise InvalidField("data_dir", "Must lie below one of the allowed roots (DATA_ROOTS).")
+    return str(path)
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Dataset) else value
