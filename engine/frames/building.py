@@ -50,6 +50,9 @@ def build(tidy: Tidy, mapping: Mapping, *, limits: ReadLimits, findings: Finding
     findings.stop_on_errors()
     frame = _numbered(tidy.frame, series, mapping)
     frame = _mark_unpriced(frame, mapping)
+    if frame["target"].null_count() == frame.height:
+        findings.error("no_target", "No row has a known target.")
+        findings.stop_on_errors()
     closures = find_closures(_daily(frame)) if mapping.closed_days == "detect" else None
     frame, left_out = _trim(frame, findings)
     _check_size(frame, limits=limits, findings=findings)
@@ -138,9 +141,6 @@ def _trim(frame: pl.DataFrame, findings: Findings) -> tuple[pl.DataFrame, dict[s
     """Cut what no one can learn from: rows before a series' first known target, and days after the panel's last one."""
     told = pl.col("date").filter(pl.col("target").is_not_null())
     last = frame.select(told.max()).item()
-    if last is None:
-        findings.error("no_target", "No row has a known target.")
-        findings.stop_on_errors()
     trimmed = frame.filter((pl.col("date") >= told.min().over("series")).fill_null(value=False) & (pl.col("date") <= last))
     after = int(frame.select((pl.col("date") > last).sum()).item())
     left_out = {"after_last_target": after} if after else {}

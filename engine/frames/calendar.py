@@ -98,8 +98,10 @@ def _recurrences(marked: pl.DataFrame) -> pl.DataFrame:
         weekday=pl.col("date").dt.weekday(),
     )
     marked = marked.join(keys, on="date", how="left").sort("location", "date")
-    # Nine neighboring weeks, not the whole file: a location may have given up its Sundays in the middle of it.
-    weekly = pl.col("quiet").cast(pl.Float64).rolling_mean(9, min_samples=4, center=True).over("location", "weekday") >= 0.7
+    # Five neighboring weeks, not the whole file: a location may have given up its Sundays in the middle of it. The day may be
+    # the last, the middle or the first of the five, so that the weeks beside the change are seen too.
+    ending = pl.col("quiet").cast(pl.Float64).rolling_mean(5, min_samples=4)
+    weekly = pl.max_horizontal(ending.shift(-weeks).over("location", "weekday") for weeks in (0, 2, 4)) >= 0.8
     yearly = [
         (pl.len().over("location", key) >= 2) & (pl.col("quiet").mean().over("location", key) >= 0.66)
         for key in ("fixed", "movable", "nth")

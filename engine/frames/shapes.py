@@ -142,7 +142,9 @@ def _summed(lines: pl.LazyFrame, mapping: Mapping) -> pl.LazyFrame:
     """One row per series and day: quantities added, price averaged by quantity."""
     priced = pl.when(pl.col("price").is_not_null()).then(pl.col("target"))
     weighted = (pl.col("price") * pl.col("target")).sum() / priced.sum()
-    price = pl.when(priced.sum() > 0).then(weighted).otherwise(pl.col("price").mean())
+    # Clipping keeps a constant price exactly what it was, which the division alone does not.
+    average = weighted.clip(pl.col("price").min(), pl.col("price").max())
+    price = pl.when(priced.sum() > 0).then(average).otherwise(pl.col("price").mean())
     target = pl.when(pl.col("target").count() > 0).then(pl.col("target").sum())
     return lines.group_by("date", *key_names(mapping)).agg(
         *[pl.col(name).first() for name in attribute_names(mapping)],

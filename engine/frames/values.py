@@ -65,8 +65,11 @@ def as_number(column: str, dtype: pl.DataType, *, decimal: str) -> pl.Expr:
     if not isinstance(dtype, pl.String):
         return pl.lit(None, dtype=pl.Float64)
     text = blank_as_null(pl.col(column))
+    # Grouping signs go only where they group by three; "01.01.2024" and "1,5" must not turn into other numbers.
     if decimal == ",":
-        plain = text.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True)
+        grouped = text.str.contains(r"^[+-]?\d{1,3}(\.\d{3})+(,\d+)?$")
+        bare = pl.when(grouped).then(text.str.replace_all(".", "", literal=True)).when(~text.str.contains(".", literal=True)).then(text)
+        plain = bare.str.replace(",", ".", literal=True)
     else:
         grouped = text.str.contains(r"^[+-]?\d{1,3}(,\d{3})+(\.\d+)?$")
         plain = pl.when(grouped).then(text.str.replace_all(",", "", literal=True)).otherwise(text)

@@ -1,0 +1,138 @@
+"""CSV as it comes: delimiters, encodings, compression; every one either read rightly or refused."""
+
+import csv
+import gzip
+import io
+import zlib
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from engine.frames.limits import ReadLimits
+from engine.frames.mapping import Mapping
+from engine.frames.problems import FrameError
+from engine.frames.reading import read_panel
+from tests.engine.frames.samples import FIRST, SINGLE, days, refused, single_csv, write
+
+ITEMS = Mapping("long", "date", "units", ("item",))
+
+
+def items_csv(name: str, separator: str = ",") -> str:
+    return "\n".join([separator.join(("date", "item", "units")), *[separator.join((str(day), name, "3")) for day in days(40)]]) + "\n"
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_delimiter_is_found(tmp_path: Path, separator: str) -> None:
+    _, report = read_panel(write(tmp_path / "d.csv", items_csv("ale", separator)), ITEMS)
+
+    assert report.source["delimiter"] == separator
+
+
+@pytest.mark.parametrize(
+    ("encoding", "warned"), [("utf-8", False), ("utf-8-sig", False), ("utf-16", False), ("latin-1", True), ("cp1252", True)]
+)
+def test_encoding_is_found_and_told(tmp_path: Path, encoding: str, warned: bool) -> None:
+    panel, report = read_panel(write(tmp_path / "d.csv", items_csv("Bücher à la crème"), encoding), ITEMS)
+
+    assert panel.series["item"].to_list() == ["Bücher à la crème"]
+    assert ("not_utf8" in {problem.code for problem in report.problems}) is warned
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (items_csv("Bücher").encode("utf-16-le"), "binary_file"),
+        (items_csv("Bücher").encode("utf-32"), "unknown_encoding"),
+        (b"PK\x03\x04 sheet", "unknown_format"),
+        (b"\x80\x04\x95 pickle", "unknown_format"),
+        (items_csv("Bücher").encode() + "2024-05-01,Bücher,3\n".encode("latin-1"), "mixed_encodings"),
+        (gzip.compress(single_csv().encode())[:-12], "damaged_gzip"),
+        (b"\x1f\x8b\x08\x00 not really", "damaged_gzip"),
+        (b"PAR1 not really PAR1", "damaged_parquet"),
+    ],
+)
+def test_unreadable_bytes_are_refused_by_name(tmp_path: Path, data: bytes, code: str) -> None:
+    (tmp_path / "d.csv").write_bytes(data)
+
+    assert refused(tmp_path / "d.csv", ITEMS).codes == (code,)
+
+
+def test_gzip_members_are_read_one_after_another(tmp_path: Path) -> None:
+    first, second = single_csv(60).encode()[:300], single_csv(60).encode()[300:]
+    (tmp_path / "d.csv").write_bytes(gzip.compress(first) + gzip.compress(second))
+
+    panel, report = read_panel(tmp_path / "d.csv", SINGLE)
+
+    assert panel.frame.height == 60
+    assert report.source["compressed"] is True
+
+
+def test_gzip_bomb_is_refused_while_it_unpacks(tmp_path: Path) -> None:
+    packer = zlib.compressobj(9, wbits=31)
+    bomb = packer.compress(b"date,units\n") + b"".join(packer.compress(b"0" * (1 << 20)) for _ in range(64)) + packer.flush()
+    (tmp_path / "d.csv").write_bytes(bomb)
+
+    with pytest.raises(FrameError) as caught:
+        read_panel(tmp_path / "d.csv", SINGLE, limits=ReadLimits(max_text_bytes=8 << 20))
+
+    assert len(bomb) < 100_000
+    assert caught.value.codes == ("too_large",)
+
+
+def test_decimal_comma_and_thousands_are_read(tmp_path: Path) -> None:
+    rows = [f"{day};1.234,5;{index},25" for index, day in enumerate(days(40))]
+
+    panel, _ = read_panel(
+        write(tmp_path / "d.csv", "date;units;price\n" + "\n".join(rows)), Mapping("long", "date", "units", price="price", decimal=",")
+    )
+
+    assert panel.frame.select("target", "price").row(1) == (1234.5, 1.25)
+
+
+def test_quoted_thousands_are_read(tmp_path: Path) -> None:
+    rows = [f'{day},"1,234.5"' for day in days(40)]
+
+    panel, _ = read_panel(write(tmp_path / "d.csv", "date,units\n" + "\n".join(rows)), SINGLE)
+
+    assert panel.frame["target"][0] == 1234.5
+
+
+def test_separator_line_of_spreadsheets_and_carriage_returns_are_skipped(tmp_path: Path) -> None:
+    text = "sep=;\n" + single_csv(40, header="date;units", separator=";")
+
+    panel, _ = read_panel(write(tmp_path / "d.csv", text.replace("\n", "\r\n")), SINGLE)
+    old, _ = read_panel(write(tmp_path / "e.csv", single_csv(40).replace("\n", "\r")), SINGLE)
+
+    assert (panel.frame.height, old.frame.height) == (40, 40)
+
+
+names = st.text(st.characters(codec="utf-8", exclude_characters="\0\r", exclude_categories=("Cs", "Cc")), min_size=1, max_size=12).filter(
+    lambda name: bool(name.strip())
+)
+
+
+@given(name=names, values=st.lists(st.integers(0, 10**9), min_size=28, max_size=40), separator=st.sampled_from(",;\t|"))
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_quoted_name_and_number_survives_reading(tmp_path: Path, name: str, values: list[int], separator: str) -> None:
+    out = io.StringIO()
+    writer = csv.writer(out, delimiter=separator, lineterminator="\n")
+    writer.writerow(["date", "item", "units"])
+    writer.writerows([[FIRST + timedelta(days=index), name, value] for index, value in enumerate(values)])
+
+    mapping = Mapping("long", "date", "units", ("item",), closed_days="keep")
+
+    panel, _ = read_panel(write(tmp_path / "d.csv", out.getvalue()), mapping)
+
+    assert panel.series["item"].to_list() == [name.strip()]
+    assert panel.frame["target"].to_list() == [float(value) for value in values]
+
+
+@given(data=st.binary(min_size=1, max_size=300))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_bytes_are_read_or_refused_and_nothing_else(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "d.csv").write_bytes(b"date,units\n" + data)
+
+    assert refused(tmp_path / "d.csv", SINGLE).problems

@@ -1,0 +1,124 @@
+"""Mappings proposed from names and contents."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from engine.frames.mapping import Mapping
+from engine.frames.proposing import Proposal, propose
+from engine.frames.reading import read_panel
+from tests.engine.frames.samples import days, long_csv, order_lines, shared_data, single_csv, write
+
+
+def proposed(path: Path) -> Mapping:
+    mapping = propose(path).mapping
+    assert mapping is not None
+    return mapping
+
+
+def test_retail_panel_is_proposed_in_full() -> None:
+    mapping = proposed(shared_data() / "retail_daily_sales.parquet")
+
+    assert (mapping.shape, mapping.date, mapping.target, mapping.price) == ("long", "date", "units_sold", "sell_price")
+    assert mapping.keys == ("store_id", "item_id")
+    assert set(mapping.attributes) == {"dept_id", "cat_id", "state_id"}
+    assert mapping.segments == ("dept_id", "store_id")
+    assert (mapping.known, mapping.unpriced) == (("snap",), "not_offered")
+
+
+@pytest.mark.parametrize(
+    ("name", "day", "target", "known"),
+    [
+        ("bike_sharing_daily.csv", "dteday", "cnt", ("holiday", "workingday")),
+        ("madrid_bikeshare_daily.csv", "date", "users", ()),
+        ("uk_flights_daily.csv", "date", "flights", ()),
+    ],
+)
+def test_single_series_are_proposed_without_keys(name: str, day: str, target: str, known: tuple[str, ...]) -> None:
+    mapping = proposed(shared_data() / name)
+
+    assert mapping == Mapping("long", day, target, known=known, date_format="%Y-%m-%d")
+
+
+def test_columns_that_add_up_to_the_target_are_named_as_leaks() -> None:
+    proposal = propose(shared_data() / "bike_sharing_daily.csv")
+
+    assert [(problem.code, problem.examples) for problem in proposal.problems] == [("leaks_target", ("casual", "registered"))]
+
+
+def test_hourly_file_is_proposed_to_be_summed() -> None:
+    mapping = proposed(shared_data() / "bike_sharing_hourly.csv.gz")
+
+    assert (mapping.shape, mapping.date, mapping.target, mapping.keys) == ("transactions", "dteday", "cnt", ())
+
+
+def test_file_without_dates_has_no_proposal() -> None:
+    proposal = propose(shared_data() / "adult_train.csv.gz")
+
+    assert proposal.mapping is None
+    assert [problem.code for problem in proposal.problems] == ["no_date_column"]
+
+
+def test_order_lines_are_recognized(tmp_path: Path) -> None:
+    path = write(tmp_path / "d.csv", order_lines())
+
+    mapping = proposed(path)
+
+    assert (mapping.shape, mapping.date, mapping.target, mapping.price) == ("transactions", "InvoiceDate", "Quantity", "UnitPrice")
+    assert (mapping.order, mapping.keys, mapping.date_format) == ("InvoiceNo", ("StockCode",), "%m/%d/%Y %H:%M")
+    assert read_panel(path, mapping)[0].series.height == 4
+
+
+@pytest.mark.parametrize("header", ["date,apple,apple_promo,pear,pear_promo", "date,apple,cherry,pear,fig"])
+def test_wide_files_are_recognized(tmp_path: Path, header: str) -> None:
+    rows = [f"{day},{index},0,{2 * index % 7},1" for index, day in enumerate(days(40))]
+
+    mapping = proposed(write(tmp_path / "d.csv", "\n".join([header, *rows])))
+
+    assert mapping.shape == "wide"
+    assert mapping.promotion_suffix == ("_promo" if "promo" in header else None)
+    assert mapping.items == (("apple", "pear") if "promo" in header else ("apple", "cherry", "pear", "fig"))
+
+
+def test_proposed_long_mapping_reads_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "d.csv", long_csv(40))
+
+    mapping = proposed(path)
+
+    assert (mapping.keys, mapping.target) == (("store", "item"), "units")
+    assert read_panel(path, mapping)[0].series.height == 4
+
+
+def test_numbered_stores_and_items_are_keys(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"date": [day for day in days(40) for _ in range(4)], "store_nbr": [1, 1, 2, 2] * 40, "family": ["a", "b"] * 80,
+                          "sales": range(160), "onpromotion": [0, 1] * 80})  # fmt: skip
+    frame.write_parquet(tmp_path / "d.parquet")
+
+    mapping = proposed(tmp_path / "d.parquet")
+
+    assert (mapping.keys, mapping.target, mapping.promotion) == (("store_nbr", "family"), "sales", "onpromotion")
+
+
+def test_decimal_comma_is_proposed(tmp_path: Path) -> None:
+    rows = [f"{day.strftime('%d.%m.%Y')};{index},5" for index, day in enumerate(days(40))]
+
+    mapping = proposed(write(tmp_path / "d.csv", "Datum;sales\n" + "\n".join(rows)))
+
+    assert (mapping.date, mapping.decimal, mapping.date_format) == ("Datum", ",", "%d.%m.%Y")
+
+
+def test_days_in_columns_are_told(tmp_path: Path) -> None:
+    header = ",".join(["item", *[str(day) for day in days(30)]])
+
+    proposal = propose(write(tmp_path / "d.csv", header + "\n" + ",".join(["ale", *["1"] * 30])))
+
+    assert [problem.code for problem in proposal.problems] == ["dates_in_columns"]
+
+
+def test_proposal_survives_json(tmp_path: Path) -> None:
+    proposal = propose(write(tmp_path / "d.csv", single_csv(40)))
+
+    assert Proposal.from_json(proposal.to_json()) == proposal
+    assert [(column.name, column.kind, column.missing) for column in proposal.columns] == [("date", "date", 0), ("units", "number", 0)]
+    assert proposal.preview[0] == ("2024-01-01", "1")
