@@ -50,6 +50,7 @@ class SegmentDrift:
     mae_recent: float | None
     mae_reference: float | None
     mae_change_pct: float | None
+    demand_change_pct: float | None
     wape_recent: float | None
     wape_reference: float | None
     bias_pct_recent: float | None
@@ -126,12 +127,14 @@ def model_drift(errors: pl.DataFrame, *, as_of: date, reference: tuple[date, dat
         raise ValueError("the reference period must end before the recent days begin")
     table = _tabulate(errors)
     noise = _learn_noise(table.window(*reference), rule.recent_days)
-    p_value, adjusted, fires = _judge(table, noise, as_of, rule)
+    recent = table.window(recent_first, as_of)
+    judged = _judge(recent, noise, rule)
     replay = _replay(table, noise, as_of, reference[1], rule)
-    segments = tuple(
-        _describe(table, noise, index, as_of, reference, rule, (p_value[index], adjusted[index], bool(fires[index])), int(replay[:, index].sum()))
-        for index in range(len(table.labels))
-    )
+    base = table.window(*reference)
+    segments = []
+    for index, label in enumerate(table.labels):
+        alarm = _alarm_above(noise, index, rule)
+        segments.append(_describe(label, _only(recent, index), _only(base, index), judged.of(index), alarm, rule, replay[:, index]))
     ordered = sorted(segments, key=lambda found: (-found.drifted, -found.score, found.column != OVERALL[0], found.column, found.value))
     worst = ordered[0]
     return DriftVerdict(
@@ -144,8 +147,8 @@ def model_drift(errors: pl.DataFrame, *, as_of: date, reference: tuple[date, dat
         reference=reference,
         replayed_days=len(replay),
         fired_days=int(replay.any(axis=1).sum()),
-        reference_alarm_rate=_reference_alarm_rate(table.window(*reference), rule),
-        method=f"MAE of {rule.recent_days} days over baseline by {rule.threshold:.0%}, t prediction test on log weekly MAE, Holm over segments",
+        reference_alarm_rate=_reference_alarm_rate(base, rule),
+        method=f"{rule.recent_days}-day MAE over baseline by {rule.threshold:.0%}; t prediction test on log weekly MAE, Holm over segments",
     )
 
 
@@ -176,7 +179,8 @@ def _rolling_log_mae(sums: dict[str, Doubles], days: int) -> Doubles:
     if sums["n"].shape[1] < days:
         return np.empty((len(sums["n"]), 0))
     count, error = (np.lib.stride_tricks.sliding_window_view(sums[name], days, axis=1).sum(axis=2) for name in ("n", "sum_abs_error"))
-    return np.log(np.divide(error, count, out=np.full(error.shape, np.nan), where=(count > 0) & (error > 0)))
+    log_mae: Doubles = np.log(np.divide(error, count, out=np.full(error.shape, np.nan), where=(count > 0) & (error > 0)))
+    return log_mae
 
 
 def _learn_noise(reference: dict[str, Doubles], days: int) -> _Noise:
@@ -198,26 +202,38 @@ def _noise_of(weekly: Doubles, mae: Doubles, days: int) -> _Noise:
     return _Noise(mae, center, np.sqrt(variance), weeks)
 
 
+@dataclass(frozen=True)
+class _Judged:
+    """Per segment: p-value (NaN where there is too little to test), the same adjusted for the family, whether it fires."""
+
+    p_value: Doubles
+    adjusted: Doubles
+    fires: NDArray[np.bool_]
+
+    def of(self, index: int) -> tuple[float | None, float | None, bool]:
+        known = not np.isnan(self.p_value[index])
+        return float(self.p_value[index]) if known else None, float(self.adjusted[index]) if known else None, bool(self.fires[index])
+
+
 def _p_values(log_mae: Doubles, noise: _Noise) -> Doubles:
     """One-sided p per segment; NaN where the reference is too short or nothing is known."""
     from scipy.special import stdtr
 
     error = np.maximum(noise.spread, 1e-9) * np.sqrt(1 + 1 / np.maximum(noise.weeks, 1))
     p_value = stdtr(np.maximum(noise.weeks - 1, 1), -(log_mae - noise.center) / error)
-    return np.where(noise.weeks >= _MIN_REFERENCE_WEEKS, p_value, np.nan)
+    return np.where(noise.weeks >= _MIN_REFERENCE_WEEKS, np.asarray(p_value, dtype=np.float64), np.nan)
 
 
-def _decide(log_mae: Doubles, noise: _Noise, rule: DriftRule) -> tuple[Doubles, Doubles, NDArray[np.bool_]]:
+def _decide(log_mae: Doubles, noise: _Noise, rule: DriftRule) -> _Judged:
     p_value = _p_values(log_mae, noise)
     testable = np.flatnonzero(~np.isnan(p_value))
     adjusted = np.full(len(p_value), np.nan)
     adjusted[testable] = holm([float(p_value[index]) for index in testable])
     risen = np.exp(log_mae) > (1 + rule.threshold) * noise.mae
-    return p_value, adjusted, risen & (adjusted < rule.alpha)
+    return _Judged(p_value, adjusted, risen & (adjusted < rule.alpha))
 
 
-def _judge(table: _Errors, noise: _Noise, day: date, rule: DriftRule) -> tuple[Doubles, Doubles, NDArray[np.bool_]]:
-    recent = table.window(day - timedelta(days=rule.recent_days - 1), day)
+def _judge(recent: dict[str, Doubles], noise: _Noise, rule: DriftRule) -> _Judged:
     enough = (recent["n"] > 0).sum(axis=1) >= _MIN_RECENT_SHARE * rule.recent_days
     count, error = recent["n"].sum(axis=1), recent["sum_abs_error"].sum(axis=1)
     log_mae = np.log(np.divide(error, count, out=np.full(len(count), np.nan), where=enough & (error > 0)))
@@ -228,7 +244,8 @@ def _replay(table: _Errors, noise: _Noise, as_of: date, reference_end: date, rul
     """What the rule would have said on each earlier day since the reference, up to `replay_days` back."""
     first = max(reference_end + timedelta(days=rule.recent_days), as_of - timedelta(days=rule.replay_days))
     days = [first + timedelta(days=offset) for offset in range(max((as_of - first).days, 0))]
-    return np.array([_judge(table, noise, day, rule)[2] for day in days], dtype=np.bool_).reshape(len(days), len(table.labels))
+    fired = [_judge(table.window(day - timedelta(days=rule.recent_days - 1), day), noise, rule).fires for day in days]
+    return np.array(fired, dtype=np.bool_).reshape(len(days), len(table.labels))
 
 
 def _reference_alarm_rate(reference: dict[str, Doubles], rule: DriftRule) -> float | None:
@@ -242,80 +259,104 @@ def _reference_alarm_rate(reference: dict[str, Doubles], rule: DriftRule) -> flo
         count = kept.sum(axis=1)
         error = np.where(kept > 0, reference["sum_abs_error"], 0.0).sum(axis=1)
         mae = np.divide(error, count, out=np.full(len(count), np.nan), where=count > 0)
-        fired.append(bool(_decide(weekly[:, index], _noise_of(others, mae, rule.recent_days), rule)[2].any()))
+        fired.append(bool(_decide(weekly[:, index], _noise_of(others, mae, rule.recent_days), rule).fires.any()))
     return float(np.mean(fired)) if fired else None
 
 
+def _only(sums: dict[str, Doubles], index: int) -> dict[str, Doubles]:
+    return {name: values[index] for name, values in sums.items()}
+
+
 def _describe(
-    table: _Errors,
-    noise: _Noise,
-    index: int,
-    as_of: date,
-    reference: tuple[date, date],
+    label: tuple[str, str],
+    recent: dict[str, Doubles],
+    base: dict[str, Doubles],
+    judged: tuple[float | None, float | None, bool],
+    alarm_above: float | None,
     rule: DriftRule,
-    found: tuple[float, float, bool],
-    fired_days: int,
+    replay: NDArray[np.bool_],
 ) -> SegmentDrift:
-    p_value, adjusted, drifted = found
-    recent = {name: values[index] for name, values in table.window(as_of - timedelta(days=rule.recent_days - 1), as_of).items()}
-    base = {name: values[index] for name, values in table.window(*reference).items()}
-    now, before = _ratio(recent, "sum_abs_error", "n"), _ratio(base, "sum_abs_error", "n")
-    change = now / before - 1 if now is not None and before else None
-    score = 0.0
-    if change is not None and change > 0 and not np.isnan(adjusted):
-        score = float(change / (change + rule.threshold) * (1 - adjusted))
-    column, value = table.labels[index]
+    p_value, adjusted, drifted = judged
+    change = _change(_ratio(recent, "sum_abs_error", "n"), _ratio(base, "sum_abs_error", "n"))
+    demand = _change(_ratio(recent, "sum_actual", "n"), _ratio(base, "sum_actual", "n"))
+    grown = _is_grown_demand(recent, base, rule)
     return SegmentDrift(
-        column=column,
-        value=value,
+        column=label[0],
+        value=label[1],
         drifted=drifted,
-        score=score,
-        severity=_severity(drifted, change, rule),
-        mae_recent=now,
-        mae_reference=before,
+        score=_score(change, adjusted, rule),
+        severity=_severity(drifted, change, grown, rule),
+        mae_recent=_ratio(recent, "sum_abs_error", "n"),
+        mae_reference=_ratio(base, "sum_abs_error", "n"),
         mae_change_pct=None if change is None else 100 * change,
+        demand_change_pct=None if demand is None else 100 * demand,
         wape_recent=_ratio(recent, "sum_abs_error", "sum_actual"),
         wape_reference=_ratio(base, "sum_abs_error", "sum_actual"),
         bias_pct_recent=_bias(recent),
         bias_pct_reference=_bias(base),
-        p_value=None if np.isnan(p_value) else float(p_value),
-        p_adjusted=None if np.isnan(adjusted) else float(adjusted),
-        mae_alarm_above=_alarm_above(noise, index, before, rule),
+        p_value=p_value,
+        p_adjusted=adjusted,
+        mae_alarm_above=alarm_above,
         n_recent=int(recent["n"].sum()),
         n_reference=int(base["n"].sum()),
         recent_days=int((recent["n"] > 0).sum()),
         reference_days=int((base["n"] > 0).sum()),
-        fired_days=fired_days,
-        reason=_reason(drifted, change, p_value, adjusted, rule),
+        fired_days=int(replay.sum()),
+        reason=_reason(change, demand if grown else None, adjusted, rule),
     )
 
 
-def _alarm_above(noise: _Noise, index: int, before: float | None, rule: DriftRule) -> float | None:
+def _alarm_above(noise: _Noise, index: int, rule: DriftRule) -> float | None:
     from scipy.special import stdtrit
 
     weeks = float(noise.weeks[index])
-    if before is None or weeks < _MIN_REFERENCE_WEEKS:
+    if weeks < _MIN_REFERENCE_WEEKS or np.isnan(noise.mae[index]):
         return None
     reach = float(stdtrit(weeks - 1, 1 - rule.alpha)) * float(noise.spread[index]) * float(np.sqrt(1 + 1 / weeks))
-    return max((1 + rule.threshold) * before, float(np.exp(noise.center[index] + reach)))
+    return max((1 + rule.threshold) * float(noise.mae[index]), float(np.exp(noise.center[index] + reach)))
 
 
-def _severity(drifted: bool, change: float | None, rule: DriftRule) -> Severity:
-    """Low: no drift. Then by how many thresholds the error has risen: below 2 medium, below 4 high, else critical."""
+def _score(change: float | None, adjusted: float | None, rule: DriftRule) -> float:
+    """0 to 1: 0.5 where the error has risen by the threshold and chance is ruled out, more the further it rose."""
+    if change is None or adjusted is None or change <= 0:
+        return 0.0
+    return change / (change + rule.threshold) * (1 - adjusted)
+
+
+def _severity(drifted: bool, change: float | None, grown: bool, rule: DriftRule) -> Severity:
+    """Low: no drift. Then by how many thresholds the error rose: below 2 medium, below 4 high, else critical.
+
+    Where the error only grew with demand, no more than medium: the model is no worse in relation to what is sold.
+    """
     if not drifted or change is None:
         return "low"
-    if change < 2 * rule.threshold:
+    if grown or change < 2 * rule.threshold:
         return "medium"
     return "high" if change < 4 * rule.threshold else "critical"
 
 
-def _reason(drifted: bool, change: float | None, p_value: float, adjusted: float, rule: DriftRule) -> str:
+def _is_grown_demand(recent: dict[str, Doubles], base: dict[str, Doubles], rule: DriftRule) -> bool:
+    """More demand, with WAPE hardly above and bias near what they were in the reference."""
+    wape = _change(_ratio(recent, "sum_abs_error", "sum_actual"), _ratio(base, "sum_abs_error", "sum_actual"))
+    bias = [_bias(recent), _bias(base)]
+    if wape is None or bias[0] is None or bias[1] is None:
+        return False
+    return wape <= rule.threshold / 3 and abs(bias[0] - bias[1]) <= 100 * rule.threshold * 2 / 3
+
+
+def _reason(change: float | None, demand_grown: float | None, adjusted: float | None, rule: DriftRule) -> str:
     if change is None:
         return "no errors in the recent or the reference days"
-    if np.isnan(p_value):
+    if adjusted is None:
         return f"fewer than {_MIN_REFERENCE_WEEKS} reference weeks or too few recent days to tell drift from noise"
     rise = f"MAE {change:+.1%} against the baseline (limit {rule.threshold:+.0%}), adjusted p {adjusted:.2g} (limit {rule.alpha:g})"
-    return rise if drifted or change > rule.threshold else f"{rise}: within the limit"
+    if change <= rule.threshold or demand_grown is None or demand_grown <= 0:
+        return rise
+    return f"{rise}; demand {demand_grown:+.1%} at about the same WAPE and bias: the error grew with demand"
+
+
+def _change(now: float | None, before: float | None) -> float | None:
+    return now / before - 1 if now is not None and before else None
 
 
 def _ratio(sums: dict[str, Doubles], numerator: str, denominator: str) -> float | None:

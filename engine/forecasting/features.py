@@ -20,6 +20,8 @@ _MAX_CATEGORIES = 255
 _BLOCK_CELLS = 400_000
 """Cells handled at once: temporaries of a block stay within the processor's caches and a few megabytes."""
 
+CALENDAR = ("weekday", "day", "month", "week", "day_of_year", "year")
+
 At = Literal["origin", "season", "year", "target"]
 
 
@@ -41,8 +43,11 @@ class FeatureSet:
     """Days of its own history a series needs before a day of it is learnt from."""
 
     def __post_init__(self) -> None:
-        if not 1 <= self.horizon <= 91:
-            raise ValueError("the horizon must lie between 1 and 91 days")
+        if self.kind not in ("full", "plain") or not set(self.calendar) <= set(CALENDAR):
+            raise ValueError(f"features are full or plain, calendar parts are {', '.join(CALENDAR)}")
+        numbers = (self.horizon, self.warmup, *self.lags, *self.windows)
+        if not all(isinstance(number, int) and 1 <= number <= 2 * YEAR for number in numbers) or self.horizon > 91:
+            raise ValueError("lags, windows and warm-up are whole days up to 728, the horizon up to 91")
         if self.kind == "plain" and min(self.lags, default=self.horizon) < self.horizon:
             raise ValueError("a plain lag shorter than the horizon would look past the origin")
 
@@ -274,7 +279,7 @@ def _known_ahead(grid: Grid, begin: int, end: int) -> Iterator[tuple[str, tuple[
 def _calendar(grid: Grid, features: FeatureSet) -> Iterator[tuple[str, tuple[At, int], Floats]]:
     dates = pl.Series(grid.dates()).cast(pl.Date)
     parts = {
-        "weekday": dates.dt.weekday() - 1,
+        "weekday": dates.dt.weekday() - 1,  # Monday is 0
         "day": dates.dt.day(),
         "month": dates.dt.month(),
         "week": dates.dt.week(),

@@ -51,7 +51,10 @@ class Intervals:
         edges, lower, upper = (tuple(float(item) for item in value[name]) for name in ("edges", "lower", "upper"))
         if not len(lower) == len(upper) == len(edges) + 1:
             raise ValueError("intervals need one lower and one upper bound per band")
-        return cls(float(value["nominal"]), edges, lower, upper)
+        nominal = float(value["nominal"])
+        if not 0 < nominal < 1 or not np.isfinite([*edges, *lower, *upper]).all() or list(edges) != sorted(edges):
+            raise ValueError("intervals need a nominal coverage between 0 and 1, finite bounds and ascending edges")
+        return cls(nominal, edges, lower, upper)
 
 
 def level_edges(level: Doubles) -> tuple[float, ...]:

@@ -51,7 +51,7 @@ class SeasonalNaiveForecaster:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "SeasonalNaiveForecaster":
-        intervals = Intervals.from_json(value["intervals"]) if value["intervals"] else None
+        intervals = None if value["intervals"] is None else Intervals.from_json(value["intervals"])
         return cls(date.fromisoformat(value["trained_through"]), _season(value["season"]), intervals)
 
 
@@ -73,7 +73,7 @@ class SeasonalNaiveRecipe:
         grid = build_grid(known, first=first, last=through)
         return SeasonalNaiveForecaster(through, self.season, self._calibrated(grid))
 
-    def workspace(self, panel: Panel, *, first_fit: date, last_fit: date) -> "NaiveWorkspace":  # noqa: ARG002 - the protocol's
+    def workspace(self, panel: Panel, *, first_fit: date, last_fit: date) -> "NaiveWorkspace":
         return NaiveWorkspace(self, panel.until(last_fit), panel)
 
     def _calibrated(self, grid: Grid) -> Intervals | None:

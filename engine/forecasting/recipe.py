@@ -1,7 +1,7 @@
 """How the global LightGBM forecaster is made: hyper-parameters, held-out calibration, final boosters."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import date, timedelta
 from typing import Any, ClassVar
 
@@ -19,6 +19,25 @@ from engine.forecasting.protocol import Forecaster, ForecastError
 from engine.frames.panel import Panel
 
 _MIN_ROWS = 20
+OBJECTIVES = ("tweedie", "poisson", "regression", "regression_l1", "huber")
+_FRACTIONS = {"tweedie_power", "typical", "learning_rate", "feature_fraction", "bagging_fraction", "lambda_l2", "nominal"}
+_BOUNDS: dict[str, tuple[float, float]] = {
+    "tweedie_power": (1.0, 1.99),
+    "typical": (0.05, 0.95),
+    "rounds": (1, 5000),
+    "learning_rate": (1e-4, 1.0),
+    "num_leaves": (2, 4096),
+    "min_data_in_leaf": (1, 100_000),
+    "feature_fraction": (0.05, 1.0),
+    "bagging_fraction": (0.05, 1.0),
+    "lambda_l2": (0.0, 1e6),
+    "max_bin": (7, 1023),
+    "history_days": (28, 7300),
+    "calibration_days": (0, 728),
+    "nominal": (0.5, 0.99),
+    "seed": (0, 2**31 - 1),
+    "num_threads": (0, 256),
+}
 
 
 @dataclass(frozen=True)
@@ -47,6 +66,18 @@ class LightGBMRecipe:
     seed: int = 0
     num_threads: int = 0
     kind: ClassVar[str] = "lightgbm"
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in _BOUNDS.items():
+            value = getattr(self, name)
+            if value is None and name in ("typical", "history_days"):
+                continue
+            allowed = int | float if name in _FRACTIONS else int
+            if isinstance(value, bool) or not isinstance(value, allowed) or not low <= value <= high:
+                whole = "" if name in _FRACTIONS else "a whole number "
+                raise ForecastError(f"{name} must be {whole}between {low} and {high}")
+        if self.objective not in OBJECTIVES:
+            raise ForecastError(f"the objective must be one of {', '.join(OBJECTIVES)}")
 
     @property
     def horizon(self) -> int:
@@ -82,7 +113,10 @@ class LightGBMRecipe:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "LightGBMRecipe":
-        return cls(**{**value, "features": FeatureSet.from_json(value["features"])})
+        """Raises ForecastError naming what is unknown or out of bounds; a missing field takes its default."""
+        if unknown := set(value) - {field.name for field in fields(cls)}:
+            raise ForecastError(f"unknown hyper-parameters: {', '.join(sorted(unknown))}")
+        return cls(**{**value, "features": FeatureSet.from_json(value.get("features", {}))})
 
 
 class LightGBMWorkspace:
