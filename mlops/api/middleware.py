@@ -58,7 +58,7 @@ class OutageMiddleware:
 class BodyLimitMiddleware:
     """Bodies above the limit are 413 before they are read; uploads have limits of their own."""
 
-    uploads = re.compile(r"/api/v1/(datasets|models/[^/]+/versions)/?\Z")
+    uploads = re.compile(r"/api/v1/(datasets(/[^/]+/versions)?|models/[^/]+/versions)/?\Z")
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response

@@ -148,14 +148,19 @@ def _folder(dataset_id: UUID, version_id: UUID) -> str:
 
 
 def _files_of(path: Path, *, field: str) -> list[str]:
-    names = sorted(entry.name for entry in os.scandir(path) if entry.is_file(follow_symlinks=False) and entry.name[0] not in "._")
+    try:
+        with os.scandir(path) as entries:
+            names = sorted(entry.name for entry in entries if entry.is_file(follow_symlinks=False) and entry.name[0] not in "._")
+    except OSError as error:
+        raise InvalidField(field, f"The folder cannot be listed: {error.strerror}.") from error
     if not names:
         raise InvalidField(field, "The folder holds no file.")
     if len(names) > MAX_FILES:
         raise InvalidField(field, f"The folder holds {len(names)} files; {MAX_FILES} are allowed.")
     odd = next((name for name in names if shown_name(name) != name), None)
     if odd is not None:
-        raise InvalidField(field, f"The name of the file {odd.encode('ascii', 'backslashreplace').decode()[:100]} is not plain text; rename it.")
+        shown = odd.encode("ascii", "backslashreplace").decode()[:100]
+        raise InvalidField(field, f"The name of the file {shown} is not plain text; rename it.")
     return names
 
 
