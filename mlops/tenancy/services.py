@@ -3,14 +3,27 @@
 from datetime import datetime
 from uuid import UUID
 
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
 from django.db import transaction
 
 from mlops.audit.services import record
+from mlops.errors import DomainError, InvalidField
 from mlops.tenancy.models import ApiKey, Customer, Membership, User
 from mlops.tenancy.principals import acting, new_secret
 from mlops.tenancy.roles import Principal, Role, system
 
 DEMO_CUSTOMER = UUID("00000000-0000-0000-0000-000000000001")
+
+
+class LastAdministrator(DomainError):
+    """Without this person nobody could manage the customer's members."""
+
+    code = "last_administrator"
+
+    def __init__(self) -> None:
+        super().__init__("This is the customer's last administrator; make somebody else one first.")
 
 
 def create_customer(*, name: str, customer_id: UUID | None = None, at: datetime) -> Customer:
@@ -29,20 +42,34 @@ def create_customer(*, name: str, customer_id: UUID | None = None, at: datetime)
 def create_member(
     *, customer: Customer, email: str, role: Role, password: str | None, at: datetime, by: Principal | None = None
 ) -> Membership:
-    """Make the person a member with this role, creating the account if it is new; an existing account keeps its password."""
+    """Make the person a member with this role, creating the account if it is new; an existing account keeps its password.
+
+    Without `by` the platform itself acts (a command). Raises Forbidden, InvalidField for an address, role or password that will not do,
+    and LastAdministrator when the role would be taken from the last one.
+    """
+    email = email.strip().lower()
+    _check_member(email=email, role=role, by=by, customer=customer)
     with transaction.atomic(), acting(by or system(customer.pk)):
-        user = User.objects.filter(email=email.lower()).first() or User.objects.create_user(email, password)
+        Customer.objects.select_for_update(no_key=True).get(pk=customer.pk)  # whoever changes members queues here
+        user = User.objects.filter(email=email).first() or _new_user(email, password)
         before = Membership.objects.filter(customer=customer, user=user).first()
+        if before is not None and role is not Role.ADMIN:
+            _keep_an_administrator(before)
         membership, _ = Membership.objects.update_or_create(customer=customer, user=user, defaults={"role": role})
-        record(
-            action="member.set",
-            target=membership,
-            label=email,
-            at=at,
-            before={"role": before.role} if before else {},
-            after={"role": role.value},
-        )
+        former = {"role": before.role} if before else {}
+        record(action="member.set", target=membership, label=email, at=at, before=former, after={"role": role.value})
     return membership
+
+
+def remove_member(*, membership: Membership, at: datetime, by: Principal) -> None:
+    """End the membership; the person's sessions and keys for this customer end with it. Raises Forbidden or LastAdministrator."""
+    by.authorize("member.manage")
+    with transaction.atomic(), acting(by):
+        Customer.objects.select_for_update(no_key=True).get(pk=by.customer_id)
+        current = Membership.objects.select_related("user").get(pk=membership.pk, customer_id=by.customer_id)
+        _keep_an_administrator(current)
+        record(action="member.removed", target=current, label=current.user.email, at=at, before={"role": current.role})
+        current.delete()
 
 
 def create_api_key(
@@ -55,7 +82,14 @@ def create_api_key(
     expires_at: datetime | None = None,
     by: Principal | None = None,
 ) -> tuple[ApiKey, str]:
-    """A new key and, once, its secret."""
+    """A new key and, once, its secret. Raises Forbidden, or InvalidField when the person is no member of the customer."""
+    if by is not None:
+        by.authorize("key.manage")
+        _same_customer(by, customer)
+    if user is not None and not Membership.objects.filter(customer=customer, user=user).exists():
+        raise InvalidField("user", f"{user.email} is no member of this customer.")
+    if expires_at is not None and expires_at <= at:
+        raise InvalidField("expires_at", "A key cannot expire before it is made.")
     secret, prefix, digest = new_secret()
     with transaction.atomic(), acting(by or system(customer.pk)):
         key = ApiKey.objects.create(customer=customer, user=user, name=name, role=role, prefix=prefix, digest=digest, expires_at=expires_at)
@@ -63,9 +97,43 @@ def create_api_key(
     return key, secret
 
 
-def revoke_api_key(*, key: ApiKey, at: datetime, by: Principal) -> None:
-    """End a key at once; revoking twice changes nothing."""
+def revoke_api_key(*, key: ApiKey, at: datetime, by: Principal) -> bool:
+    """End a key at once. False if it was revoked before, or is another customer's."""
     by.authorize("key.manage")
     with transaction.atomic():
-        if ApiKey.objects.filter(pk=key.pk, customer_id=by.customer_id, revoked_at=None).update(revoked_at=at):
-            record(action="key.revoked", target=key, label=str(key), at=at, after={"revoked_at": at.isoformat()})
+        revoked = ApiKey.objects.filter(pk=key.pk, customer_id=by.customer_id, revoked_at=None).update(revoked_at=at)
+        if revoked:
+            record(action="key.revoked", target=key, label=str(key), at=at, after={"revoked_at": at.isoformat()}, actor=by)
+    return bool(revoked)
+
+
+def _check_member(*, email: str, role: Role, by: Principal | None, customer: Customer) -> None:
+    if by is not None:
+        by.authorize("member.manage")
+        _same_customer(by, customer)
+    if role is Role.SERVICE:
+        raise InvalidField("role", "A person cannot have the role service; it is for keys.")
+    try:
+        validate_email(email)
+    except ValidationError as invalid:
+        raise InvalidField("email", " ".join(invalid.messages)) from None
+
+
+def _same_customer(by: Principal, customer: Customer) -> None:
+    if by.customer_id != customer.pk:
+        raise InvalidField("customer", "You act for another customer.")
+
+
+def _new_user(email: str, password: str | None) -> User:
+    if password is not None:
+        try:
+            validate_password(password, User(email=email))
+        except ValidationError as invalid:
+            raise InvalidField("password", " ".join(invalid.messages)) from None
+    return User.objects.create_user(email, password)
+
+
+def _keep_an_administrator(membership: Membership) -> None:
+    others = Membership.objects.filter(customer_id=membership.customer_id, role=Role.ADMIN).exclude(pk=membership.pk)
+    if membership.role == Role.ADMIN and not others.exists():
+        raise LastAdministrator

@@ -1,0 +1,42 @@
+"""Make a person a member of a customer, or change the role of one; the password of a new account is read from standard input."""
+
+import sys
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
+
+from mlops.errors import DomainError, InvalidField
+from mlops.tenancy.management.arguments import customer_of
+from mlops.tenancy.models import User
+from mlops.tenancy.roles import Role
+from mlops.tenancy.services import create_member
+
+
+class Command(BaseCommand):
+    """A membership, and the account if there is none."""
+
+    help = __doc__
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """`--customer`, `--email`, `--role`, `--password-stdin`."""
+        parser.add_argument("--customer", type=UUID, help="The customer's id; by default the demo's, or the only one.")
+        parser.add_argument("--email", required=True, help="The person's address, which is also the login.")
+        parser.add_argument("--role", required=True, choices=[role for role, _ in Role.human_choices()])
+        parser.add_argument("--password-stdin", action="store_true", help="Read the new account's password from standard input, one line.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Print what the person is now. Raises CommandError for whatever is refused."""
+        customer = customer_of(options["customer"])
+        email = options["email"].strip().lower()
+        password = sys.stdin.readline().rstrip("\r\n") if options["password_stdin"] else None
+        if not User.objects.filter(email=email).exists() and not password:
+            raise CommandError("The account is new: give it a password with --password-stdin.")
+        try:
+            membership = create_member(customer=customer, email=email, role=Role(options["role"]), password=password, at=timezone.now())
+        except InvalidField as refusal:
+            raise CommandError(f"{refusal.field}: {refusal}") from None
+        except DomainError as refusal:
+            raise CommandError(str(refusal)) from None
+        self.stdout.write(f"{membership.user.email} {membership.role} {customer.pk}")
