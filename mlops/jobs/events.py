@@ -17,3 +17,15 @@ class JobFailed(Event):
     label: str
     error: str
     attempts: int
+
+
+@event
+@dataclass(frozen=True)
+class JobCancelled(Event):
+    """A job ended because somebody asked for it."""
+
+    TOPIC = "jobs.cancelled"
+
+    job_id: str
+    kind: str
+    label: str
