@@ -23,7 +23,7 @@ TREE_KEYS = frozenset({
 # fmt: on
 
 
-class MalformedModel(Exception):  # noqa: N818 - says what the text is
+class MalformedModel(Exception):
     """The text is no sound LightGBM model; the message says where."""
 
 
@@ -78,7 +78,7 @@ def _described(header: dict[str, str]) -> TextModel:
     trees = len(header.get("tree_sizes", "").split())
     if not 0 < trees <= MAX_TREES or trees % per_iteration:
         raise MalformedModel("tree_sizes does not fit num_tree_per_iteration")
-    if per_iteration not in (1, classes):
+    if per_iteration != classes:
         raise MalformedModel("num_tree_per_iteration does not fit num_class")
     return TextModel(names, ranges, categories, trees, classes, header.get("objective", ""), header)
 

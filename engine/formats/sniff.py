@@ -15,7 +15,7 @@ OLD_PICKLE = re.compile(rb"(?:c[A-Za-z_][\w.]*\n[\w.]+\n|\((?:dp|lp|c[a-z])|[\]}
 COMPRESSED = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x04\x22\x4d\x18")
 
 
-class UnsafeArtifact(Exception):  # noqa: N818 - the name the API's error code `unsafe_artifact` answers to
+class UnsafeArtifact(Exception):
     """The file is not let in. `reason` is a stable code, the text is for the uploader."""
 
     def __init__(self, reason: str, message: str) -> None:

@@ -65,7 +65,7 @@ class ModelFacts:
     """Which of the fences `network` and `files` the system granted."""
 
 
-class UnsafeFile(Exception):  # noqa: N818 - beside UnsafeArtifact
+class UnsafeFile(Exception):
     """The data file broke, overfilled or outlasted the child that read it. `reason` is a stable code."""
 
     def __init__(self, reason: str, message: str) -> None:

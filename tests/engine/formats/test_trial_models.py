@@ -1,0 +1,191 @@
+"""Foreign model files: accepted with facts or refused with a reason, never anything else, and never with an effect."""
+
+import hashlib
+import json
+import os
+import pickle
+import random
+from pathlib import Path
+
+import pytest
+
+from engine.formats.sniff import UnsafeArtifact
+from engine.formats.trial import TrialLimits, try_model
+from tests.engine.formats.samples import model_text, saved, tree
+
+MUTANTS = 4_000 if os.environ.get("TORTURE") == "1" else 40
+
+
+class Touch:
+    """Unpickling this creates a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return open, (str(self.path), "w")
+
+
+def refusal(path: Path, **limits: int) -> str:
+    with pytest.raises(UnsafeArtifact) as caught:
+        try_model(path, limits=TrialLimits(**limits))
+    return caught.value.reason
+
+
+def test_sound_model_is_accepted_with_its_facts(tmp_path: Path) -> None:
+    facts = try_model(saved(tmp_path / "model.bin", model_text()), format="lightgbm")
+
+    assert facts.features == ("price", "stock", "weekday")
+    assert facts.categories == {"weekday": (-1, 0, 1, 2)}
+    assert (facts.trees, facts.outputs, facts.objective, facts.format) == (2, 1, "regression", "lightgbm")
+    assert facts.sha256 == hashlib.sha256(model_text().encode()).hexdigest()
+    assert facts.peak_memory_bytes < 256 << 20
+
+
+def test_open_descriptor_is_tried_and_keeps_its_position(tmp_path: Path) -> None:
+    with saved(tmp_path / "model.txt", model_text()).open("rb") as stream:
+        stream.seek(5)
+
+        facts = try_model(stream.fileno())
+
+        assert stream.tell() == 5
+    assert facts.trees == 2
+
+
+def test_pickle_is_refused_and_its_payload_never_runs(tmp_path: Path) -> None:
+    target = tmp_path / "created"
+
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        reason = refusal(saved(tmp_path / f"model{protocol}.txt", pickle.dumps(Touch(target), protocol=protocol)))
+        assert reason == "pickle_refused"
+
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("start", [b"CBM1", b"{L\x00\x00\x00\x00\x00\x00\x00\x07learner", b"\x08\x09\x12\x08skl2onnx"])
+def test_formats_without_their_library_say_so(tmp_path: Path, start: bytes) -> None:
+    assert refusal(saved(tmp_path / "m", start + b"\0" * 100)) == "unsupported_here"
+
+
+def test_claimed_format_must_be_the_real_one(tmp_path: Path) -> None:
+    with pytest.raises(UnsafeArtifact) as caught:
+        try_model(saved(tmp_path / "m.onnx", model_text()), format="onnx")
+
+    assert caught.value.reason == "format_mismatch"
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "empty"),
+        (b"hello", "unknown_format"),
+        (model_text(tree(0, left_child="0 -1")).encode(), "malformed"),
+        (model_text()[:700].encode(), "malformed"),
+        (b"tree\nversion=v4\n" + b"\xff" * 100, "malformed"),
+    ],
+)
+def test_unsound_models_are_refused(tmp_path: Path, data: bytes, reason: str) -> None:
+    assert refusal(saved(tmp_path / "m", data)) == reason
+
+
+def test_too_large_file_and_absent_file_and_device_are_refused(tmp_path: Path) -> None:
+    assert refusal(saved(tmp_path / "m", model_text()), max_bytes=100) == "too_large"
+    assert refusal(tmp_path / "absent") == "unreadable"
+    assert refusal(Path("/dev/zero")) == "unknown_format"
+
+
+def test_forecaster_document_is_tried_booster_by_booster(tmp_path: Path) -> None:
+    document = {"format": "tiltyard-forecaster/1", "kind": "lightgbm", "models": {"a": model_text(), "b": [model_text()]}}
+
+    facts = try_model(saved(tmp_path / "f.json", json.dumps(document)))
+
+    assert (facts.format, facts.kind, facts.trees) == ("forecaster", "lightgbm", 4)
+    assert facts.features == ("price", "stock", "weekday")
+
+
+def test_forecaster_without_boosters_is_accepted(tmp_path: Path) -> None:
+    facts = try_model(saved(tmp_path / "f.json", json.dumps({"format": "tiltyard-forecaster/1", "kind": "seasonal_naive", "lag": 7})))
+
+    assert (facts.kind, facts.features, facts.trees) == ("seasonal_naive", (), 0)
+
+
+@pytest.mark.parametrize(
+    ("rest", "reason"),
+    [
+        ('"kind": "x", "kind": "y"}', "malformed"),
+        ('"kind": "x", "a": NaN}', "malformed"),
+        ('"kind": "x", "a": [1,}', "malformed"),
+        ('"kind": 5}', "malformed"),
+        ('"kind": "x", "a": ' + "[" * 70 + "]" * 70 + "}", "too_nested"),
+        ('"kind": "x", "a": ' + "[" * 200_000 + "]" * 200_000 + "}", "too_nested"),
+        ('"kind": "x", "a": ' + json.dumps(model_text(tree(0, left_child="0 -1"))) + "}", "malformed"),
+    ],
+)
+def test_unsound_forecaster_documents_are_refused(tmp_path: Path, rest: str, reason: str) -> None:
+    assert refusal(saved(tmp_path / "f.json", '{"format": "tiltyard-forecaster/1", ' + rest)) == reason
+
+
+def test_child_that_hangs_is_killed_and_told(tmp_path: Path) -> None:
+    with pytest.raises(UnsafeArtifact) as caught:
+        try_model(saved(tmp_path / "m", model_text()), limits=TrialLimits(wall_seconds=0.001))
+
+    assert caught.value.reason == "timed_out"
+
+
+def mutated(text: str, chance: random.Random) -> bytes:
+    """One to three small damages: numbers changed, bytes flipped, stretches doubled or cut."""
+    data = bytearray(text.encode())
+    for _ in range(chance.randint(1, 3)):
+        place = chance.randrange(len(data))
+        kind = chance.randrange(4)
+        if kind == 0:
+            data[place] = chance.randrange(256)
+        elif kind == 1:
+            data[place : place + chance.randint(1, 40)] = b""
+        elif kind == 2:
+            data[place:place] = data[place : place + chance.randint(1, 200)]
+        else:
+            digits = [index for index, byte in enumerate(data) if 48 <= byte <= 57]
+            data[chance.choice(digits)] = ord(chance.choice("0123456789-."))
+    return bytes(data)
+
+
+def trial_end(path: Path) -> str:
+    try:
+        try_model(path)
+    except UnsafeArtifact as error:
+        return error.reason
+    return "accepted"
+
+
+def test_mutants_are_accepted_or_refused_and_nothing_else(tmp_path: Path) -> None:
+    chance = random.Random(20)
+    ends: dict[str, int] = {}
+
+    for _ in range(MUTANTS):
+        end = trial_end(saved(tmp_path / "m", mutated(model_text(), chance)))
+        ends[end] = ends.get(end, 0) + 1
+
+    assert sum(ends.values()) == MUTANTS
+    assert ends.get("malformed", 0) > MUTANTS // 4
+    # The text is walked before the library sees it, so that not even the child should be lost.
+    assert ends.get("crashed", 0) + ends.get("timed_out", 0) == 0, ends
+
+
+class Unknown:
+    """A type nobody has put on the list."""
+
+
+def test_skops_model_is_tried_and_unknown_types_are_refused(tmp_path: Path) -> None:
+    from sklearn.ensemble import RandomForestRegressor
+    from skops.io import dump
+
+    good, bad = tmp_path / "good.skops", tmp_path / "bad.skops"
+    inputs = [[0.0, 1.0], [1.0, 0.0], [2.0, 2.0]]
+    dump(RandomForestRegressor(n_estimators=2, max_depth=2).fit(inputs, [1.0, 2.0, 3.0]), good)
+    dump(Unknown(), bad)
+
+    facts = try_model(good, format="skops")
+
+    assert (facts.features, facts.kind, facts.outputs) == (("x0", "x1"), "RandomForestRegressor", 1)
+    assert refusal(bad) == "untrusted_type"
