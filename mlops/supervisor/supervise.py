@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import select
 import selectors
 import signal
 import socket
@@ -93,8 +94,10 @@ class Supervisor:
         self._selector.register(self._wake, selectors.EVENT_READ)
         signal.set_wakeup_fd(self._wake_write.fileno(), warn_on_full_buffer=False)
         self._handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)}
-        for number in self._handlers:
-            signal.signal(number, self._note)
+        for number, handler in self._handlers.items():
+            if (number, handler) != (signal.SIGHUP, signal.SIG_IGN):  # `nohup` means it
+                signal.signal(number, self._note)
+        self._terminal = _watch_terminal()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -184,6 +187,9 @@ class Supervisor:
                     self._wake.recv(4096)
             else:
                 self._read(key.data)
+        if self._terminal is not None and self._terminal.poll(0):
+            self._terminal = None
+            self._asked.append((signal.SIGHUP, time.monotonic()))
         if self._stopping:
             return
         if self._asked:
@@ -287,6 +293,16 @@ class Supervisor:
             self._selector.unregister(child.output)
             os.close(child.output)
             child.output = None
+
+
+def _watch_terminal() -> "select.poll | None":
+    """Tells when our terminal has gone. A hang-up is signalled to the session's first process alone, which may be a `make` that waits."""
+    terminal = next((descriptor for descriptor in (0, 1, 2) if os.isatty(descriptor)), None)
+    if terminal is None:
+        return None
+    poll = select.poll()
+    poll.register(terminal, 0)  # a hang-up is always reported, and nothing else is asked for
+    return poll
 
 
 def _signal(child: _Child, number: signal.Signals) -> None:

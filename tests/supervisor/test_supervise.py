@@ -1,6 +1,7 @@
 """Real processes, real signals: what the supervisor starts, restarts, and never leaves behind."""
 
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -49,11 +50,11 @@ def processes_marked(mark: str) -> set[int]:
     return found
 
 
-def start_standin(scenario: str, folder: Path, *, mark: str | None = None) -> Stand:
-    mark = mark or uuid.uuid4().hex
+def start_standin(scenario: str, folder: Path, *, terminal: int | None = None) -> Stand:
+    mark, output = uuid.uuid4().hex, subprocess.PIPE if terminal is None else terminal
     env = {**os.environ, "TILTYARD_MARK": mark, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "tests.supervisor.standin", scenario, str(folder)]
-    process = subprocess.Popen(command, env=env, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process = subprocess.Popen(command, env=env, cwd=ROOT, text=True, stdin=terminal, stdout=output, stderr=subprocess.STDOUT)
     return Stand(folder=folder, mark=mark, process=process)
 
 
@@ -94,6 +95,20 @@ def test_a_signal_stops_everything_in_order(stand: Stand, number: signal.Signals
 
     assert (code, stand.left()) == (0, set())
     assert f"asked by {number.name}" in output
+    assert (stand.folder / "stopped").read_text().split() == ["second", "first"]
+
+
+def test_a_terminal_that_is_closed_stops_everything_even_if_nobody_passes_the_signal_on(tmp_path: Path) -> None:
+    terminal, ours = pty.openpty()
+    stand = start_standin("steady", tmp_path, terminal=ours)
+    os.close(ours)
+    wait_until((tmp_path / "up").exists, what="the stand-ins", seconds=20)
+    wait_until((tmp_path / "second.pid").exists, what="the second stand-in", seconds=20)
+
+    os.close(terminal)  # without a session on it, the kernel signals nobody
+
+    stand.process.wait(20)
+    assert stand.left() == set()
     assert (stand.folder / "stopped").read_text().split() == ["second", "first"]
 
 
