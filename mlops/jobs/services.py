@@ -17,7 +17,7 @@ from django.db.models.expressions import Expression, ExpressionWrapper, Value
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from mlops.jobs.events import JobFailed
+from mlops.jobs.events import JobCancelled, JobFailed
 from mlops.jobs.models import OPEN, Job, JobState
 from mlops.outbox.services import publish
 from mlops.telemetry.context import request_id
@@ -157,9 +157,10 @@ def cancel(*, job: Job, at: datetime, by: Principal) -> Job:
     """Ask for the job to stop: a queued one ends at once, a running one at its next step. An ended one is left as it is."""
     by.authorize("job.cancel")
     with transaction.atomic():
-        if not Job.objects.filter(pk=job.pk, state=JobState.QUEUED).update(
-            state=JobState.CANCELLED, finished_at=at, cancel_requested_at=at
-        ):
+        queued = Job.objects.filter(pk=job.pk, state=JobState.QUEUED)
+        if queued.update(state=JobState.CANCELLED, finished_at=at, cancel_requested_at=at):
+            _tell_cancelled(job)
+        else:
             Job.objects.filter(pk=job.pk, state=JobState.RUNNING, cancel_requested_at=None).update(cancel_requested_at=at)
     job.refresh_from_db()
     return job
@@ -167,7 +168,9 @@ def cancel(*, job: Job, at: datetime, by: Principal) -> Job:
 
 def end_cancelled(*, job: Job) -> None:
     """The running attempt has stopped because somebody asked for it."""
-    _mine(job.pk, job.attempt).update(state=JobState.CANCELLED, finished_at=Now(), lease_expires_at=None)
+    with transaction.atomic():
+        if _mine(job.pk, job.attempt).update(state=JobState.CANCELLED, finished_at=Now(), lease_expires_at=None):
+            _tell_cancelled(job)
 
 
 def take_up_abandoned(*, at: datetime) -> int:
@@ -185,6 +188,11 @@ def take_up_abandoned(*, at: datetime) -> int:
 def _tell_failure(job: Job, error: str) -> None:
     with acting(system(job.customer_id)):
         publish(JobFailed(job_id=str(job.pk), kind=job.kind, label=job.label, error=error[:500], attempts=job.attempt), at=timezone.now())
+
+
+def _tell_cancelled(job: Job) -> None:
+    with acting(system(job.customer_id)):
+        publish(JobCancelled(job_id=str(job.pk), kind=job.kind, label=job.label), at=timezone.now())
 
 
 def _mine(job_id: UUID, attempt: int) -> QuerySet[Job]:

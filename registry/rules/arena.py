@@ -82,7 +82,7 @@ def judge(candidate: Evidence | None, champion: Evidence | None, policy: Policy,
 
 
 def improvement_pct(candidate: float | None, champion: float | None) -> float | None:
-    """How much smaller the candidate's error is, percent of the champion's; None unless both are finite, and the champion's is above zero."""
+    """How much smaller the candidate's error is, percent of the champion's; None unless both are finite and the latter above zero."""
     if not (_valid(candidate) and _valid(champion)) or candidate is None or not champion:
         return None
     return 100.0 * (champion - candidate) / champion
@@ -159,7 +159,8 @@ def _bias(mine: Mapping[str, float | None], theirs: Mapping[str, float | None], 
         return _gate("bias", False, left, right, limit, "%", _missing("bias", left, right))
     more = abs(left) - abs(right)
     direction = "low" if left < 0 else "high"
-    why = f"Forecasts {abs(left):.1f} % too {direction}; |bias| is {abs(more):.1f} pp {'larger' if more > 0 else 'smaller'} than the champion's."
+    change = "larger" if more > 0 else "smaller"
+    why = f"Forecasts {abs(left):.1f} % too {direction}; |bias| is {abs(more):.1f} pp {change} than the champion's."
     return _gate("bias", more <= policy.bias_tolerance_pp, left, right, limit, "%", why)
 
 

@@ -49,7 +49,7 @@ def inspect_artifact(path: Path) -> ArtifactFacts:
 
 
 def load_forecaster(version: ModelVersion) -> "Forecaster":
-    """The version's forecaster from storage, after its digest was checked. Raises NoArtifact, DigestMismatch or the engine's ArtifactError."""
+    """The version's forecaster from storage, after its digest was checked. Raises NoArtifact, DigestMismatch or ArtifactError."""
     from engine.forecasting.artifact import load
 
     if not version.has_artifact or version.artifact_format != "forecaster":

@@ -62,8 +62,8 @@ def pronounce(*, version: ModelVersion, trigger: str, at: datetime) -> Verdict:
 def act_on(*, verdict: Verdict, trigger: Trigger, by: Principal, at: datetime) -> ModelVersion:
     """Do what the policy says with a judged candidate: crown it, let it compete, or ask a person.
 
-    Only `scheduled` and `manual` crown by themselves. A drift-triggered winner becomes challenger and a person is asked. Should the champion
-    have changed since the verdict, the version competes, and nothing more.
+    Only `scheduled` and `manual` crown by themselves. A drift-triggered winner becomes challenger and a person is asked. Should the
+    champion have changed since the verdict, the version competes, and nothing more.
     """
     version = verdict.version
     model = version.model

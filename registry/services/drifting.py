@@ -1,0 +1,120 @@
+"""Model drift: has the champion become worse than it was when it won, and where?"""
+
+from dataclasses import asdict
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from django.db import transaction
+from django.db.models import F
+
+from mlops.outbox.services import publish
+from registry.events import ModelDrifted
+from registry.models import BacktestRun, ForecastAccuracy, ModelVersion, RegisteredModel
+from registry.services.judging import champion_of
+
+if TYPE_CHECKING:
+    from engine.drift import DriftVerdict
+
+log = structlog.get_logger(__name__)
+
+RECENT_DAYS = 7
+
+
+def detect(*, model: RegisteredModel, at: datetime) -> dict[str, Any]:
+    """Compare the champion's last seven validated days with the backtest it won by; publish `ModelDrifted` where it drifted.
+
+    Reads two indexed ranges: segments × (90 + days since training) rows, whatever the number of series. Each validated day is judged once:
+    the result is kept with the job, and the event carries every number it rests on.
+    """
+    with transaction.atomic():
+        champion = champion_of(model)
+        run = champion.backtest_runs.order_by("-created_at", "pk").first() if champion else None
+        recent = list(_recent_rows(champion)) if champion else []
+    if champion is None or run is None or not recent:
+        return {
+            "drifted": None,
+            "said": "Nothing to compare yet: drift needs a champion, its backtest, and validated days after its training.",
+        }
+    as_of = max(row["date"] for row in recent)
+    window = (run.window_start, run.window_end)
+    if window[1] >= as_of - timedelta(days=RECENT_DAYS - 1):
+        return {"drifted": None, "said": f"Fewer than {RECENT_DAYS} validated days after {window[1]}."}
+    verdict = _judge(_reference_rows(run), recent, as_of=as_of, reference_window=window)
+    if verdict.drifted:
+        with transaction.atomic():
+            publish(_news(model, champion, verdict), at=at)
+    log.info("drift.checked", model=model.name, version=champion.version, drifted=verdict.drifted, score=verdict.score, as_of=str(as_of))
+    if verdict.drifted:
+        log.warning("drift.detected", model=model.name, segments=[f"{found.column}={found.value}" for found in verdict.named])
+    return report(verdict)
+
+
+def report(verdict: "DriftVerdict") -> dict[str, Any]:
+    """The verdict as JSON values: what the job keeps and the screens show."""
+    return {
+        "drifted": verdict.drifted,
+        "as_of": verdict.as_of.isoformat(),
+        "score": verdict.score,
+        "severity": verdict.severity,
+        "method": verdict.method,
+        "reference": [day.isoformat() for day in verdict.reference],
+        "replayed_days": verdict.replayed_days,
+        "would_have_fired_days": verdict.fired_days,
+        "false_alarm_rate": verdict.reference_alarm_rate,
+        "said": summary(verdict),
+        "segments": [asdict(segment) for segment in verdict.segments],
+    }
+
+
+def summary(verdict: "DriftVerdict") -> str:
+    """The verdict in one sentence."""
+    if not verdict.drifted:
+        return f"No drift on {verdict.as_of}: no segment's seven-day error is beyond its own noise."
+    named = ", ".join(
+        f"{found.value or 'overall'} ({found.mae_change_pct:+.0f} % MAE)" if found.mae_change_pct is not None else found.value
+        for found in verdict.named[:5]
+    )
+    return f"Errors of the last seven days up to {verdict.as_of} are beyond the champion's baseline in {named}."
+
+
+def _judge(
+    reference: list[dict[str, Any]], recent: list[dict[str, Any]], *, as_of: date, reference_window: tuple[date, date]
+) -> "DriftVerdict":
+    import polars as pl
+
+    from engine.drift import model_drift
+
+    return model_drift(pl.DataFrame([*reference, *recent]), as_of=as_of, reference=reference_window)
+
+
+_NAMES = {
+    "date": F("forecast_date"),
+    "column": F("segment_column"),
+    "value": F("segment"),
+    "sum_forecast": F("sum_actual") + F("sum_error"),
+}
+_SUMS = ("n", "sum_abs_error", "sum_actual")
+
+
+def _reference_rows(run: BacktestRun) -> list[dict[str, Any]]:
+    with transaction.atomic():
+        return list(run.segments.values(*_SUMS, **_NAMES))
+
+
+def _recent_rows(champion: ModelVersion) -> Any:
+    rows = ForecastAccuracy.objects.filter(version_ref=champion).exclude(segment_column="overall")
+    return rows.order_by("forecast_date").values(*_SUMS, **_NAMES)
+
+
+def _news(model: RegisteredModel, champion: ModelVersion, verdict: "DriftVerdict") -> ModelDrifted:
+    return ModelDrifted(
+        model_name=model.name,
+        version_id=str(champion.pk),
+        version=champion.version,
+        as_of=verdict.as_of.isoformat(),
+        severity=verdict.severity,
+        score=verdict.score,
+        summary=summary(verdict),
+        segments=[asdict(segment) for segment in verdict.named],
+    )
