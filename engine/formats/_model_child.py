@@ -5,10 +5,13 @@ Prints one line: {"facts": …} or {"refused": {"reason", "message"}}. Any other
 
 import ctypes
 import importlib.util
+import io
 import json
 import os
 import resource
 import sys
+import zipfile
+import zlib
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -17,6 +20,8 @@ from engine.formats._confine import confine
 
 PROBES = (0.0, float("nan"), 1.0, -1.0, 1e30, -1e30, 0.5)
 MAX_DEPTH = 64
+MAX_ENTRIES, MAX_UNPACKED, MAX_SCHEMA, MAX_SCHEMA_DEPTH = 20_000, 2 << 30, 64 << 20, 400
+TRUSTED_PACKAGES = frozenset({"sklearn", "numpy", "scipy", "builtins", "collections", "functools", "operator"})
 BOOSTER_START = "tree\n"
 # What scikit-learn's own estimators need beyond the types skops trusts by itself: plain data holders without code of their own.
 TRUSTED_TYPES = frozenset({
@@ -206,6 +211,7 @@ def _inside(value: object) -> list[object]:
 
 def try_skops(data: bytes) -> dict[str, object]:
     """A scikit-learn estimator; types beyond skops' own list and ours are refused by name before anything is built."""
+    _check_archive(data)
     try:
         from skops.io import get_untrusted_types, loads
     except ImportError as error:
@@ -236,6 +242,35 @@ def try_skops(data: bytes) -> dict[str, object]:
         "objective": kind,
         "kind": kind,
     }
+
+
+def _check_archive(data: bytes) -> None:
+    """The archive's table and its schema, by the standard library alone: most of what is foreign is refused before skops is imported."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            entries = archive.infolist()
+            if len(entries) > MAX_ENTRIES or sum(entry.file_size for entry in entries) > MAX_UNPACKED:
+                raise Refused("too_large", "The archive unpacks to more than is allowed.")
+            with archive.open("schema.json") as stream:
+                schema = _strict_json(stream.read(MAX_SCHEMA))
+    except (zipfile.BadZipFile, KeyError, NotImplementedError, RuntimeError, OSError, EOFError, zlib.error) as error:
+        raise Refused("malformed", f"The file is no whole skops archive: {str(error)[:200]}") from error
+    packages = {str(module).partition(".")[0] for module in _values_of(schema, "__module__")}
+    if packages - TRUSTED_PACKAGES:
+        raise Refused(
+            "untrusted_type", f"The file holds types of {', '.join(sorted(packages - TRUSTED_PACKAGES))[:200]}, which are not let in."
+        )
+
+
+def _values_of(document: object, key: str) -> list[object]:
+    found: list[object] = []
+    level: list[object] = [document]
+    for _ in range(MAX_SCHEMA_DEPTH):
+        found += [value[key] for value in level if isinstance(value, dict) and key in value]
+        level = [inner for value in level for inner in _inside(value)]
+        if not level:
+            return found
+    raise Refused("too_nested", "The archive's schema is nested too deeply.")
 
 
 if __name__ == "__main__":

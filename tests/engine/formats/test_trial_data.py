@@ -89,8 +89,8 @@ def parquet_bomb(path: Path, rows: int) -> Path:
 
 
 def test_parquet_bomb_is_refused_in_the_child(tmp_path: Path) -> None:
-    bomb = parquet_bomb(tmp_path / "bomb.parquet", 30_000_000)
-    tight = DataLimits(memory_bytes=768 << 20, cpu_seconds=20, wall_seconds=30.0)
+    bomb = parquet_bomb(tmp_path / "bomb.parquet", 12_000_000)
+    tight = DataLimits(memory_bytes=560 << 20, cpu_seconds=20, wall_seconds=30.0)
 
     with pytest.raises(UnsafeFile) as caught:
         canonicalize(bomb, tmp_path / "panel.parquet", Mapping("long", "date", "units", ("store",)), limits=tight)
