@@ -11,6 +11,8 @@ TAIL_LINES = 12
 LINE_BYTES = 64 * 1024
 _LOUD_WORD = re.compile(r"(?:^|[\s\[:|])(WARNING|WARN|ERROR|CRITICAL|FATAL)(?=[\s\]:/|])")
 _LOUD_LEVELS = {"warning", "error", "critical"}
+# Django warns of every 4xx answer. That is the client's news; the log file has it.
+_CLIENTS_MISTAKES = ("django.request", "django_structlog.")
 _HIDDEN_FIELDS = {"event", "level", "timestamp", "logger", "exception"}
 
 
@@ -60,6 +62,8 @@ def loud(line: str) -> str | None:
         except ValueError:
             return None
         if not isinstance(event, dict) or event.get("level") not in _LOUD_LEVELS:
+            return None
+        if event["level"] == "warning" and str(event.get("logger", "")).startswith(_CLIENTS_MISTAKES):
             return None
         fields = " ".join(f"{name}={value}" for name, value in event.items() if name not in _HIDDEN_FIELDS)
         last_of_trace = str(event.get("exception", "")).strip().rpartition("\n")[2]

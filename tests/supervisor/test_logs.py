@@ -13,6 +13,8 @@ from mlops.supervisor import logs
         ('{"event": "drift.detected", "level": "warning", "customer": 3, "timestamp": "now"}', "WARNING drift.detected customer=3"),
         ('{"event": "it broke", "level": "error", "exception": "Traceback\\n  there\\nKeyError: 1"}', "ERROR it broke KeyError: 1"),
         ('{"event": "job.ended", "level": "info"}', None),
+        ('{"event": "Not Found: /x", "level": "warning", "logger": "django.request"}', None),
+        ('{"event": "Internal Server Error: /x", "level": "error", "logger": "django.request"}', "ERROR Internal Server Error: /x"),
         ('{"not": closed', None),
         ("[WARNING] too many threads", "[WARNING] too many threads"),
         ("12:M 20 Nov 2026 # WARNING Memory", "12:M 20 Nov 2026 # WARNING Memory"),
