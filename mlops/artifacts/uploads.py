@@ -1,0 +1,16 @@
+"""Streaming uploads to files."""
+
+from typing import Any
+
+from django.core.files.uploadedfile import TemporaryUploadedFile
+from django.core.files.uploadhandler import FileUploadHandler, TemporaryFileUploadHandler
+
+
+class StreamingUploadHandler(TemporaryFileUploadHandler):
+    """Every upload goes to a file of its own, named by us: Django's handler puts the sender's extension into the name, whatever its length."""
+
+    def new_file(self, *args: Any, **kwargs: Any) -> None:
+        """Open the file. Its name on this machine has nothing of the sender's."""
+        FileUploadHandler.new_file(self, *args, **kwargs)
+        self.file = TemporaryUploadedFile("upload", self.content_type, 0, self.charset, self.content_type_extra)
+        self.file.name = self.file_name
