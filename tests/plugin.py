@@ -8,6 +8,7 @@ Only the process that the user started does this: xdist's workers inherit the en
 import contextlib
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Generator
 from pathlib import Path
@@ -63,6 +64,7 @@ def missing(reason: str) -> None:
 
 
 def _start() -> None:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `timeout` and CI end a run this way: tidy up as after Ctrl-C
     folder = Path(tempfile.mkdtemp(prefix="tiltyard-tests-"))
     _session.callback(shutil.rmtree, folder, ignore_errors=True)
     os.environ["VAR_DIR"] = str(folder / "var")
