@@ -158,6 +158,7 @@ def try_forecaster(data: bytes) -> dict[str, object]:
     texts = [text for text in _strings(document) if text.startswith(BOOSTER_START)]
     library = _lightgbm() if texts else None
     tried = [_try_booster(library, text) for text in texts if library is not None]
+    _check_document(data)
     features = tried[0]["features"] if tried else []
     if any(one["features"] != features for one in tried):
         raise Refused("malformed", "The boosters of the document do not share their features.")
@@ -172,6 +173,16 @@ def try_forecaster(data: bytes) -> dict[str, object]:
         "objective": tried[0]["objective"] if tried else "",
         "boosters": len(tried),
     }
+
+
+def _check_document(data: bytes) -> None:
+    """The fields, by the code that reads the document in earnest. Only now, because it trusts booster texts that have been tried."""
+    from engine.forecasting.artifact import ArtifactError, load
+
+    try:
+        load(data)
+    except ArtifactError as error:
+        raise Refused("malformed", f"The document is no whole forecaster: {str(error)[:300]}") from error
 
 
 def _strict_json(data: bytes) -> object:

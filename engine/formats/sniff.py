@@ -5,7 +5,8 @@ from typing import Literal
 
 ModelFormat = Literal["lightgbm", "xgboost", "catboost", "onnx", "skops", "forecaster"]
 
-HEAD_BYTES = 4096
+HEAD_BYTES = 4 << 20
+"""A forecaster's document says its format after its categories, which may be many; every other format shows in its first bytes."""
 TAIL_BYTES = 1 << 20
 FORECASTER = b'"tiltyard-forecaster/1"'
 
@@ -28,7 +29,7 @@ def sniff(head: bytes, tail: bytes) -> ModelFormat:
     if not head:
         raise UnsafeArtifact("empty", "The file is empty.")
     _refuse_code_carriers(head, tail)
-    if head.startswith(b"tree\n") and b"version=" in head:
+    if head.startswith(b"tree\n") and b"version=" in head[:64]:
         return "lightgbm"
     if head.startswith(b"CBM1"):
         return "catboost"
@@ -37,7 +38,7 @@ def sniff(head: bytes, tail: bytes) -> ModelFormat:
     if head[:1] == b"{":
         if FORECASTER in head:
             return "forecaster"
-        if head[1:2] in (b"L", b"l", b"I", b"i", b"U") and b"learner" in head:
+        if head[1:2] in (b"L", b"l", b"I", b"i", b"U") and b"learner" in head[:64]:
             return "xgboost"
     if _is_onnx(head):
         return "onnx"
@@ -50,7 +51,7 @@ def _refuse_code_carriers(head: bytes, tail: bytes) -> None:
         raise UnsafeArtifact(
             "pickle_refused", f"The file is a Python pickle (also made by joblib): loading it can run any code. {SAFE_WAYS}"
         )
-    if head.startswith(b"PK\x03\x04") and (b".pkl" in tail or b".pickle" in tail or b"/data.pkl" in head):
+    if head.startswith(b"PK\x03\x04") and (b".pkl" in tail or b".pickle" in tail or b"/data.pkl" in head[:4096]):
         raise UnsafeArtifact(
             "pickle_refused", f"The archive holds a Python pickle (as PyTorch writes): loading it can run any code. {SAFE_WAYS}"
         )

@@ -5,10 +5,14 @@ import json
 import os
 import pickle
 import random
+from datetime import date
 from pathlib import Path
 
 import pytest
 
+from engine.forecasting.artifact import dump
+from engine.forecasting.features import FeatureSet, Schema
+from engine.forecasting.forecaster import LightGBMForecaster
 from engine.formats.sniff import UnsafeArtifact
 from engine.formats.trial import TrialLimits, try_model
 from tests.engine.formats.samples import model_text, saved, tree
@@ -94,35 +98,55 @@ def test_too_large_file_and_absent_file_and_device_are_refused(tmp_path: Path) -
     assert refusal(Path("/dev/zero")) == "unknown_format"
 
 
-def test_forecaster_document_is_tried_booster_by_booster(tmp_path: Path) -> None:
-    document = {"format": "tiltyard-forecaster/1", "kind": "lightgbm", "models": {"a": model_text(), "b": [model_text()]}}
+def lightgbm_document(mean: str, typical: str | None = None, *, categories: int = 3) -> bytes:
+    schema = Schema(("price", "stock", "weekday"), {"weekday": tuple(f"day {number}" for number in range(categories))})
+    return dump(LightGBMForecaster(date(2024, 6, 1), FeatureSet(), schema, mean, typical))
 
-    facts = try_model(saved(tmp_path / "f.json", json.dumps(document)))
+
+def naive_document(**changes: object) -> str:
+    fields = {"format": "tiltyard-forecaster/1", "kind": "seasonal_naive", "trained_through": "2024-06-01", "season": 7, "intervals": None}
+    return json.dumps({**fields, **changes})
+
+
+def test_forecaster_document_is_tried_booster_by_booster(tmp_path: Path) -> None:
+    facts = try_model(saved(tmp_path / "f.json", lightgbm_document(model_text(), model_text())))
 
     assert (facts.format, facts.kind, facts.trees) == ("forecaster", "lightgbm", 4)
     assert facts.features == ("price", "stock", "weekday")
 
 
+def test_forecaster_with_many_categories_is_recognized(tmp_path: Path) -> None:
+    assert try_model(saved(tmp_path / "f.json", lightgbm_document(model_text(), categories=50_000))).trees == 2
+
+
 def test_forecaster_without_boosters_is_accepted(tmp_path: Path) -> None:
-    facts = try_model(saved(tmp_path / "f.json", json.dumps({"format": "tiltyard-forecaster/1", "kind": "seasonal_naive", "lag": 7})))
+    facts = try_model(saved(tmp_path / "f.json", naive_document()))
 
     assert (facts.kind, facts.features, facts.trees) == ("seasonal_naive", (), 0)
 
 
 @pytest.mark.parametrize(
-    ("rest", "reason"),
+    ("document", "reason"),
     [
-        ('"kind": "x", "kind": "y"}', "malformed"),
-        ('"kind": "x", "a": NaN}', "malformed"),
-        ('"kind": "x", "a": [1,}', "malformed"),
-        ('"kind": 5}', "malformed"),
-        ('"kind": "x", "a": ' + "[" * 70 + "]" * 70 + "}", "too_nested"),
-        ('"kind": "x", "a": ' + "[" * 200_000 + "]" * 200_000 + "}", "too_nested"),
-        ('"kind": "x", "a": ' + json.dumps(model_text(tree(0, left_child="0 -1"))) + "}", "malformed"),
+        (naive_document()[:-1] + ', "kind": "y"}', "malformed"),
+        (naive_document(season=float("nan")), "malformed"),
+        (naive_document()[:-1] + ', "a": [1,}', "malformed"),
+        (naive_document(kind=5), "malformed"),
+        (naive_document(kind="oracle"), "malformed"),
+        (naive_document(season="weekly"), "malformed"),
+        (naive_document(surprise=1), "malformed"),
+        (naive_document()[:-1] + ', "a": ' + "[" * 70 + "]" * 70 + "}", "too_nested"),
+        (naive_document()[:-1] + ', "a": ' + "[" * 200_000 + "]" * 200_000 + "}", "too_nested"),
     ],
 )
-def test_unsound_forecaster_documents_are_refused(tmp_path: Path, rest: str, reason: str) -> None:
-    assert refusal(saved(tmp_path / "f.json", '{"format": "tiltyard-forecaster/1", ' + rest)) == reason
+def test_unsound_forecaster_documents_are_refused(tmp_path: Path, document: str, reason: str) -> None:
+    assert refusal(saved(tmp_path / "f.json", document)) == reason
+
+
+def test_forecaster_with_an_unsound_booster_is_refused(tmp_path: Path) -> None:
+    endless = model_text(tree(0, left_child="0 -1"))
+
+    assert refusal(saved(tmp_path / "f.json", lightgbm_document(model_text(), endless))) == "malformed"
 
 
 def test_child_that_hangs_is_killed_and_told(tmp_path: Path) -> None:
@@ -178,12 +202,12 @@ class Unknown:
 
 def test_skops_model_is_tried_and_unknown_types_are_refused(tmp_path: Path) -> None:
     from sklearn.ensemble import RandomForestRegressor
-    from skops.io import dump
+    from skops.io import dump as dump_skops
 
     good, bad = tmp_path / "good.skops", tmp_path / "bad.skops"
     inputs = [[0.0, 1.0], [1.0, 0.0], [2.0, 2.0]]
-    dump(RandomForestRegressor(n_estimators=2, max_depth=2).fit(inputs, [1.0, 2.0, 3.0]), good)
-    dump(Unknown(), bad)
+    dump_skops(RandomForestRegressor(n_estimators=2, max_depth=2).fit(inputs, [1.0, 2.0, 3.0]), good)
+    dump_skops(Unknown(), bad)
 
     facts = try_model(good, format="skops")
 
