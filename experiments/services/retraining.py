@@ -2,8 +2,9 @@
 
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -29,7 +30,7 @@ from registry.services.datasets import import_path
 from registry.services.lookups import lock_model
 from registry.services.panels import NoData, model_panel, newest_data
 from registry.services.promotion import promote
-from registry.services.registration import register_version
+from registry.services.registration import PreparedArtifact, prepare_artifact, register_version
 from registry.states import RetrainingStatus, Trigger
 
 if TYPE_CHECKING:
@@ -57,10 +58,14 @@ def request_retrain(
     reason: str = "",
     data_dir: str = "",
     dataset: Dataset | None = None,
+    recipe: Mapping[str, Any] | None = None,
+    as_of: date | None = None,
     schedule: str = "",
     slot: datetime | None = None,
 ) -> RetrainingRun:
     """Ask for a retraining; a job does it. One at a time per model.
+
+    `recipe` is fitted instead of the model's own, `as_of` looks at the data as it was on that day: for trials and replays.
 
     Raises AlreadyRunning, NotRetrainable, or InvalidField when there is no data to train on.
     """
@@ -73,7 +78,12 @@ def request_retrain(
         lock_model(model.pk)
         job = jobs.request(
             kind="retrain",
-            payload={"model_id": str(model.pk), "data_dir": data_dir, "dataset_id": str(dataset.pk) if dataset else ""},
+            payload={
+                "data_dir": data_dir,
+                "dataset_id": str(dataset.pk) if dataset else "",
+                "recipe": dict(recipe) if recipe else {},
+                "as_of": as_of.isoformat() if as_of else "",
+            },
             label=f"Retrain {model.name}",
             by=by,
             at=at,
@@ -123,7 +133,7 @@ def retrain(attempt: Attempt) -> dict[str, Any]:
         return dict(run.metadata)
     try:
         data = _data(attempt, model)
-        panel = model_panel(model, data)
+        panel = _as_of(model_panel(model, data), attempt)
     except (NoData, DomainError) as refusal:
         raise JobRefused(str(refusal)) from None
     policy = parse(model.policy)
@@ -135,9 +145,10 @@ def retrain(attempt: Attempt) -> dict[str, Any]:
     trained = _train(attempt, model, data, panel, policy, share=(0.1, 0.7))
     champion_found = _champion_evaluation(attempt, champion, data, panel, policy)
     attempt.progress(0.95, "judging")
-    with tempfile.TemporaryDirectory() as folder, attempt.fenced():
+    artifact = _prepare(model, trained.forecaster)
+    with attempt.fenced():
         now = timezone.now()
-        version = _register(model, trained, data, folder, by=requester, at=now, run=run, parent=champion)
+        version = _register(model, trained, data, artifact, by=requester, at=now, run=run, parent=champion)
         store_run(version=version, evaluation=trained.evaluation, purpose=BacktestRun.Purpose.JUDGE, at=now, job_id=attempt.job_id)
         if champion_found is not None:
             store_run(version=champion, evaluation=champion_found, purpose=BacktestRun.Purpose.JUDGE, at=now, job_id=attempt.job_id)
@@ -156,6 +167,11 @@ def _begin(attempt: Attempt) -> tuple[RetrainingRun, RegisteredModel]:
             run.status = RetrainingStatus.RUNNING
             run.save(update_fields=["status"])
     return run, run.model
+
+
+def _as_of(panel: "Panel", attempt: Attempt) -> "Panel":
+    day = attempt.payload.get("as_of")
+    return panel.until(date.fromisoformat(day)) if day else panel
 
 
 def _requester(run: RetrainingRun) -> Principal:
@@ -182,9 +198,10 @@ def _baseline(attempt: Attempt, model: RegisteredModel, data: DatasetVersion, pa
     attempt.progress(0.05, "measuring the seasonal naive baseline")
     trained = _fit(BASELINE, data, panel, policy, lambda fraction, text: attempt.check())
     by = system(attempt.customer_id, name="baseline")
-    with tempfile.TemporaryDirectory() as folder, attempt.fenced():
+    artifact = _prepare(model, trained.forecaster)
+    with attempt.fenced():
         now = timezone.now()
-        version = _register(model, trained, data, folder, by=by, at=now, run=None, parent=None)
+        version = _register(model, trained, data, artifact, by=by, at=now, run=None, parent=None)
         store_run(version=version, evaluation=trained.evaluation, purpose=BacktestRun.Purpose.JUDGE, at=now, job_id=attempt.job_id)
         verdict = judging.pronounce(version=version, trigger="baseline", at=now)
         promote(version_id=version.pk, by=by, at=now, reason=verdict.summary)
@@ -196,7 +213,7 @@ def _train(
     attempt: Attempt, model: RegisteredModel, data: DatasetVersion, panel: "Panel", policy: Policy, *, share: tuple[float, float]
 ) -> _Trained:
     start, end = share
-    recipe = {"kind": "lightgbm", **model.recipe}
+    recipe = {"kind": "lightgbm", **(attempt.payload.get("recipe") or model.recipe)}
 
     def tell(fraction: float, text: str) -> None:
         attempt.progress(start + (end - start) * fraction, text)
@@ -243,21 +260,26 @@ def _champion_evaluation(
         return None
 
 
+def _prepare(model: RegisteredModel, forecaster: "Forecaster") -> PreparedArtifact:
+    from engine.forecasting.artifact import dump
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "forecaster.json"
+        path.write_bytes(dump(forecaster))
+        return prepare_artifact(model=model, path=path)
+
+
 def _register(
     model: RegisteredModel,
     trained: _Trained,
     data: DatasetVersion,
-    folder: str,
+    artifact: PreparedArtifact,
     *,
     by: Principal,
     at: datetime,
     run: RetrainingRun | None,
     parent: ModelVersion | None,
 ) -> ModelVersion:
-    from engine.forecasting.artifact import dump
-
-    artifact = Path(folder) / "forecaster.json"
-    artifact.write_bytes(dump(trained.forecaster))
     return register_version(
         model=model,
         by=by,

@@ -221,7 +221,8 @@ def _significance(p_value: float | None, method: str, policy: Policy) -> Gate:
     if p_value is None or not _valid(p_value):
         why = "The paired test of daily errors could not be computed (no common dates, or no difference); the gate fails closed."
         return _gate("significance", False, p_value, None, limit, "p", why)
-    why = f"{method or 'Paired test'} of the daily errors: p = {p_value:.4f}."
+    shown = f"p = {p_value:.4f}" if p_value >= 0.0001 else "p < 0.0001"
+    why = f"{method or 'Paired test'} of the daily errors: {shown}."
     return _gate("significance", p_value < policy.max_p_value, p_value, None, limit, "p", why)
 
 

@@ -1,7 +1,9 @@
 """Registering models and versions, and configuring models."""
 
 import re
+import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from mlops.tenancy.context import required
 from mlops.tenancy.roles import Principal
 from registry.models import Dataset, DatasetVersion, ModelVersion, RegisteredModel
 from registry.rules import policy as policies
-from registry.services.artifacts import inspect_artifact
+from registry.services.artifacts import ArtifactFacts, inspect_artifact
 from registry.services.lookups import IfMatch, lock_model
 
 NAME = re.compile(r"[a-z][a-z0-9_.-]{0,127}\Z")
@@ -104,6 +106,24 @@ def configure_model(
     return locked
 
 
+@dataclass(frozen=True)
+class PreparedArtifact:
+    """An artifact that was tried and stored for a version that does not exist yet."""
+
+    version_id: uuid.UUID
+    stored: Stored
+    facts: ArtifactFacts
+
+
+def prepare_artifact(*, model: RegisteredModel, path: Path) -> PreparedArtifact:
+    """Try the file in a disposable child and store it. Slow, so it belongs before the transaction. Raises UnsafeUpload."""
+    facts = inspect_artifact(path)
+    version_id = uuid.uuid4()
+    # The folder carries the version's id: its label is only known under the model's lock.
+    stored = storage().put(f"models/{required()}/{model.name}/{version_id}/model{facts.suffix}", path)
+    return PreparedArtifact(version_id, stored, facts)
+
+
 def register_version(
     *,
     model: RegisteredModel,
@@ -120,7 +140,7 @@ def register_version(
     parent: ModelVersion | None = None,
     trained_through: date | None = None,
     training_seconds: float | None = None,
-    artifact: Path | None = None,
+    artifact: Path | PreparedArtifact | None = None,
     notes: str = "",
 ) -> ModelVersion:
     """Register a candidate. Labels `v1, v2, …` are given in order, without gaps under concurrency; another label may be given instead.
@@ -134,8 +154,10 @@ def register_version(
         raise InvalidField(
             "version", "Must be 1 to 64 of A–Z a–z 0–9 . _ + - beginning with a letter or digit, no reserved word and no UUID."
         )
-    facts = inspect_artifact(artifact) if artifact else None
+    prepared = prepare_artifact(model=model, path=artifact) if isinstance(artifact, Path) else artifact
+    facts = prepared.facts if prepared else None
     version = ModelVersion(
+        id=prepared.version_id if prepared else uuid.uuid4(),
         model=model,
         model_name=model.name,
         algorithm=algorithm or (facts.algorithm if facts else ""),
@@ -149,15 +171,15 @@ def register_version(
         trained_through=trained_through,
         training_seconds=training_seconds,
         artifact_format=facts.format if facts else "",
+        artifact_path=prepared.stored.path if prepared else "",
+        artifact_sha256=prepared.stored.sha256 if prepared else "",
+        artifact_size=prepared.stored.size if prepared else None,
         notes=notes,
         created_by=by.on_behalf_of or by.name,
         created_by_id=by.user_id,
         created_at=at,
         status_changed_at=at,
     )
-    if artifact and facts:
-        stored = _store(version, artifact, facts.suffix)
-        version.artifact_path, version.artifact_sha256, version.artifact_size = stored.path, stored.sha256, stored.size
     with transaction.atomic():
         locked = lock_model(model.pk)
         version.number = locked.last_version_number + 1
@@ -179,11 +201,6 @@ def _next_label(model: RegisteredModel) -> str:
     while ModelVersion.objects.filter(model=model, version=f"v{model.last_label_number}").exists():
         model.last_label_number += 1
     return f"v{model.last_label_number}"
-
-
-def _store(version: ModelVersion, artifact: Path, suffix: str) -> Stored:
-    # The folder carries the version's id: its label is only known under the lock.
-    return storage().put(f"models/{required()}/{version.model_name}/{version.pk}/model{suffix}", artifact)
 
 
 def _checked_policy(values: Mapping[str, Any]) -> dict[str, Any]:
