@@ -1,0 +1,80 @@
+"""Fill the demo tenant: synthetic retail data, or your own file or folder with --data. Run again, it changes nothing but prints the logins."""
+
+import json
+import tempfile
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
+from rich.console import Console
+from rich.table import Table
+
+from engine.frames.synthetic import retail_chain
+from experiments.services import demo
+from mlops.errors import DomainError
+
+ACCESS_FILE = "demo-access.json"
+
+
+class Command(BaseCommand):
+    """The demo."""
+
+    help = __doc__
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """`--data PATH`, `--sundays N`."""
+        parser.add_argument("--data", type=Path, help="a CSV or Parquet file, or a folder of them")
+        parser.add_argument("--sundays", type=int, help="weeks to live through before the last day (default: 3 synthetic, 0 with --data)")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Seed if needed, then say how to get in. Raises CommandError when the data cannot be used."""
+        self.console = Console(stderr=True)
+        now = timezone.now()
+        customer = demo.demo_customer(at=now)
+        if not demo.is_seeded():
+            self._seed(options["data"], options["sundays"])
+        access_file = settings.VAR_DIR / ACCESS_FILE
+        if access_file.exists():
+            access = demo.Access(**json.loads(access_file.read_text()))
+        else:
+            access = demo.grant_access(customer, at=now)
+            access_file.touch(mode=0o600)
+            access_file.write_text(json.dumps({"logins": access.logins, "api_key": access.api_key}))
+        self._show(access)
+
+    def _seed(self, path: Path | None, sundays: int | None) -> None:
+        if path is not None and not path.exists():
+            raise CommandError(f"{path} does not exist.")
+        with tempfile.TemporaryDirectory() as folder, self.console.status("seeding the demo") as status:
+
+            def report(text: str) -> None:
+                status.update(text)
+                self.console.log(text)
+
+            source = path or self._synthetic(Path(folder))
+            weeks = sundays if sundays is not None else (0 if path else 3)
+            try:
+                demo.seed(path=source, sundays=weeks, horizon_days=None, report=report, at=timezone.now())
+            except (DomainError, demo.DemoFailed) as failure:
+                raise CommandError(str(failure)) from None
+
+    def _synthetic(self, folder: Path) -> Path:
+        self.console.log("no --data given: making synthetic retail data, openly labelled so")
+        path = folder / "synthetic_retail_daily_sales.parquet"
+        retail_chain(last_day=date.today() - timedelta(days=1)).write_parquet(path)  # noqa: DTZ011 - a day, not a moment
+        return path
+
+    def _show(self, access: demo.Access) -> None:
+        table = Table(title="Demo logins", title_justify="left")
+        table.add_column("e-mail")
+        table.add_column("role")
+        table.add_column("password")
+        for email, password in access.logins.items():
+            table.add_row(email, demo.PEOPLE[email].label, password)
+        console = Console(width=100)
+        console.print(table)
+        console.print(f"URL      {settings.PUBLIC_URL}", highlight=False)
+        console.print(f"API key  {access.api_key}", highlight=False, soft_wrap=True)

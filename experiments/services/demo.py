@@ -1,0 +1,141 @@
+"""The demo tenant: people, data, a champion and a challenger that were really trained and judged."""
+
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from experiments.services.retraining import request_retrain
+from mlops.jobs import runner
+from mlops.jobs.models import Job, JobState
+from mlops.tenancy import services as tenancy
+from mlops.tenancy.models import ApiKey, Customer, User
+from mlops.tenancy.principals import acting
+from mlops.tenancy.roles import Role, system
+from registry.models import DatasetVersion, ModelVersion, RegisteredModel, RetrainingRun
+from registry.services import accuracy, drifting
+from registry.services.datasets import import_path
+from registry.services.lookups import DEFAULT_MODEL
+from registry.services.registration import register_model
+from registry.states import Trigger
+
+PEOPLE = {
+    "admin@example.com": Role.ADMIN,
+    "manager@example.com": Role.ML_MANAGER,
+    "second.manager@example.com": Role.ML_MANAGER,
+    "scientist@example.com": Role.DATA_SCIENTIST,
+    "viewer@example.com": Role.VIEWER,
+}
+WORSE = {"kind": "lightgbm", "rounds": 3, "num_leaves": 4, "history_days": 120}
+"""A deliberately bad recipe: it has to end as challenger."""
+KEY_NAME = "demo"
+
+Report = Callable[[str], None]
+
+
+class DemoFailed(RuntimeError):
+    """A step of the demo did not succeed; the message says which and why."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """How to get in: passwords by e-mail, and an API key."""
+
+    logins: dict[str, str]
+    api_key: str
+
+
+def demo_customer(*, at: datetime) -> Customer:
+    """The demo tenant, made if it is not there."""
+    return Customer.objects.filter(pk=tenancy.DEMO_CUSTOMER).first() or tenancy.create_customer(
+        name="Demo Retail", customer_id=tenancy.DEMO_CUSTOMER, at=at
+    )
+
+
+def grant_access(customer: Customer, *, at: datetime) -> Access:
+    """Give every demo person a new random password, and the demo a new API key (the old one is revoked)."""
+    logins = {}
+    for email, role in PEOPLE.items():
+        logins[email] = secrets.token_urlsafe(12)
+        user = tenancy.create_member(customer=customer, email=email, role=role, password=None, at=at).user
+        user.set_password(logins[email])
+        user.save(update_fields=["password"])
+    by = system(customer.pk)
+    with acting(by):
+        for key in ApiKey.objects.filter(customer=customer, name=KEY_NAME, revoked_at=None):
+            tenancy.revoke_api_key(key=key, at=at, by=by)
+    manager = User.objects.get(email="manager@example.com")
+    _, secret = tenancy.create_api_key(customer=customer, role=Role.ML_MANAGER, name=KEY_NAME, user=manager, at=at)
+    return Access(logins, secret)
+
+
+def seed(*, path: Path, sundays: int, horizon_days: int | None, report: Report, at: datetime) -> None:
+    """Import the data, then live through the last `sundays` weeks: baseline, first training, weekly retrains, a worse candidate.
+
+    Every number comes from real training on the data; nothing is made up. Raises DemoFailed, or what reading the data raises.
+    """
+    by = system(tenancy.DEMO_CUSTOMER, name="demo")
+    with acting(by):
+        report("reading the data")
+        policy: dict[str, Any] = {"backtest_days": horizon_days} if horizon_days else {}
+        model = _model() or register_model(name=DEFAULT_MODEL, display_name="Demand forecast", domain="retail", policy=policy, by=by, at=at)
+        received = import_path(name="retail_daily_sales", path=path, by=by, at=at, model=model, trusted=True)
+        with transaction.atomic():
+            model.refresh_from_db()
+        data = received.version
+        report(f"{data.rows:,} rows, {data.series} series, {data.first_day} to {data.last_day}")
+        for as_of in replay_days(data, sundays):
+            live_through(model, as_of, report=report)
+        report("training a deliberately worse candidate")
+        retrain(model, as_of=None, recipe=WORSE, reason="A deliberately worse recipe: it has to stay challenger.", report=report)
+
+
+def _model() -> RegisteredModel | None:
+    with transaction.atomic():
+        return RegisteredModel.objects.filter(name=DEFAULT_MODEL).first()
+
+
+def replay_days(data: DatasetVersion, sundays: int) -> Iterator[date]:
+    """The last Sundays before the data's end, then its last day."""
+    if data.last_day is None:
+        return
+    back = (data.last_day.weekday() + 1) % 7
+    last_sunday = data.last_day - timedelta(days=back or 7)
+    yield from (last_sunday - timedelta(weeks=weeks) for weeks in range(sundays - 1, -1, -1))
+    yield data.last_day
+
+
+def live_through(model: RegisteredModel, as_of: date, *, report: Report) -> RetrainingRun:
+    """One simulated Sunday: validate the days since, look for drift, retrain on what was known."""
+    at = timezone.now()
+    validated = accuracy.validate_new_days(model=model, at=at, through=as_of)
+    if validated.get("days"):
+        report(f"{as_of}: validated {validated['days']} days of {validated['version']}; {drifting.detect(model=model, at=at)['said']}")
+    return retrain(model, as_of=as_of, recipe=None, reason=f"Simulated Sunday: the data as it was on {as_of}.", report=report)
+
+
+def retrain(model: RegisteredModel, *, as_of: date | None, recipe: dict[str, Any] | None, reason: str, report: Report) -> RetrainingRun:
+    """Retrain in this process, through the same job as everywhere. Raises DemoFailed if the job does not succeed."""
+    by = system(tenancy.DEMO_CUSTOMER, name="demo")
+    run = request_retrain(model=model, trigger=Trigger.MANUAL, by=by, at=timezone.now(), as_of=as_of, recipe=recipe, reason=reason)
+    if run.job_id is None:
+        raise DemoFailed("The retraining has no job.")
+    runner.run(job_id=run.job_id)
+    job = Job.objects.get(pk=run.job_id)
+    if job.state != JobState.SUCCEEDED:
+        raise DemoFailed(f"The retraining ended as {job.state}: {job.last_error}")
+    with transaction.atomic():
+        run.refresh_from_db()
+    report(f"{as_of or 'all data'}: {run.metadata['verdict']}")
+    return run
+
+
+def is_seeded() -> bool:
+    """Whether the demo has a champion and nothing more is to be done."""
+    with acting(system(tenancy.DEMO_CUSTOMER)), transaction.atomic():
+        return ModelVersion.objects.filter(model_name=DEFAULT_MODEL, status="champion").exists()
