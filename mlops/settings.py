@@ -70,7 +70,7 @@ MIDDLEWARE = [
     "mlops.api.middleware.RequestIdMiddleware",
     "django_structlog.middlewares.RequestMiddleware",
     "mlops.api.middleware.OutageMiddleware",
-    "mlops.api.middleware.BodyLimitMiddleware",
+    "mlops.api.middleware.IntakeMiddleware",
     "csp.middleware.CSPMiddleware",
     "mlops.api.middleware.AdminThemeMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -86,6 +86,7 @@ WSGI_APPLICATION = "mlops.wsgi.application"
 APPEND_SLASH = False
 AUTH_USER_MODEL = "tenancy.User"
 AUTHENTICATION_BACKENDS = ["mlops.tenancy.backends.RoleBackend"]
+CSRF_FAILURE_VIEW = "mlops.api.errors.csrf_failure"
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "admin:index"
 AUTH_PASSWORD_VALIDATORS = [

@@ -1,11 +1,13 @@
 """The WSGI door. Granian serves it; Django may never hold the last two threads, which stay free for what needs no database."""
 
+import json
 import os
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from django.core.wsgi import get_wsgi_application
+from django.utils.http import parse_header_parameters
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mlops.settings")
 
@@ -13,15 +15,25 @@ StartResponse = Callable[..., Any]
 
 django = get_wsgi_application()
 gate = threading.BoundedSemaphore(max(int(os.environ.get("WEB_THREADS", "8")) - 2, 1))
+
+
+def _problem(status: int, title: str, code: str, detail: str) -> bytes:
+    return json.dumps({"type": "about:blank", "title": title, "status": status, "code": code, "detail": detail, "errors": []}).encode()
+
+
 HEALTHY = b'{"status": "ok"}'
-BUSY = b'{"type": "about:blank", "title": "Service Unavailable", "status": 503, "code": "busy", "detail": "All workers are busy. Try again in a second."}'
+BUSY = _problem(503, "Service Unavailable", "busy", "All workers are busy. Try again in a second.")
+UNREADABLE = _problem(400, "Bad Request", "bad_request", "The Content-Type cannot be read.")
 
 
 def application(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
     """Answer liveness without Django; admit everything else through the gate, or answer 503 with Retry-After."""
-    if environ["PATH_INFO"] in ("/health", "/health/"):
+    if environ["PATH_INFO"] in ("/health", "/health/") and environ["REQUEST_METHOD"] in ("GET", "HEAD"):
         start_response("200 OK", [("Content-Type", "application/json"), ("Cache-Control", "no-store")])
         return [HEALTHY]
+    if not _readable_content_type(environ.get("CONTENT_TYPE", "")):
+        start_response("400 Bad Request", [("Content-Type", "application/problem+json")])
+        return [UNREADABLE]
     if not gate.acquire(timeout=5.0):
         start_response("503 Service Unavailable", [("Content-Type", "application/problem+json"), ("Retry-After", "1")])
         return [BUSY]
@@ -29,3 +41,12 @@ def application(environ: dict[str, Any], start_response: StartResponse) -> Itera
         return django(environ, start_response)
     finally:
         gate.release()
+
+
+def _readable_content_type(header: str) -> bool:
+    # Django parses the header while it builds the request, where no handler of errors is in place yet.
+    try:
+        parse_header_parameters(header)
+    except ValueError:
+        return False
+    return True

@@ -13,11 +13,13 @@ from django.db import IntegrityError, transaction
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from mlops.api.json import dumps
 from mlops.api.models import IdempotencyRecord
 from mlops.api.problems import Problem
 
 HEADER = "Idempotency-Key"
 LONGEST = 200
+KEPT_HEADERS = ("ETag", "Location")
 
 
 class Replay(Exception):
@@ -28,27 +30,35 @@ class Replay(Exception):
         self.response = response
 
 
-def begin(request: Request, principal_name: str) -> IdempotencyRecord:
-    """Claim the key. Raises Replay when the POST was performed before, and a 409 problem when the key was used for another one."""
+def prepare(request: Request, principal_name: str) -> IdempotencyRecord:
+    """The record of this POST, not written yet. Reads the whole body, so call it before a transaction. Raises a 400 problem."""
     key = request.headers[HEADER]
     if not 1 <= len(key) <= LONGEST or not key.isprintable() or not key.isascii():
         raise Problem(400, "invalid", f"{HEADER} must be 1 to {LONGEST} printable ASCII characters.")
-    record = IdempotencyRecord(principal=principal_name, key=key, fingerprint=_fingerprint(request))
+    return IdempotencyRecord(principal=principal_name, key=key, fingerprint=_fingerprint(request))
+
+
+def begin(record: IdempotencyRecord) -> None:
+    """Claim the key, in the transaction of the act.
+
+    Raises Replay when the POST was performed before, and a 409 problem when the key was used for another one.
+    """
     try:
         with transaction.atomic():
             record.save(force_insert=True)
     except IntegrityError:
-        earlier = IdempotencyRecord.objects.get(principal=principal_name, key=key)
+        earlier = IdempotencyRecord.objects.get(principal=record.principal, key=record.key)
         if earlier.fingerprint != record.fingerprint:
             raise Problem(409, "idempotency_key_reused", f"This {HEADER} was used for another request.") from None
-        answer = orjson.loads(earlier.answer) if earlier.answer else None
-        raise Replay(Response(answer, status=earlier.status, headers={"Idempotency-Replayed": "true"})) from None
-    return record
+        kept = orjson.loads(earlier.answer)
+        headers = {**kept["headers"], "Idempotency-Replayed": "true"}
+        raise Replay(Response(kept["body"], status=earlier.status, headers=headers)) from None
 
 
 def finish(record: IdempotencyRecord, response: Response) -> None:
     """Keep the answer."""
-    answer = "" if response.data is None else orjson.dumps(response.data, default=str, option=orjson.OPT_UTC_Z).decode()
+    headers = {name: response.headers[name] for name in KEPT_HEADERS if name in response.headers}
+    answer = dumps({"headers": headers, "body": response.data}).decode()
     IdempotencyRecord.objects.filter(pk=record.pk).update(status=response.status_code, answer=answer)
 
 
@@ -58,8 +68,8 @@ def _fingerprint(request: Request) -> str:
     if hasattr(data, "lists"):
         for name, values in sorted(data.lists()):
             for value in values:
-                digest.update(name.encode("utf-8", "surrogatepass"))
-                digest.update(_file_digest(value) if isinstance(value, UploadedFile) else str(value).encode("utf-8", "surrogatepass"))
+                content = _file_digest(value) if isinstance(value, UploadedFile) else hashlib.sha256(str(value).encode()).digest()
+                digest.update(hashlib.sha256(name.encode()).digest() + content)  # digests: no name can pass for a part of a value
     else:
         digest.update(orjson.dumps(data, option=orjson.OPT_SORT_KEYS))
     return digest.hexdigest()

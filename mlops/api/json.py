@@ -2,7 +2,8 @@
 
 import json
 import math
-from typing import Any, ClassVar
+from collections import Counter
+from typing import Any
 
 import orjson
 from rest_framework import renderers
@@ -12,6 +13,7 @@ from rest_framework.parsers import BaseParser
 
 MAX_DEPTH = 64
 INTEGER_BITS = 63
+_OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC | orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
 
 
 class JSONProblem(ValueError):
@@ -72,8 +74,7 @@ def loads(content: bytes) -> Any:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
         raise JSONProblem(twice.encode("ascii", "backslashreplace").decode()[:100], "the key is given twice")
     return value
 
@@ -86,6 +87,11 @@ def _small_integer(digits: str) -> int:
     if len(digits) > 20:
         raise JSONProblem("", "integers must fit in 64 bits")
     return int(digits)
+
+
+def dumps(value: Any) -> bytes:
+    """The value as UTF-8 JSON: times in UTC with Z, NaN and infinity as null, what JSON does not know as text."""
+    return orjson.dumps(value, default=str, option=_OPTIONS)
 
 
 class StrictJSONParser(BaseParser):
@@ -111,11 +117,10 @@ class JSONRenderer(renderers.BaseRenderer):
     format = "json"
     charset = None
     render_style = "binary"
-    _options: ClassVar[int] = orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC | orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
 
     def render(self, data: Any, accepted_media_type: str | None = None, renderer_context: Any = None) -> bytes:
         """The value as UTF-8 JSON; nothing for an answer without a body."""
-        return b"" if data is None else orjson.dumps(data, default=str, option=self._options)
+        return b"" if data is None else dumps(data)
 
 
 class JSONOnly(BaseContentNegotiation):

@@ -3,14 +3,16 @@
 import re
 import uuid
 from collections.abc import Callable
+from io import BytesIO
+from typing import Any
 
 import structlog
-from csp.constants import SELF, UNSAFE_EVAL
+from csp.constants import UNSAFE_EVAL
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 from mlops.api.problems import OUTAGES, Problem, http_response, outage
-from mlops.telemetry.context import set_request_id
+from mlops.telemetry.context import ambient_request
 from mlops.telemetry.metrics import REQUESTS
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
@@ -28,24 +30,24 @@ class RequestIdMiddleware:
         sent = request.headers.get("X-Request-ID", "")
         identifier = sent if ACCEPTED_ID.match(sent) else str(uuid.uuid4())
         request.META["HTTP_X_REQUEST_ID"] = identifier  # the log's middleware reads it from here
-        set_request_id(identifier)
-        response = self.get_response(request)
+        with ambient_request(identifier):
+            response = self.get_response(request)
         response["X-Request-ID"] = identifier
         REQUESTS.labels(status=f"{response.status_code // 100}xx").inc()
         return response
 
 
 class OutageMiddleware:
-    """A database that is restarting is a 503 with Retry-After, wherever in the request it shows."""
+    """A view whose database is restarting answers 503 with Retry-After.
+
+    Django turns an exception inside a middleware into an answer before any outer one sees it: those outages are `errors.server_error`'s.
+    """
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        try:
-            return self.get_response(request)
-        except OUTAGES as failure:
-            return self.process_exception(request, failure) or HttpResponse(status=503)
+        return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, failure: Exception) -> HttpResponse | None:
         """Answer an outage; leave everything else to Django."""
@@ -55,8 +57,8 @@ class OutageMiddleware:
         return http_response(outage())
 
 
-class BodyLimitMiddleware:
-    """Bodies above the limit are 413 before they are read; uploads have limits of their own."""
+class IntakeMiddleware:
+    """What no view should have to refuse: NUL in the address, a body above the limit (413 before it is read), odd character sets."""
 
     uploads = re.compile(r"/api/v1/(datasets(/[^/]+/versions)?|models/[^/]+/versions)/?\Z")
 
@@ -64,14 +66,23 @@ class BodyLimitMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
+        problem = self._problem(request)
+        if problem is not None:
+            return http_response(problem)
+        request.encoding = "utf-8"  # a Content-Type may name a codec that decodes nothing, and Django would use it on the query string
+        return self.get_response(request)
+
+    def _problem(self, request: HttpRequest) -> Problem | None:
+        if "\x00" in request.path_info or "%00" in request.META.get("QUERY_STRING", ""):
+            return Problem(400, "invalid", "The address holds the NUL character, which no text here can have.")
+        if "CONTENT_LENGTH" not in request.META and request.headers.get("Transfer-Encoding"):
+            return _take_chunks(request)
         length = request.META.get("CONTENT_LENGTH") or "0"
         if not (length.isascii() and length.isdigit()):
-            return http_response(Problem(400, "invalid", "Content-Length is not a number."))
-        multipart = (request.content_type or "") == "multipart/form-data"
-        limit = settings.MAX_DATASET_BYTES if multipart and self.uploads.search(request.path_info) else settings.MAX_BODY_BYTES
-        if int(length[:18]) > limit or len(length) > 18:
-            return http_response(Problem(413, "too_large", f"The body may have {limit:,} bytes here.", limit=limit))
-        return self.get_response(request)
+            return Problem(400, "invalid", "Content-Length is not a number.")
+        upload = request.content_type == "multipart/form-data" and self.uploads.search(request.path_info)
+        limit = max(settings.MAX_DATASET_BYTES, settings.MAX_ARTIFACT_BYTES) if upload else settings.MAX_BODY_BYTES
+        return _too_large(limit) if len(length) > 18 or int(length) > limit else None
 
 
 class AdminThemeMiddleware:
@@ -83,5 +94,23 @@ class AdminThemeMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
         if request.path_info.startswith("/admin/"):
-            response._csp_update = {"script-src": [SELF, UNSAFE_EVAL]}  # type: ignore[attr-defined] # noqa: SLF001 - django-csp's documented hook sets just this
+            # What django-csp's own decorator `csp_update` sets; its middleware, further out, adds it to the policy of this answer.
+            update: dict[str, Any] = {"script-src": [UNSAFE_EVAL]}
+            response._csp_update = update  # type: ignore[attr-defined] # noqa: SLF001 - see above
         return response
+
+
+def _take_chunks(request: HttpRequest) -> Problem | None:
+    """Read a body without a length, which Django would take for an empty one. It stays in memory, so large files must name a length."""
+    source, content = request.META["wsgi.input"], bytearray()
+    while part := source.read(64 * 1024):
+        content += part
+        if len(content) > settings.MAX_BODY_BYTES:
+            return _too_large(settings.MAX_BODY_BYTES)
+    request.META["CONTENT_LENGTH"] = str(len(content))
+    request._stream = BytesIO(content)  # type: ignore[attr-defined] # noqa: SLF001 - where Django keeps the body it has not read yet
+    return None
+
+
+def _too_large(limit: int) -> Problem:
+    return Problem(413, "too_large", f"The body may have {limit:,} bytes here.", limit=limit)

@@ -5,10 +5,11 @@ from typing import Any
 
 import orjson
 import structlog
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.core.exceptions import ValidationError as ModelValidationError
-from django.db.utils import InterfaceError, OperationalError
+from django.db.utils import DataError, InterfaceError, OperationalError
 from django.http import Http404, HttpResponse
+from django.http.multipartparser import MultiPartParserError
 from psycopg_pool import PoolTimeout
 from rest_framework import exceptions
 from rest_framework.response import Response
@@ -83,7 +84,7 @@ def handler(failure: Exception, context: dict[str, Any]) -> Response | None:
     return response
 
 
-def as_problem(failure: Exception) -> Problem | None:  # noqa: C901, PLR0911 - one flat table, read top to bottom
+def as_problem(failure: Exception) -> Problem | None:  # noqa: C901 - one flat table, read top to bottom
     """The problem an exception stands for, or None."""
     match failure:
         case Problem():
@@ -126,6 +127,14 @@ def as_problem(failure: Exception) -> Problem | None:  # noqa: C901, PLR0911 - o
         case _ if isinstance(failure, OUTAGES):
             log.warning("database.unavailable", error=str(failure))
             return outage()
+        case RequestDataTooBig():
+            return Problem(413, "too_large", "The fields of the form are too large; only its file may be.")
+        case SuspiciousOperation() | MultiPartParserError():
+            return Problem(400, "bad_request", "The request could not be understood.")
+        case DataError() | OverflowError():
+            # The net under all checks of input: a value no column can take. Whoever reads this line in the log should add the check.
+            log.error("database.value_refused", error=str(failure))
+            return Problem(400, "invalid", "A value is too large, or holds characters that cannot be stored.")
     return None
 
 

@@ -34,7 +34,7 @@ class PrincipalThrottle(BaseThrottle):
 
 
 def _count(name: str, *, window: int) -> int:
-    global _window  # noqa: PLW0603 - one counter per process is the point
+    global _window
     with _lock:
         if window != _window or len(_counts) > MOST_NAMES:
             _counts.clear()

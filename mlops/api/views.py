@@ -1,6 +1,7 @@
 """The base of every API view: authorise, refuse what is not declared, answer once."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any, ClassVar
 
 from django.db import transaction
@@ -31,19 +32,20 @@ class ApiView(APIView):
         super().initial(request, *args, **kwargs)
         refuse_unknown(request, self.known_parameters(request))
         if request.method == "POST" and idempotency.HEADER in request.headers:
-            self._record = idempotency.begin(request, self.principal(request).name)
+            record = idempotency.prepare(request, self.principal(request).name)
+            self._act.enter_context(transaction.atomic())
+            idempotency.begin(record)
+            self._record = record
 
     def known_parameters(self, request: Request) -> Sequence[str]:
         """Names of the query parameters this request may carry."""
         return self.query_parameters
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """Answer the request; a POST with an Idempotency-Key does so in one transaction, which an error rolls back whole."""
-        if request.method != "POST" or idempotency.HEADER not in request.headers:
-            return super().dispatch(request, *args, **kwargs)
-        with transaction.atomic():
+        """Answer the request; a POST with an Idempotency-Key acts in one transaction, which an error rolls back whole."""
+        with ExitStack() as self._act:
             response = super().dispatch(request, *args, **kwargs)
-            if response.status_code >= 400:
+            if hasattr(self, "_record") and response.status_code >= 400:
                 transaction.set_rollback(True)
         return response
 
@@ -56,7 +58,7 @@ class ApiView(APIView):
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         """Keep the answer of an idempotent POST that succeeded."""
         record: IdempotencyRecord | None = getattr(self, "_record", None)
-        if record is not None and response.status_code < 400:
+        if record is not None and isinstance(response, Response) and response.status_code < 400:
             idempotency.finish(record, response)
         return super().finalize_response(request, response, *args, **kwargs)
 

@@ -1,5 +1,6 @@
 """Running one attempt of a job: heartbeat beside the work, one outcome at the end."""
 
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from django.db.utils import InterfaceError, OperationalError
 from mlops.jobs import services
 from mlops.jobs.models import Job
 from mlops.jobs.services import Cancelled, JobRefused, LeaseLost
-from mlops.telemetry.context import set_request_id
+from mlops.telemetry.context import ambient_request
 from mlops.telemetry.metrics import JOB_ATTEMPTS
 from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import system
@@ -47,6 +48,7 @@ class Attempt:
     payload: dict[str, Any]
     _stop: Event = field(default_factory=Event, repr=False)
     _lost: Event = field(default_factory=Event, repr=False)
+    _finished: bool = False
 
     def check(self) -> None:
         """Raise LeaseLost or Cancelled if this attempt has to stop. Call it between steps."""
@@ -67,26 +69,36 @@ class Attempt:
         with services.fenced(job_id=self.job_id, attempt=self.number):
             yield
 
+    def finish(self, result: dict[str, Any]) -> None:
+        """End the job well inside `fenced()`: the outputs and the end are one commit, so that no repeated attempt makes them twice."""
+        services.succeed(job_id=self.job_id, attempt=self.number, result=result)
+        self._finished = True
 
-def run(*, job_id: UUID) -> None:
-    """Claim the job and do it. Exactly one outcome is written, or none if the attempt was fenced off."""
-    row = services.start(job_id=job_id)
+
+def run(*, job_id: UUID, attempts: int) -> None:
+    """Claim the job and do it, unless it was attempted since it was sent with this count of attempts.
+
+    Exactly one outcome is written, or none if the attempt was fenced off.
+    """
+    row = services.start(job_id=job_id, attempts=attempts)
     if row is None:
         return
     attempt = Attempt(row.pk, row.attempt, row.customer_id, row.requested_by, row.payload)
-    set_request_id(row.request_id)
-    with acting(system(row.customer_id)), structlog.contextvars.bound_contextvars(job_id=str(row.pk), kind=row.kind, attempt=row.attempt):
+    began = time.monotonic()
+    named = structlog.contextvars.bound_contextvars(job_id=str(row.pk), kind=row.kind, attempt=row.attempt)
+    with acting(system(row.customer_id)), ambient_request(row.request_id), named:
         with _heart(attempt):
             outcome = _do(row, attempt)
+        log.info("job.ended", outcome=outcome, seconds=round(time.monotonic() - began, 3))
     JOB_ATTEMPTS.labels(kind=row.kind, outcome=outcome).inc()
-    log.info("job.ended", job_id=str(row.pk), kind=row.kind, outcome=outcome)
 
 
 def _do(row: Job, attempt: Attempt) -> str:
     log.info("job.started", label=row.label)
     try:
         result = _work[row.kind](attempt)
-        services.succeed(job_id=row.pk, attempt=attempt.number, result=result)
+        if not attempt._finished:  # noqa: SLF001 - the runner made the attempt
+            services.succeed(job_id=row.pk, attempt=attempt.number, result=result)
     except LeaseLost:
         log.warning("job.fenced_off")
         return "fenced"
@@ -96,7 +108,7 @@ def _do(row: Job, attempt: Attempt) -> str:
     except JobRefused as refusal:
         services.fail(job=row, error=str(refusal), final=True)
         return "failed"
-    except Exception as failure:  # noqa: BLE001 - the boundary of all work: whatever went wrong is kept with the job and tried again
+    except Exception as failure:
         log.exception("job.attempt_failed")
         services.fail(job=row, error=_readable(failure), final=False)
         return "retried" if row.attempt < row.max_attempts else "failed"

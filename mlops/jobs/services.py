@@ -17,8 +17,10 @@ from django.db.models.expressions import Expression, ExpressionWrapper, Value
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from mlops.audit.services import record
 from mlops.jobs.events import JobCancelled, JobFailed
 from mlops.jobs.models import OPEN, Job, JobState
+from mlops.outbox.events import Event
 from mlops.outbox.services import publish
 from mlops.telemetry.context import request_id
 from mlops.tenancy.context import required
@@ -94,18 +96,26 @@ def request(
     return job
 
 
-def claim_for_publishing(*, at: datetime, limit: int = 50) -> list[UUID]:
-    """Ids of queued jobs to publish now; each is published again after REPUBLISH unless a worker claimed it, so a lost message loses no job."""
+def claim_for_publishing(*, at: datetime, limit: int = 50) -> list[tuple[UUID, int]]:
+    """Queued jobs to publish now, each with its attempts so far.
+
+    Each is published again after REPUBLISH unless a worker claimed it, so a lost message loses no job.
+    """
     with transaction.atomic():
         due = _lock(Job.objects.filter(state=JobState.QUEUED, due_at__lte=at).order_by("due_at", "id"))
-        ids = list(due.values_list("pk", flat=True)[:limit])
-        Job.objects.filter(pk__in=ids).update(due_at=at + REPUBLISH)
-    return ids
+        claimed = list(due.values_list("pk", "attempt")[:limit])
+        Job.objects.filter(pk__in=[pk for pk, _ in claimed]).update(due_at=at + REPUBLISH)
+    return claimed
 
 
-def start(*, job_id: UUID) -> Job | None:
-    """Claim the job for the next attempt; None if somebody else has it or it is no longer queued."""
-    claimed = Job.objects.filter(pk=job_id, state=JobState.QUEUED).update(
+def release(*, job_ids: list[UUID], at: datetime) -> None:
+    """The broker did not take these jobs: they are due at once."""
+    Job.objects.filter(pk__in=job_ids, state=JobState.QUEUED).update(due_at=at)
+
+
+def start(*, job_id: UUID, attempts: int) -> Job | None:
+    """Claim the job for the next attempt; None if somebody else has it, it is no longer queued, or `attempts` is an older count."""
+    claimed = Job.objects.filter(pk=job_id, state=JobState.QUEUED, attempt=attempts).update(
         state=JobState.RUNNING, attempt=F("attempt") + 1, lease_expires_at=_from_now(LEASE), started_at=Now(), last_error=""
     )
     return Job.objects.get(pk=job_id) if claimed else None
@@ -141,27 +151,38 @@ def succeed(*, job_id: UUID, attempt: int, result: dict[str, Any]) -> None:
 
 
 def fail(*, job: Job, error: str, final: bool) -> None:
-    """End this attempt badly: queued again with back-off, or failed for good when `final` or at the last attempt."""
+    """End this attempt badly: queued again with back-off, or failed for good when `final` or at the last attempt.
+
+    A job that somebody wanted to stop is cancelled instead of tried again. Nothing happens where the attempt is no longer the running one.
+    """
     last = final or job.attempt >= job.max_attempts
     with transaction.atomic():
+        current = _mine(job.pk, job.attempt).select_for_update().first()
+        if current is None:
+            return
         mine = _mine(job.pk, job.attempt)
-        if not last:
+        if current.cancel_requested_at:
+            end_cancelled(job=job)
+        elif last:
+            mine.update(state=JobState.FAILED, finished_at=Now(), lease_expires_at=None, last_error=error[:2000])
+            _tell(job, JobFailed(job_id=str(job.pk), kind=job.kind, label=job.label, error=error[:500], attempts=job.attempt))
+        else:
             pause = BACKOFF * 2 ** (job.attempt - 1)
             mine.update(state=JobState.QUEUED, due_at=_from_now(pause), lease_expires_at=None, last_error=error[:2000])
-            return
-        if mine.update(state=JobState.FAILED, finished_at=Now(), lease_expires_at=None, last_error=error[:2000]):
-            _tell_failure(job, error)
 
 
 def cancel(*, job: Job, at: datetime, by: Principal) -> Job:
     """Ask for the job to stop: a queued one ends at once, a running one at its next step. An ended one is left as it is."""
     by.authorize("job.cancel")
     with transaction.atomic():
-        queued = Job.objects.filter(pk=job.pk, state=JobState.QUEUED)
-        if queued.update(state=JobState.CANCELLED, finished_at=at, cancel_requested_at=at):
-            _tell_cancelled(job)
-        else:
-            Job.objects.filter(pk=job.pk, state=JobState.RUNNING, cancel_requested_at=None).update(cancel_requested_at=at)
+        current = Job.objects.select_for_update().get(pk=job.pk, customer_id=by.customer_id)
+        if current.state in OPEN and current.cancel_requested_at is None:
+            record(action="job.cancelled", target=current, label=str(current), at=at, before={"state": current.state}, actor=by)
+            current.cancel_requested_at = at
+            current.save(update_fields=["cancel_requested_at"])
+        if current.state == JobState.QUEUED:
+            Job.objects.filter(pk=job.pk).update(state=JobState.CANCELLED, finished_at=at)
+            _tell(job, JobCancelled(job_id=str(job.pk), kind=job.kind, label=job.label))
     job.refresh_from_db()
     return job
 
@@ -170,29 +191,26 @@ def end_cancelled(*, job: Job) -> None:
     """The running attempt has stopped because somebody asked for it."""
     with transaction.atomic():
         if _mine(job.pk, job.attempt).update(state=JobState.CANCELLED, finished_at=Now(), lease_expires_at=None):
-            _tell_cancelled(job)
+            _tell(job, JobCancelled(job_id=str(job.pk), kind=job.kind, label=job.label))
 
 
-def take_up_abandoned(*, at: datetime) -> int:
+def take_up_abandoned() -> int:
     """Queue again, or fail, every running job whose lease ran out: its worker is dead or stuck. Returns how many."""
-    abandoned = list(Job.objects.filter(state=JobState.RUNNING, lease_expires_at__lt=Now()).order_by("pk")[:100])
-    for job in abandoned:
-        log.warning("job.abandoned", job_id=str(job.pk), kind=job.kind, attempt=job.attempt)
-        if job.cancel_requested_at:
-            end_cancelled(job=job)
-        else:
-            fail(job=job, error=f"The worker stopped answering during attempt {job.attempt} of {job.max_attempts}.", final=False)
-    return len(abandoned)
+    expired = Job.objects.filter(state=JobState.RUNNING, lease_expires_at__lt=Now())
+    taken = 0
+    for job_id in list(expired.order_by("lease_expires_at", "pk").values_list("pk", flat=True)[:100]):
+        with transaction.atomic():
+            job = expired.select_for_update().filter(pk=job_id).first()  # a late heartbeat may have renewed it meanwhile
+            if job is not None:
+                log.warning("job.abandoned", job_id=str(job.pk), kind=job.kind, attempt=job.attempt)
+                fail(job=job, error=f"The worker stopped answering during attempt {job.attempt} of {job.max_attempts}.", final=False)
+                taken += 1
+    return taken
 
 
-def _tell_failure(job: Job, error: str) -> None:
+def _tell(job: Job, news: Event) -> None:
     with acting(system(job.customer_id)):
-        publish(JobFailed(job_id=str(job.pk), kind=job.kind, label=job.label, error=error[:500], attempts=job.attempt), at=timezone.now())
-
-
-def _tell_cancelled(job: Job) -> None:
-    with acting(system(job.customer_id)):
-        publish(JobCancelled(job_id=str(job.pk), kind=job.kind, label=job.label), at=timezone.now())
+        publish(news, at=timezone.now())
 
 
 def _mine(job_id: UUID, attempt: int) -> QuerySet[Job]:

@@ -8,6 +8,6 @@ from mlops.jobs import runner
 
 
 @shared_task
-def run_job(job_id: str) -> None:
-    """Do one attempt of the job, if it is still to be done."""
-    runner.run(job_id=UUID(job_id))
+def run_job(job_id: str, attempts: int) -> None:
+    """Do the next attempt of the job, unless there was one since it was sent."""
+    runner.run(job_id=UUID(job_id), attempts=attempts)

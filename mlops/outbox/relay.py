@@ -5,8 +5,10 @@ their ids, and takes up jobs whose worker died. It keeps nothing in memory: kill
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Any
+from uuid import UUID
 
 import structlog
 from django.db import close_old_connections
@@ -45,11 +47,20 @@ def run(*, until: Callable[[], bool]) -> None:
 
 def relay_once(*, at: datetime) -> int:
     """One round: take up abandoned jobs, publish due messages and queued jobs. Returns how many were published."""
-    jobs.take_up_abandoned(at=at)
-    message_ids = outbox.claim(at=at)
-    for message_id in message_ids:
-        handle_message.apply_async(args=[str(message_id)], retry=False)
-    job_ids = jobs.claim_for_publishing(at=at)
-    for job_id in job_ids:
-        run_job.apply_async(args=[str(job_id)], retry=False)
-    return len(message_ids) + len(job_ids)
+    jobs.take_up_abandoned()
+    sent = _send(handle_message, outbox.claim(at=at), lambda ids: outbox.release(message_ids=ids, at=at))
+    return sent + _send(run_job, jobs.claim_for_publishing(at=at), lambda ids: jobs.release(job_ids=ids, at=at))
+
+
+def _send(task: Any, claimed: Sequence[tuple[UUID, int]], give_back: Callable[[list[UUID]], None]) -> int:
+    """Publish all; what the broker does not take is given back, so that it goes out as soon as the broker returns."""
+    waiting = list(claimed)
+    try:
+        while waiting:
+            identifier, attempts = waiting[0]
+            task.apply_async(args=[str(identifier), attempts], retry=False)
+            waiting.pop(0)
+    finally:
+        if waiting:
+            give_back([identifier for identifier, _ in waiting])
+    return len(claimed)

@@ -9,7 +9,7 @@ from django.db.models import F, Q, QuerySet
 
 from mlops.outbox.events import Event, Handler, event_type_of, subscribers_of
 from mlops.outbox.models import Handled, Message
-from mlops.telemetry.context import request_id, set_request_id
+from mlops.telemetry.context import ambient_request, request_id
 from mlops.tenancy.context import required
 from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import system
@@ -29,43 +29,63 @@ def publish(event: Event, *, at: datetime) -> Message:
     )
 
 
-def claim(*, at: datetime, limit: int = BATCH) -> list[UUID]:
-    """Lease due messages, oldest first, for LEASE; two relays never hold one at once.
+def claim(*, at: datetime, limit: int = BATCH) -> list[tuple[UUID, int]]:
+    """Lease due messages, oldest first, for LEASE; two relays never hold one at once. Each comes with its attempts so far.
 
     A relay or worker that dies lets the lease run out and the message is sent again: handlers bear repeats, and `Handled` makes them rare.
-    A message sent MAX_ATTEMPTS times is dead: kept, shown, and sent again only by hand.
     """
     with transaction.atomic():
-        Message.objects.filter(_due(at), attempts__gte=MAX_ATTEMPTS).update(dead_at=at)
         due = Message.objects.filter(_due(at)).order_by("created_at", "id")
-        ids = list(_lock(due).values_list("pk", flat=True)[:limit])
-        Message.objects.filter(pk__in=ids).update(due_at=at + LEASE, attempts=F("attempts") + 1)
-    return ids
+        claimed = list(_lock(due).values_list("pk", "attempts")[:limit])
+        Message.objects.filter(pk__in=[pk for pk, _ in claimed]).update(due_at=at + LEASE)
+    return claimed
 
 
-def handle(*, message_id: UUID, at: datetime) -> None:
+def release(*, message_ids: list[UUID], at: datetime) -> None:
+    """Give leased messages back: the broker did not take them, so they are due at once."""
+    Message.objects.filter(pk__in=message_ids, handled_at=None).update(due_at=at)
+
+
+def handle(*, message_id: UUID, attempts: int, at: datetime) -> None:
     """Tell every subscriber that has not heard it yet, each in a transaction of its own.
 
-    One subscriber's failure does not keep the others from hearing; the message is then due again, later each time.
+    One subscriber's failure does not keep the others from hearing; the message is then due again, later each time. Attempts are counted
+    before the work, so that a message that kills its worker runs out of them too; `attempts` is the count when it was sent, so that a
+    copy which arrives late is ignored. A message without attempts left is dead: kept, shown, and sent again only by hand. One that waits
+    for a broker or a worker spends none.
     """
-    message = Message.objects.filter(pk=message_id, handled_at=None, dead_at=None).first()
-    if message is None:
+    open_message = Message.objects.filter(pk=message_id, handled_at=None, dead_at=None)
+    if not open_message.filter(attempts=attempts).update(attempts=F("attempts") + 1, due_at=at + LEASE):
         return
-    failures = []
-    with acting(system(message.customer_id)):
-        set_request_id(message.request_id)
+    message = Message.objects.get(pk=message_id)
+    if message.attempts > MAX_ATTEMPTS:
+        log.error("outbox.message_died", topic=message.topic, message_id=str(message.pk), last_error=message.last_error)
+        open_message.update(dead_at=at)
+        return
+    failures = _tell_everybody(message, at)
+    if failures:
+        pause = timedelta(seconds=min(2**message.attempts, 3600))
+        open_message.update(due_at=at + pause, last_error="\n".join(failures)[:2000])
+    else:
+        open_message.update(handled_at=at, last_error="")
+
+
+def _tell_everybody(message: Message, at: datetime) -> list[str]:
+    try:
         event = event_type_of(message.topic).from_payload(message.payload)
+    except (KeyError, TypeError) as unreadable:  # written by a newer release than this worker's
+        log.warning("outbox.event_unreadable", topic=message.topic, message_id=str(message.pk), error=repr(unreadable))
+        return [f"{message.topic} is not understood here: {unreadable!r}"]
+    failures = []
+    with acting(system(message.customer_id)), ambient_request(message.request_id):
         for name, handler in subscribers_of(message.topic).items():
             try:
                 _handle_once(message, name, handler, event, at)
-            except Exception as failure:  # noqa: BLE001 - the boundary of all subscribers: whatever it is, it is kept and tried again
+            except Exception as failure:
+                # The boundary of all subscribers: whatever went wrong is kept with the message and tried again.
                 log.exception("outbox.subscriber_failed", topic=message.topic, subscriber=name, message_id=str(message.pk))
                 failures.append(f"{name}: {failure!r}")
-    if failures:
-        pause = timedelta(seconds=min(2**message.attempts, 3600))
-        Message.objects.filter(pk=message.pk).update(due_at=at + pause, last_error="\n".join(failures)[:2000])
-    else:
-        Message.objects.filter(pk=message.pk).update(handled_at=at, last_error="")
+    return failures
 
 
 def resend(*, message_id: UUID, at: datetime) -> bool:

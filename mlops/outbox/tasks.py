@@ -9,6 +9,6 @@ from mlops.outbox import services
 
 
 @shared_task
-def handle_message(message_id: str) -> None:
-    """Handle one outbox message."""
-    services.handle(message_id=UUID(message_id), at=timezone.now())
+def handle_message(message_id: str, attempts: int) -> None:
+    """Handle one outbox message, unless it has been attempted since it was sent."""
+    services.handle(message_id=UUID(message_id), attempts=attempts, at=timezone.now())

@@ -1,6 +1,10 @@
 """The id that ties a request, its log lines, its audit events and its answer together."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
+
+import structlog
 
 _request_id: ContextVar[str] = ContextVar("request_id", default="")
 
@@ -10,6 +14,12 @@ def request_id() -> str:
     return _request_id.get()
 
 
-def set_request_id(value: str) -> None:
-    """Make `value` the ambient request's id."""
-    _request_id.set(value)
+@contextmanager
+def ambient_request(identifier: str) -> Iterator[None]:
+    """Work on behalf of the request with this id, here and in the log."""
+    token = _request_id.set(identifier)
+    try:
+        with structlog.contextvars.bound_contextvars(request_id=identifier):
+            yield
+    finally:
+        _request_id.reset(token)
