@@ -64,7 +64,7 @@ class Storage:
             if self._digest(path) != digest:
                 raise FileExistsError(f"{path} exists with other content; objects are never overwritten.") from None
         if self.local_root:
-            _sync(self.local_root / path)
+            _sync(self.local_root / path, up_to=self.local_root)
         return Stored(path, digest, size)
 
     def put_bytes(self, path: str, content: bytes) -> Stored:
@@ -82,16 +82,16 @@ class Storage:
         return content
 
     def fetch(self, path: str, destination: Path, *, sha256: str) -> Path:
-        """Copy the object to a local file, digesting on the way. Raises DigestMismatch (the copy is removed), or FileNotFoundError."""
+        """Copy the object to a local file, digesting on the way. Raises DigestMismatch or FileNotFoundError; no copy is left then."""
         digest = hashlib.sha256()
-        with destination.open("wb") as copy:
-            for chunk in obstore.get(self._store, path).stream(min_chunk_size=CHUNK):
-                digest.update(chunk)
-                copy.write(chunk)
         try:
+            with destination.open("wb") as copy:
+                for chunk in obstore.get(self._store, path).stream(min_chunk_size=CHUNK):
+                    digest.update(chunk)
+                    copy.write(chunk)
             self._check(path, sha256, digest.hexdigest())
-        except DigestMismatch:
-            destination.unlink()
+        except BaseException:
+            destination.unlink(missing_ok=True)
             raise
         return destination
 
@@ -154,8 +154,9 @@ def receive(chunks: Iterable[bytes], destination: Path, *, limit: int) -> Stored
     return Stored(str(destination), digest.hexdigest(), size)
 
 
-def _sync(path: Path) -> None:
-    for target in (path, path.parent):
+def _sync(path: Path, *, up_to: Path) -> None:
+    folders = [folder for folder in path.parents if folder.is_relative_to(up_to)]
+    for target in (path, *folders):
         descriptor = os.open(target, os.O_RDONLY)
         try:
             os.fsync(descriptor)

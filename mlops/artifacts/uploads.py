@@ -7,7 +7,7 @@ from django.core.files.uploadhandler import FileUploadHandler, TemporaryFileUplo
 
 
 class StreamingUploadHandler(TemporaryFileUploadHandler):
-    """Every upload goes to a file of its own, named by us: Django's handler puts the sender's extension into the name, whatever its length."""
+    """Every upload goes to a file of its own, named by us: Django's puts the sender's extension into the name, however long."""
 
     def new_file(self, *args: Any, **kwargs: Any) -> None:
         """Open the file. Its name on this machine has nothing of the sender's."""

@@ -96,7 +96,7 @@ def _tenant_foreign_keys(model: type[TenantModel]) -> list[tuple[str, type[Model
 
 def _foreign_rows(model: type[TenantModel]) -> str:
     tests = (
-        f"(NEW.{column} IS NOT NULL AND NOT EXISTS (SELECT 1 FROM {parent._meta.db_table} AS parent"
+        f"(NEW.{column} IS NOT NULL AND NOT EXISTS (SELECT 1 FROM {parent._meta.db_table} AS parent"  # noqa: S608 - names from our models
         f" WHERE parent.id = NEW.{column} AND parent.customer_id = NEW.customer_id))"
         for column, parent in _tenant_foreign_keys(model)
     )
@@ -150,7 +150,8 @@ def _sqlite_triggers(model: type[TenantModel]) -> Iterator[str]:
         yield _sqlite_trigger(table, update, "UPDATE", "1", message)
         yield _sqlite_trigger(table, delete, "DELETE", "1", message)
         # INSERT OR REPLACE fires no delete trigger unless the connection asked for recursive triggers.
-        yield _sqlite_trigger(table, insert, "INSERT", f"EXISTS (SELECT 1 FROM {table} WHERE id = NEW.id)", message)
+        replaces = f"EXISTS (SELECT 1 FROM {table} WHERE id = NEW.id)"  # noqa: S608 - the name comes from our model
+        yield _sqlite_trigger(table, insert, "INSERT", replaces, message)
     if model.frozen_fields:
         condition = _frozen_changes(model, "IS NOT")
         yield _sqlite_trigger(table, f"{table}_frozen", "UPDATE", condition, f"{table}: a registered fact cannot be rewritten")

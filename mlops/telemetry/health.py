@@ -2,7 +2,10 @@
 
 import hmac
 import os
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
+from threading import Lock
 
 import structlog
 from django.conf import settings
@@ -12,38 +15,49 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from kombu.exceptions import OperationalError as BrokerError
 from obstore.exceptions import BaseError as StorageError
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from redis.exceptions import RedisError
 
+from mlops.api.errors import read_only
+from mlops.api.problems import Problem, http_response
 from mlops.telemetry.metrics import scrape_registry
 
 log = structlog.get_logger(__name__)
 
+WORKERS_ASKED_EVERY = 2.0
+_workers_lock = Lock()
+_workers: tuple[float, bool] = (float("-inf"), False)
 
+
+@read_only
 def health(request: HttpRequest) -> JsonResponse:
     """Whether this process answers at all."""
     return JsonResponse({"status": "ok", "time": datetime.now(UTC).isoformat().replace("+00:00", "Z")})
 
 
+@read_only
 def ready(request: HttpRequest) -> JsonResponse:
-    """Whether database, broker, workers and storage answer: 200, or 503 naming what does not."""
+    """Whether database, broker and storage answer: 200, or 503 naming what does not. Says also when no worker is alive."""
     failing = [name for name, check in (("database", _database), ("broker", _broker), ("storage", _storage)) if not _answers(name, check)]
     workers = "none alive" if "broker" in failing or not _worker_alive() else "alive"
     body = {"status": "unready" if failing else "ready", "failing": failing, "workers": workers}
     return JsonResponse(body, status=503 if failing else 200, headers={"Retry-After": "2"} if failing else {})
 
 
+@read_only
 def metrics(request: HttpRequest) -> HttpResponse:
     """Prometheus text, for holders of METRICS_TOKEN."""
     _, _, token = request.headers.get("Authorization", "").partition(" ")
     if not settings.METRICS_TOKEN or not hmac.compare_digest(token.encode(), settings.METRICS_TOKEN.encode()):
-        return JsonResponse({"status": 401, "title": "Unauthorized", "detail": "Send METRICS_TOKEN as a bearer token."}, status=401)
+        headers = {"WWW-Authenticate": 'Bearer realm="metrics"'}
+        return http_response(Problem(401, "not_authenticated", "Send METRICS_TOKEN as a bearer token.", headers=headers))
     registry = scrape_registry(os.environ.get("PROMETHEUS_MULTIPROC_DIR", ""))
     return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 
-def _answers(name: str, check: object) -> bool:
+def _answers(name: str, check: Callable[[], None]) -> bool:
     try:
-        check()  # type: ignore[operator] - one of the three below
-    except (OperationalError, InterfaceError, BrokerError, StorageError, OSError) as failure:
+        check()
+    except (OperationalError, InterfaceError, BrokerError, RedisError, StorageError, OSError) as failure:
         log.warning("ready.failing", part=name, error=str(failure))
         return False
     return True
@@ -62,9 +76,21 @@ def _broker() -> None:
 
 
 def _worker_alive() -> bool:
+    """Whether any worker answered within half a second. Anybody may ask for readiness, so the workers are asked seldom."""
+    global _workers
+    with _workers_lock:
+        asked_at, alive = _workers
+        if time.monotonic() - asked_at > WORKERS_ASKED_EVERY:
+            alive = _answers("workers", _workers_answer)
+            _workers = (time.monotonic(), alive)
+    return alive
+
+
+def _workers_answer() -> None:
     from mlops.celery import app
 
-    return bool(app.control.ping(timeout=0.5, limit=1))
+    if not app.control.ping(timeout=0.5, limit=1):
+        raise OSError("No worker answered.")
 
 
 def _storage() -> None:

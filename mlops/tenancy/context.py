@@ -38,24 +38,23 @@ def required() -> UUID:
 def customer(customer_id: UUID) -> Iterator[None]:
     """Work for one customer.
 
-    A transaction already open is stamped at once, and stamped back on a normal exit. After an exception the transaction may be
-    broken, so only the variable goes back: the rollback takes the stamp with it.
+    A transaction already open is stamped at once, and stamped back at the end. One that an error has broken takes no statement any more:
+    its rollback takes the stamp with it.
     """
     token = _customer.set(customer_id)
-    _stamp_open_transactions(customer_id)
     try:
+        _stamp_open_transactions(customer_id)
         with structlog.contextvars.bound_contextvars(customer_id=str(customer_id)):
             yield
-    except BaseException:
+    finally:
         _customer.reset(token)
-        raise
-    _customer.reset(token)
-    _stamp_open_transactions(_customer.get())
+        _stamp_open_transactions(_customer.get())
 
 
 def _stamp_open_transactions(customer_id: UUID | None) -> None:
     for connection in connections.all(initialized_only=True):
-        if connection.vendor == "postgresql" and connection.in_atomic_block and not connection.needs_rollback:
-            from mlops.database.postgresql.base import stamp  # psycopg is not wanted where SQLite is used
+        if connection.vendor == "postgresql" and connection.in_atomic_block:
+            from mlops.database.postgresql.base import stamp, takes_statements  # psycopg is not wanted where SQLite is used
 
-            stamp(connection, str(customer_id) if customer_id else "")
+            if takes_statements(connection):
+                stamp(connection, str(customer_id) if customer_id else "")

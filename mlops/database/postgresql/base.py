@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.db.backends.postgresql import base
+from psycopg.pq import TransactionStatus
 
 from mlops.tenancy.context import current
 
@@ -19,6 +20,12 @@ class DatabaseWrapper(base.DatabaseWrapper):
         customer_id = current()
         if not autocommit and customer_id is not None:
             stamp(self, str(customer_id))
+
+
+def takes_statements(connection: Any) -> bool:
+    """Whether the connection's open transaction is neither broken nor to be rolled back."""
+    link = connection.connection
+    return link is not None and not connection.needs_rollback and link.info.transaction_status == TransactionStatus.INTRANS
 
 
 def stamp(connection: Any, value: str) -> None:

@@ -38,6 +38,14 @@ class TenantQuerySet(models.QuerySet[Row]):
             row.refuse_foreign_customer()
         return super().bulk_create(rows, *args, **kwargs)
 
+    def update(self, **kwargs: Any) -> int:
+        """Change rows of the ambient customer. Raises ForeignCustomer when they would become another's."""
+        if {"customer", "customer_id"} & kwargs.keys():
+            raise ForeignCustomer("A row cannot change its customer.")
+        return super().update(**kwargs)
+
+    update.alters_data = True  # type: ignore[attr-defined] - keeps templates from calling it, as Django's own
+
 
 class TenantManager(models.Manager[Row]):
     """Sees the ambient customer's rows and no others."""

@@ -75,7 +75,7 @@ class User(AbstractBaseUser):
         """Whether all of the permissions are held."""
         return all(self.has_perm(perm, obj) for perm in perm_list)
 
-    def has_module_perms(self, app_label: str) -> bool:  # noqa: ARG002 - Django's signature
+    def has_module_perms(self, app_label: str) -> bool:
         """Every member may see what exists; the model permissions decide the rest."""
         return self.is_active
 
