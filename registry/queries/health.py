@@ -1,0 +1,217 @@
+"""Is the champion still as good as when it won, may the challenger take its place, and when is the next retraining?"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any, Literal
+
+from django.db.models import QuerySet
+from django_celery_beat.models import PeriodicTask
+
+from mlops.jobs.models import Schedule
+from mlops.jobs.schedules import next_slot
+from mlops.tenancy.context import required
+from registry.models import BacktestResult, DatasetVersion, ForecastAccuracy, ModelVersion, RegisteredModel, RetrainingRun, Verdict
+from registry.models.accuracy import OVERALL
+from registry.queries.models import HEAVY
+from registry.rules.metrics import number
+from registry.services.evidence import latest_verdict
+from registry.states import DatasetVersionStatus, RetrainingStatus, Trigger, VersionStatus
+
+RETRAIN_SCHEDULE = "retrain_forecast_model"
+WEEK, MONTH = 7, 30
+WARNING_PCT, CRITICAL_PCT = 15.0, 30.0
+"""A week's MAE this much above the baseline: the first is also what the daily drift job looks for."""
+TREND_PCT = 5.0
+"""A week within this of the month before it is stable."""
+RECENT_EVENTS = 10
+
+State = Literal["healthy", "warning", "critical"]
+Trend = Literal["improving", "stable", "degrading"]
+
+
+@dataclass(frozen=True)
+class Errors:
+    """MAE pooled over all series of the last 7 and 30 days up to `as_of`, the newest day whose truth is known."""
+
+    source: Literal["validation", "backtest"] | None
+    as_of: date | None
+    mae_7d: float | None
+    mae_30d: float | None
+    before: float | None
+    """MAE of the 23 days before the last seven; None with fewer than seven of them."""
+
+    @property
+    def trend(self) -> Trend | None:
+        """The last week against the days before it; None while there are too few."""
+        if self.mae_7d is None or not self.before:
+            return None
+        change = 100 * (self.mae_7d / self.before - 1)
+        return "degrading" if change > TREND_PCT else "improving" if change < -TREND_PCT else "stable"
+
+
+@dataclass(frozen=True)
+class ChampionHealth:
+    """How the champion does against the MAE it was registered with. What was never measured is a warning, not healthy."""
+
+    version: ModelVersion
+    errors: Errors
+    baseline_mae: float | None
+    last_retrain: datetime | None
+    next_retrain: datetime | None
+
+    @property
+    def mae_change_pct(self) -> float | None:
+        """The last week against the baseline, percent; above zero is worse."""
+        if self.errors.mae_7d is None or not self.baseline_mae:
+            return None
+        return 100 * (self.errors.mae_7d / self.baseline_mae - 1)
+
+    @property
+    def status(self) -> State:
+        """By how much the last week is worse than the baseline."""
+        change = self.mae_change_pct
+        if change is None:
+            return "warning"
+        return "critical" if change > CRITICAL_PCT else "warning" if change > WARNING_PCT else "healthy"
+
+    @property
+    def said(self) -> str:
+        """Why, in one sentence."""
+        change = self.mae_change_pct
+        if self.errors.mae_7d is None:
+            return f"{self.version.version} was never measured here: no validated day and no backtest."
+        if change is None:
+            return f"{self.version.version} has no baseline MAE to compare its last week with."
+        word = "above" if change >= 0 else "below"
+        return f"MAE of the seven days up to {self.errors.as_of} is {abs(change):.1f} % {word} the {self.baseline_mae:.4g} it was registered with."
+
+
+@dataclass(frozen=True)
+class ChallengerHealth:
+    """The newest version that competes (or, without one, is shadowed), and what the arena said against the present champion."""
+
+    version: ModelVersion
+    errors: Errors
+    verdict: Verdict | None
+
+    @property
+    def promotion_eligible(self) -> bool:
+        """Whether every gate passed."""
+        return bool(self.verdict and self.verdict.passed)
+
+    @property
+    def confidence(self) -> float | None:
+        """1 − p of the paired test of daily errors; None where it could not be computed."""
+        gates = self.verdict.gates if self.verdict else []
+        p_value = next((number(gate.get("candidate")) for gate in gates if gate.get("name") == "significance"), None)
+        return None if p_value is None else max(0.0, 1 - p_value)
+
+
+@dataclass(frozen=True)
+class Health:
+    """Everything `GET /models/health` answers."""
+
+    model: RegisteredModel
+    champion: ChampionHealth | None
+    challenger: ChallengerHealth | None
+    retrainings: list[RetrainingRun]
+    next_retrain: datetime | None
+    data_through: date | None
+
+    @property
+    def triggers(self) -> dict[str, dict[str, Any]]:
+        """Per trigger of a retraining: whether it has fired now, and the numbers behind that."""
+        change = self.champion.mae_change_pct if self.champion else None
+        trained = self.champion.version.trained_through if self.champion else None
+        fresh = (self.data_through - trained).days if self.data_through and trained else None
+        return {
+            Trigger.SCHEDULED.value: {"active": False, "next_run_at": self.next_retrain},
+            Trigger.DRIFT_DETECTED.value: {
+                "active": change is not None and change > WARNING_PCT,
+                "mae_change_pct": change,
+                "threshold_pct": WARNING_PCT,
+            },
+            Trigger.NEW_DATA.value: {
+                "active": bool(fresh and fresh > 0),
+                "days": fresh,
+                "data_through": self.data_through,
+                "trained_through": trained,
+            },
+        }
+
+
+def health_of(model: RegisteredModel, *, at: datetime) -> Health:
+    """The model's health: at most ten queries on indexes, whatever the number of versions and rows."""
+    standing = _standing(model)
+    champion, challenger = (
+        standing.get(VersionStatus.CHAMPION),
+        standing.get(VersionStatus.CHALLENGER) or standing.get(VersionStatus.SHADOW),
+    )
+    runs = list(RetrainingRun.objects.filter(model=model).order_by("-started_at", "pk")[:RECENT_EVENTS])
+    due = next_retrain(model, at=at)
+    last = next((run.completed_at for run in runs if run.status == RetrainingStatus.COMPLETED), None)
+    data = DatasetVersion.objects.filter(dataset=model.dataset_id, status=DatasetVersionStatus.READY) if model.dataset_id else None
+    return Health(
+        model=model,
+        champion=ChampionHealth(champion, errors_of(champion), _baseline(champion), last, due) if champion else None,
+        challenger=ChallengerHealth(challenger, errors_of(challenger), latest_verdict(challenger, champion)) if challenger else None,
+        retrainings=runs,
+        next_retrain=due,
+        data_through=data.order_by("-number").values_list("last_day", flat=True).first() if data is not None else None,
+    )
+
+
+def errors_of(version: ModelVersion) -> Errors:
+    """From the daily validation where there is one, else from the backtest."""
+    validated = ForecastAccuracy.objects.filter(version_ref=version, segment_column=OVERALL, segment=OVERALL)
+    rows, source = _last_days(validated), "validation"
+    if not rows:
+        rows, source = _last_days(BacktestResult.objects.filter(version_ref=version)), "backtest"
+    if not rows:
+        return Errors(None, None, None, None, None)
+    as_of = rows[0][0]
+    week = [row for row in rows if row[0] > as_of - timedelta(days=WEEK)]
+    before = rows[len(week) :]
+    found: Any = source
+    return Errors(found, as_of, pooled(week), pooled(rows), pooled(before) if len(before) >= WEEK else None)
+
+
+def pooled(rows: Sequence[tuple[date, int, float]]) -> float | None:
+    """Σ|error| ÷ number of forecasts, over (day, n, Σ|error|)."""
+    n = sum(row[1] for row in rows)
+    return sum(row[2] for row in rows) / n if n else None
+
+
+def next_retrain(model: RegisteredModel, *, at: datetime) -> datetime | None:
+    """When the schedule retrains the model next; None where it does not."""
+    if not model.scheduled or model.task != RegisteredModel.Task.FORECAST:
+        return None
+    mine = Schedule.objects.filter(customer_id=required(), job=RETRAIN_SCHEDULE).values("periodic_task_id")
+    task = PeriodicTask.objects.filter(pk__in=mine, enabled=True).select_related("crontab").first()
+    return next_slot(task.crontab.schedule, at=at) if task and task.crontab else None
+
+
+def _standing(model: RegisteredModel) -> dict[str, ModelVersion]:
+    """The newest version of each status that competes: three short index scans in one query."""
+    newest: QuerySet[ModelVersion] | None = None
+    for status in (VersionStatus.CHAMPION, VersionStatus.CHALLENGER, VersionStatus.SHADOW):
+        ids = ModelVersion.objects.filter(model=model, status=status).order_by("-number").values("pk")[:1]
+        one = ModelVersion.objects.filter(pk__in=ids)
+        newest = one if newest is None else newest | one
+    versions = newest.defer(*HEAVY) if newest is not None else ()
+    return {version.status: version for version in versions}
+
+
+def _last_days(rows: Any) -> list[tuple[date, int, float]]:
+    newest = list(rows.order_by("-forecast_date").values_list("forecast_date", "n", "sum_abs_error")[:MONTH])
+    return [row for row in newest if row[0] > newest[0][0] - timedelta(days=MONTH)]
+
+
+def _baseline(champion: ModelVersion) -> float | None:
+    value = number(champion.metrics.get("mae"))
+    if value is not None and value > 0:
+        return value
+    run = champion.backtest_runs.order_by("created_at", "pk").first()
+    measured = number(run.metrics.get("mae")) if run else None
+    return measured if measured and measured > 0 else None

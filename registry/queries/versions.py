@@ -1,0 +1,56 @@
+"""Versions: one by the names people use, many newest first, and how they got where they are."""
+
+import re
+from collections.abc import Iterable
+from uuid import UUID
+
+from django.db.models import QuerySet
+
+from mlops.errors import NotFound
+from mlops.lifecycle.models import Move
+from registry.models import ModelVersion, RegisteredModel
+from registry.queries.models import HEAVY, find_model
+from registry.services.lookups import as_uuid, storable, version_of
+
+BARE_NUMBER = re.compile(r"[0-9]{1,9}\Z")
+
+
+def versions_of(model: RegisteredModel) -> QuerySet[ModelVersion]:
+    """A model's versions, newest first, without their heavy columns."""
+    return ModelVersion.objects.filter(model=model).defer(*HEAVY).order_by("-number", "pk")
+
+
+def find_version(model_reference: str, reference: str) -> ModelVersion:
+    """A version of a model, with `model`, `parent` and `dataset_version`: one query where both are named as usual. Raises NotFound."""
+    version = None
+    if storable(model_reference) and storable(reference) and not as_uuid(model_reference):
+        related = ModelVersion.objects.select_related("model", "parent", "dataset_version__dataset")
+        identifier = as_uuid(reference)
+        wanted = {"pk": identifier} if identifier else {"version__in": _labels(reference)}
+        found = {one.version: one for one in related.filter(model__name=model_reference, **wanted)}
+        version = found.get(reference) or next(iter(found.values()), None)
+    # What was not found that way may be named by ids, or is not there: the slower look-up says which of the two names is wrong.
+    return version or version_of(find_model(model_reference), reference)
+
+
+def version_anywhere(reference: str, model_name: str, *, named: bool) -> ModelVersion:
+    """A version by its id, whatever its model unless one was `named`, or by its label within the model. Raises NotFound."""
+    identifier = as_uuid(reference)
+    if identifier and not named:
+        version = ModelVersion.objects.filter(pk=identifier).select_related("model").first()
+        if version is not None:
+            return version
+        raise NotFound("There is no version with this id.")
+    return find_version(model_name, reference)
+
+
+def moves_of(versions: Iterable[ModelVersion]) -> dict[UUID, list[Move]]:
+    """Every move of these versions, oldest first. One query."""
+    found: dict[UUID, list[Move]] = {}
+    for made in Move.objects.filter(object_id__in=[version.pk for version in versions]).order_by("sequence"):
+        found.setdefault(made.object_id, []).append(made)
+    return found
+
+
+def _labels(reference: str) -> list[str]:
+    return [reference, f"v{reference}"] if BARE_NUMBER.match(reference) else [reference]
