@@ -37,18 +37,19 @@ class Binned:
     through the borders either.
     """
 
-    def __init__(self, matrix: Floats, label: Floats, schema: Schema, *, visible: NDArray[np.bool_], max_bin: int, seed: int) -> None:
+    def __init__(self, matrix: Floats, label: Floats, schema: Schema, *, visible: NDArray[np.bool_], max_bin: int) -> None:
         import lightgbm as lgb
 
         self._label = label
-        self._params = {"max_bin": max_bin, "feature_pre_filter": False, "verbose": -1, "data_random_seed": seed, "force_col_wise": True}
+        # By rows it trains the same trees as by columns, faster and without threads waiting for each other.
+        self._params = {"max_bin": max_bin, "feature_pre_filter": False, "verbose": -1, "force_row_wise": True}
         shape: dict[str, Any] = {"feature_name": list(schema.names), "categorical_feature": list(schema.categories), "params": self._params}
         if visible.all():
             self._full = lgb.Dataset(matrix, label, **shape).construct()
             return
         chosen = np.flatnonzero(visible)
         if len(chosen) > _SAMPLE:
-            chosen = np.sort(np.random.default_rng(seed).choice(chosen, _SAMPLE, replace=False))
+            chosen = np.sort(np.random.default_rng(0).choice(chosen, _SAMPLE, replace=False))
         reference = lgb.Dataset(np.asfortranarray(matrix[chosen]), label[chosen], **shape).construct()
         self._full = lgb.Dataset(matrix, label, reference=reference, **shape).construct()
 

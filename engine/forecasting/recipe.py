@@ -135,7 +135,7 @@ class LightGBMWorkspace:
         label = np.maximum(self.grid.target[self.rows.series, self.rows.day], np.float32(0))
         matrix = build_matrix(panel, self.grid, recipe.features, self.schema, self.rows)
         visible = self.rows.day <= self.grid.index(first_fit)
-        self._binned = Binned(matrix, label, self.schema, visible=visible, max_bin=recipe.max_bin, seed=recipe.seed)
+        self._binned = Binned(matrix, label, self.schema, visible=visible, max_bin=recipe.max_bin)
 
     @property
     def batch(self) -> int:
