@@ -18,7 +18,8 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = Path(env.str("VAR_DIR", str(BASE_DIR / "var"))).resolve()
 DEBUG = env.bool("DEBUG", False)
 
-SECRET_KEY = env.str("SECRET_KEY", "")
+_KEY_FILE = VAR_DIR / "secret_key"  # made by `make run` and `make up`, readable by their user alone
+SECRET_KEY = env.str("SECRET_KEY", "") or (_KEY_FILE.read_text().strip() if _KEY_FILE.exists() else "")
 _NEEDS_NO_SECRET = {"makemigrations", "collectstatic", "help", "spectacular"}
 if not SECRET_KEY:
     if not _NEEDS_NO_SECRET.intersection(sys.argv[1:2]):
@@ -162,6 +163,7 @@ CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_PUBLISH_RETRY = False
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False  # a job is fenced by its own lease, not by the broker
 CELERY_BEAT_SCHEDULER = "mlops.jobs.scheduler:Scheduler"
 CELERY_BEAT_MAX_LOOP_INTERVAL = 2
 CELERY_TASK_DEFAULT_QUEUE = "events"

@@ -31,7 +31,7 @@ PEOPLE = {
     "scientist@example.com": Role.DATA_SCIENTIST,
     "viewer@example.com": Role.VIEWER,
 }
-WORSE = {"kind": "lightgbm", "rounds": 3, "num_leaves": 4, "history_days": 120}
+WORSE = {"kind": "lightgbm", "rounds": 3, "num_leaves": 4}
 """A deliberately bad recipe: it has to end as challenger."""
 KEY_NAME = "demo"
 

@@ -70,7 +70,7 @@ class Schedule(models.Model):
     """Whose schedule a celery-beat row is; its members edit that row in the admin."""
 
     customer = models.ForeignKey("tenancy.Customer", on_delete=models.CASCADE, related_name="schedules")
-    periodic_task = models.OneToOneField("django_celery_beat.PeriodicTask", on_delete=models.CASCADE, related_name="schedule")
+    periodic_task = models.OneToOneField("django_celery_beat.PeriodicTask", on_delete=models.CASCADE, related_name="tiltyard_schedule")
     job = models.CharField(max_length=60, help_text="The scheduled job's short name.")
 
     class Meta:

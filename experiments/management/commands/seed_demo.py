@@ -1,4 +1,4 @@
-"""Fill the demo tenant: synthetic retail data, or your own file or folder with --data. Run again, it changes nothing but prints the logins."""
+"""Fill the demo tenant: synthetic retail data, or your own file or folder with --data. Run again, it only prints the logins."""
 
 import json
 import tempfile

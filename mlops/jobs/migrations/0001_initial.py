@@ -55,7 +55,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('job', models.CharField(help_text="The scheduled job's short name.", max_length=60)),
                 ('customer', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='schedules', to='tenancy.customer')),
-                ('periodic_task', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='schedule', to='django_celery_beat.periodictask')),
+                ('periodic_task', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='tiltyard_schedule', to='django_celery_beat.periodictask')),
             ],
             options={
                 'db_table': 'schedules',
