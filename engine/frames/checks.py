@@ -122,10 +122,10 @@ def check_dates(table: RawTable, mapping: Mapping, pattern: str | None, *, limit
 
 def is_used_row(table: RawTable, mapping: Mapping) -> pl.Expr:
     """False for rows in which every mapped column is empty: trailing blank lines of an export."""
+    if table.weeded:
+        return pl.lit(value=True)
     singles = [mapping.date, mapping.target, mapping.price, mapping.promotion, mapping.stock, mapping.order]
     columns = [name for name in singles if name is not None] + [*mapping.keys, *mapping.attributes, *mapping.known]
-    if mapping.shape == "wide":
-        columns += wide_items(table, mapping)
     return pl.any_horizontal([pl.col(name).is_not_null() for name in columns])
 
 
@@ -152,23 +152,21 @@ def check_numbers(table: RawTable, mapping: Mapping, columns: list[tuple[str, bo
                 findings.error(code, f"{rows} values of {column!r} {told}.", column=column, rows=rows, examples=examples)
 
 
-def check_target(table: RawTable, mapping: Mapping, columns: list[str], *, findings: Findings) -> None:
-    """Negative targets (a problem unless the mapping says what they mean) and rows without one."""
-    parts: list[pl.Expr] = []
-    for index, column in enumerate(columns):
-        value = number(table, mapping, column, flag=False)
-        parts += _places((value < 0).fill_null(value=False), pl.col(column), f"{index}:negative")
-    found = collect(table.lazy.select(parts), table)
-    for index, column in enumerate(columns):
-        rows, examples = _examples(table, found, f"{index}:negative")
-        if not rows:
-            continue
-        if mapping.negatives == "refuse":
-            told = f"{rows} values of {column!r} are negative. If they are returns, say whether such days count as zero or unknown."
-            findings.error("negative_target", told, column=column, rows=rows, examples=examples)
-        else:
-            told = f"{rows} negative values of {column!r} were taken as {mapping.negatives}."
-            findings.warn("negative_target", told, column=column, rows=rows, examples=examples)
+def check_target(table: RawTable, mapping: Mapping, column: str, *, findings: Findings) -> None:
+    """Negative targets: a problem unless the mapping says what they mean."""
+    negative = (number(table, mapping, column, flag=False) < 0).fill_null(value=False)
+    rows, examples = _examples(table, collect(table.lazy.select(_places(negative, pl.col(column), "0")), table), "0")
+    if rows:
+        tell_negatives(mapping, column, rows, examples, findings)
+
+
+def tell_negatives(mapping: Mapping, column: str, rows: int, examples: list[str], findings: Findings) -> None:
+    if mapping.negatives == "refuse":
+        told = f"{rows} values of {column!r} are negative. If they are returns, say whether such days count as zero or unknown."
+        findings.error("negative_target", told, column=column, rows=rows, examples=examples)
+    else:
+        told = f"{rows} negative values of {column!r} were taken as {mapping.negatives}."
+        findings.warn("negative_target", told, column=column, rows=rows, examples=examples)
 
 
 def check_keys(table: RawTable, mapping: Mapping, *, findings: Findings) -> None:

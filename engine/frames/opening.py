@@ -26,6 +26,8 @@ class RawTable:
     files: tuple[str, ...]
     dialects: tuple[Dialect, ...]
     paths: tuple[Path, ...]
+    weeded: bool = False
+    """Whether blank rows are gone already."""
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -89,7 +89,7 @@ def read_lines(table: RawTable, mapping: Mapping, *, limits: ReadLimits, finding
     check_dates(table, mapping, pattern, limits=limits, findings=findings)
     check_numbers(table, mapping, [(target, False), *_covariates(mapping)], findings=findings)
     if mapping.shape == "long":
-        check_target(table, mapping, [target], findings=findings)
+        check_target(table, mapping, target, findings=findings)
         check_keys(table, mapping, findings=findings)
     findings.stop_on_errors()
     wanted = number(table, mapping, target, flag=False)
