@@ -1,4 +1,7 @@
+from typing import Any
+
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 
 
 class JobsConfig(AppConfig):
@@ -6,3 +9,17 @@ class JobsConfig(AppConfig):
 
     name = "mlops.jobs"
     label = "jobs"
+    verbose_name = "Jobs"
+
+    def ready(self) -> None:
+        post_migrate.connect(_install_schedules, sender=self)
+
+
+def _install_schedules(*, using: str, **_: Any) -> None:
+    from django.db import connections
+
+    from mlops.jobs.schedules import install_for_everybody
+
+    existing = set(connections[using].introspection.table_names())
+    if {"schedules", "django_celery_beat_periodictask"} <= existing:  # `migrate some_app` may come before the others
+        install_for_everybody()

@@ -5,13 +5,12 @@ a job row under a unique (schedule, slot), so it is durable, happens once whatev
 """
 
 import time
-from datetime import timedelta
+from collections.abc import Callable
 from typing import Any
 
 import structlog
 from celery.beat import ScheduleEntry
 from django.db import close_old_connections
-from django.db.utils import InterfaceError, OperationalError
 from django.utils import timezone
 from django_celery_beat.schedulers import DatabaseScheduler
 
@@ -20,19 +19,21 @@ from mlops.jobs import schedules
 log = structlog.get_logger(__name__)
 
 CATCH_UP_EVERY = 60.0
-GRACE = timedelta(seconds=30)
 
 
 class Scheduler(DatabaseScheduler):
     """DatabaseScheduler whose firings of our scheduled jobs are rows."""
 
-    _caught_up = 0.0
+    _caught_up = float("-inf")
+
+    def install_default_entries(self, data: Any) -> None:
+        """None: Celery's own entry cleans a result store, which this product does not have."""
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """One round of beat, and every minute a look for slots that nobody claimed."""
         if time.monotonic() - self._caught_up > CATCH_UP_EVERY:
             self._caught_up = time.monotonic()
-            self._attempt(self.catch_up)
+            self._attempt(lambda: schedules.catch_up(at=timezone.now()))
         return float(super().tick(*args, **kwargs))
 
     def apply_async(self, entry: ScheduleEntry, producer: Any = None, advance: bool = True, **kwargs: Any) -> Any:
@@ -41,26 +42,20 @@ class Scheduler(DatabaseScheduler):
             return super().apply_async(entry, producer=producer, advance=advance, **kwargs)
         if advance:
             self.reserve(entry)
-        self._attempt(lambda: self._fire(entry))
+        if not self._attempt(lambda: self._fire(entry)):
+            self._dirty.discard(entry.name)  # what is not saved as run stays a missed slot, for this beat or another one
         return None
 
-    def catch_up(self) -> None:
-        """Fire each schedule's latest slot if nobody has, unless it is older than the schedule."""
-        for entry in list(self.schedule.values()):
-            if entry.task in {job.task.name for job in schedules.scheduled_jobs()} and entry.model.enabled:
-                self._fire(entry, not_before=entry.model.date_changed)
+    def _fire(self, entry: Any) -> None:
+        slot = schedules.latest_slot(entry.schedule, at=timezone.now())
+        if slot is not None and not schedules.was_claimed(name=entry.name, slot=slot):
+            schedules.fire(name=entry.name, task_name=entry.task, args=list(entry.args or []), kwargs=dict(entry.kwargs or {}), slot=slot)
 
-    def _fire(self, entry: Any, not_before: Any = None) -> None:
-        now = timezone.now()
-        slot = schedules.latest_slot(entry.schedule, at=now)
-        too_early = not_before is not None and slot is not None and (slot < not_before or now - slot < GRACE)
-        if slot is None or too_early or schedules.was_claimed(name=entry.name, slot=slot):
-            return
-        schedules.fire(name=entry.name, task_name=entry.task, args=list(entry.args or []), kwargs=dict(entry.kwargs or {}), slot=slot)
-
-    def _attempt(self, act: Any) -> None:
+    def _attempt(self, act: Callable[[], object]) -> bool:
         try:
             act()
-        except (OperationalError, InterfaceError) as failure:
+        except schedules.OUTAGES as failure:
             log.warning("schedule.database_unreachable", error=str(failure))
             close_old_connections()
+            return False
+        return True
