@@ -5,7 +5,7 @@ from typing import Any
 
 import django_filters
 from django.core.files.uploadedfile import TemporaryUploadedFile, UploadedFile
-from django.db import transaction
+from django.db import connection, transaction
 from django.urls import re_path
 from django.utils import timezone
 from drf_spectacular.utils import OpenApiTypes, extend_schema, extend_schema_field
@@ -190,8 +190,21 @@ class VersionFilter(django_filters.FilterSet):
         fields = ("status",)
 
 
-class FileDoor:
-    """Views that take a file. They run outside the request's transaction, so that none is open while it arrives and is read."""
+class SlowView(ApiView):
+    """Views that receive, read or fetch files. They run outside the request's transaction, so that none is open meanwhile."""
+
+    def handle_exception(self, exc: Exception) -> Response:
+        """Answer as everywhere, without condemning a transaction around this view: that one is not the request's."""
+        inside = connection.in_atomic_block
+        condemned = inside and transaction.get_rollback()
+        response = super().handle_exception(exc)
+        if inside:
+            transaction.set_rollback(condemned)
+        return response
+
+
+class FileDoor(SlowView):
+    """Views that take a file."""
 
     parser_classes = (StrictJSONParser, MultiPartParser)
 
@@ -288,11 +301,10 @@ class DatasetVersionDetail(ApiView):
         return Response(VersionSerializer(services.version_numbered(services.dataset_named(name), int(number))).data)
 
 
-class DatasetMapping(FileDoor, ApiView):
+class DatasetMapping(SlowView):
     """Correcting how a data set is read."""
 
     actions_by_method = {"POST": "dataset.write"}
-    parser_classes = (StrictJSONParser,)
 
     @extend_schema(request=NewMappingSerializer, responses={200: ReceivedSerializer, 201: ReceivedSerializer, 202: ReceivedSerializer})
     def post(self, request: Request, name: str) -> Response:
@@ -303,7 +315,7 @@ class DatasetMapping(FileDoor, ApiView):
         return _answer(services.remap(dataset=dataset, mapping=body["mapping"], by=self.principal(request), at=timezone.now()))
 
 
-class DatasetPreview(ApiView):
+class DatasetPreview(SlowView):
     """The beginning of a version's panel."""
 
     query_parameters = ("limit",)

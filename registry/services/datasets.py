@@ -245,6 +245,8 @@ def _take(
     if model is not None:
         by.authorize("model.configure")
     if mapping is not None and (repeated := _repeat(dataset, source, mapping, by=by, at=at)):
+        with transaction.atomic():
+            _use_for(model, dataset, by=by, at=at)
         return repeated
     quick = in_job is not False
     in_job = source.size > SMALL_FILE if in_job is None else in_job
@@ -312,9 +314,13 @@ def _commit(
             job = _request_import(version, by=by, at=at)
         else:
             mark_ready(version=version, made=made, by=by, at=at)
-        if model is not None:
-            configure_model(model=model, changes={"dataset": dataset}, by=by, at=at)
+        _use_for(model, dataset, by=by, at=at)
     return Received(version, job)
+
+
+def _use_for(model: RegisteredModel | None, dataset: Dataset, *, by: Principal, at: datetime) -> None:
+    if model is not None and model.dataset_id != dataset.pk:
+        configure_model(model=model, changes={"dataset": dataset}, by=by, at=at)
 
 
 def _insert(dataset: Dataset, by: Principal, at: datetime) -> None:

@@ -26,6 +26,8 @@ AHEAD = timedelta(days=366)
 """Days later than this after today are mistakes."""
 QUICK_SECONDS, LONG_SECONDS = 60, 900
 MEMORY_BYTES = 4 * 1024**3
+QUICK_PATIENCE = 20.0
+"""Seconds that somebody who waits for the answer is kept waiting for a free reader."""
 READERS = min(max(os.cpu_count() or 1, 1), 4)
 """Children that read at once on one machine: each may take gigabytes."""
 
@@ -126,7 +128,7 @@ def _child(source: Source, *, quick: bool, at: datetime, proposal: Proposal | No
     seconds = QUICK_SECONDS if quick and source.size <= SMALL_FILE else LONG_SECONDS
     read_limits = ReadLimits(max_file_bytes=settings.MAX_DATASET_BYTES, latest_day=(at + AHEAD).date())
     try:
-        with _turn(patience=20 if quick else LONG_SECONDS):
+        with _turn(patience=QUICK_PATIENCE if quick else LONG_SECONDS):
             yield DataLimits(memory_bytes=MEMORY_BYTES, cpu_seconds=seconds, wall_seconds=float(seconds), read=read_limits)
     except FrameError as error:
         raise UnreadableFile(error.problems, field=source.field, proposal=proposal) from error
