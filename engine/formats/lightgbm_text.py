@@ -15,6 +15,10 @@ MAX_DEPTH = 1_024
 """Explanations recurse once per level."""
 
 # fmt: off
+HEADER_KEYS = frozenset({
+    "", "version", "num_class", "num_tree_per_iteration", "label_index", "max_feature_idx", "objective", "average_output", "feature_names",
+    "monotone_constraints", "feature_infos", "tree_sizes",
+})
 TREE_KEYS = frozenset({
     "num_leaves", "num_cat", "split_feature", "split_gain", "threshold", "decision_type", "left_child", "right_child", "leaf_value",
     "leaf_weight", "leaf_count", "internal_value", "internal_weight", "internal_count", "cat_boundaries", "cat_threshold", "is_linear",
@@ -53,8 +57,9 @@ def _header(head: str) -> dict[str, str]:
     header: dict[str, str] = {}
     for line in head.split("\n")[1:]:
         key, _, value = line.partition("=")
-        if key in header and key:
-            raise MalformedModel(f"the header says {key[:40]} twice")
+        # The library takes the first "Tree=" line for the first tree, wherever it stands: nothing unknown may stand here.
+        if key not in HEADER_KEYS or (key in header and key):
+            raise MalformedModel(f"the header says {key[:40]!r}, which is unknown or said twice")
         header[key] = value
     return header
 

@@ -66,6 +66,8 @@ def test_unsound_tree_is_refused(changes: dict[str, str]) -> None:
         ("[0:10]", "[0:x]"),
         ("version=v4", "version=v9"),
         ("version=v4", "version=v4\nversion=v4"),
+        ("\nTree=0", "\nTree=3\n\nTree=0"),
+        ("label_index=0", "label_index=0\nsurprise=1"),
         ("end of trees", "end of tree"),
         ("Tree=1", "Tree=7"),
         ("Tree=0", "Tree=00"),
