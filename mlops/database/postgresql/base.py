@@ -23,9 +23,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
 
 def takes_statements(connection: Any) -> bool:
-    """Whether the connection's open transaction is neither broken nor to be rolled back."""
+    """Whether the connection's open transaction is neither broken nor to be rolled back. Idle: it begins with its first statement."""
     link = connection.connection
-    return link is not None and not connection.needs_rollback and link.info.transaction_status == TransactionStatus.INTRANS
+    sound = (TransactionStatus.IDLE, TransactionStatus.INTRANS)
+    return link is not None and not connection.needs_rollback and link.info.transaction_status in sound
 
 
 def stamp(connection: Any, value: str) -> None:
