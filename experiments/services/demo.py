@@ -125,7 +125,7 @@ def retrain(model: RegisteredModel, *, as_of: date | None, recipe: dict[str, Any
     run = request_retrain(model=model, trigger=Trigger.MANUAL, by=by, at=timezone.now(), as_of=as_of, recipe=recipe, reason=reason)
     if run.job_id is None:
         raise DemoFailed("The retraining has no job.")
-    runner.run(job_id=run.job_id)
+    runner.run(job_id=run.job_id, attempts=0)
     job = Job.objects.get(pk=run.job_id)
     if job.state != JobState.SUCCEEDED:
         raise DemoFailed(f"The retraining ended as {job.state}: {job.last_error}")

@@ -6,23 +6,10 @@ from uuid import UUID
 from django.db import models
 from django.db.models import Q
 
-from mlops.tenancy.models import TenantModel, TenantQuerySet
-from mlops.tenancy.models.base import TenantManager
+from mlops.tenancy.models import TenantModel
 from registry.models.dataset import DatasetVersion
 from registry.models.model import RegisteredModel
 from registry.states import VersionStatus
-
-
-class ModelVersionQuerySet(TenantQuerySet["ModelVersion"]):
-    """Versions, in words."""
-
-    def champions(self) -> "ModelVersionQuerySet":
-        """Those that serve by default."""
-        return self.filter(status=VersionStatus.CHAMPION)
-
-    def newest_first(self) -> "ModelVersionQuerySet":
-        """By order of registration, latest first."""
-        return self.order_by("-number", "pk")
 
 
 class ModelVersion(TenantModel):
@@ -71,8 +58,6 @@ class ModelVersion(TenantModel):
     created_at = models.DateTimeField()
     promoted_at = models.DateTimeField(null=True, blank=True)
     status_changed_at = models.DateTimeField()
-
-    objects: ClassVar[TenantManager["ModelVersion"]] = TenantManager.from_queryset(ModelVersionQuerySet)()
 
     class Meta(TenantModel.Meta):
         db_table = "model_versions"

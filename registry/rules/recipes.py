@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from engine.forecasting.protocol import Recipe
+    from engine.forecasting.naive import SeasonalNaiveRecipe
+    from engine.forecasting.recipe import LightGBMRecipe
 
 OBJECTIVES = ("tweedie", "poisson", "regression", "regression_l1")
 RANGES: dict[str, tuple[float, float]] = {
@@ -52,7 +53,7 @@ def check(values: Mapping[str, Any]) -> None:
             raise RecipeError(name, f"Must be a {'whole ' if name in WHOLE else ''}number from {low:g} to {high:g}.")
 
 
-def build(values: Mapping[str, Any], *, horizon: int) -> "Recipe":
+def build(values: Mapping[str, Any], *, horizon: int) -> "LightGBMRecipe | SeasonalNaiveRecipe":
     """The engine's recipe. Raises RecipeError."""
     from dataclasses import replace
 

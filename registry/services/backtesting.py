@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -101,13 +101,14 @@ def store_run(
     """
     measured = evaluation.measured
     daily = measured.daily
+    days: list[date] = daily["date"].sort().to_list()
     with inside or transaction.atomic():
         run = BacktestRun.objects.create(
             version=version,
             dataset_version=evaluation.data,
             purpose=purpose,
-            window_start=daily["date"].min(),
-            window_end=daily["date"].max(),
+            window_start=days[0],
+            window_end=days[-1],
             horizon=evaluation.horizon,
             options={"window_days": evaluation.window_days, "step": 7, "retrain_every": RETRAIN_EVERY, "nominal": measured.nominal},
             metrics=evaluation.metrics,

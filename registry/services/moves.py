@@ -1,6 +1,7 @@
 """The moves that need no ceremony: shadow, challenge, archive. Promotion has a module of its own."""
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
@@ -57,7 +58,7 @@ def move_version(
 ) -> Move:
     """Move one version under its model's lock, overtake requests that no longer fit, count the revision, publish the news."""
     source = version.status
-    changes = {"status_changed_at": at, **({"promoted_at": at} if to == VersionStatus.CHAMPION else {})}
+    changes: dict[str, Any] = {"status_changed_at": at, **({"promoted_at": at} if to == VersionStatus.CHAMPION else {})}
     made = move(VERSION_LIFECYCLE, version, to, label=str(version), actor=by, at=at, reason=reason, forced=forced, **changes)
     model.revision += 1
     RegisteredModel.objects.filter(pk=model.pk).update(revision=model.revision)

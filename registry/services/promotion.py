@@ -11,6 +11,7 @@ from uuid import UUID
 
 from django.db import transaction
 
+from mlops.audit.models import AuditEvent
 from mlops.audit.services import record
 from mlops.errors import DomainError, InvalidField, NotFound
 from mlops.lifecycle.mechanism import IllegalMove, move
@@ -135,7 +136,7 @@ def approve(*, request_id: UUID, by: Principal, at: datetime, reason: str = "") 
         if ascent.gates_failed and ascent.policy.enforce_gates and not (request.override and request.reason.strip()):
             raise GatesFailed(ascent.verdict)
         # The request is decided before its version moves: the move overtakes every request that is still pending.
-        values = {"decided_by": by.name, "decided_at": at, "decision_reason": reason}
+        values: dict[str, Any] = {"decided_by": by.name, "decided_at": at, "decision_reason": reason}
         move(REQUEST_LIFECYCLE, request, RequestStatus.APPROVED, label=str(request), actor=by, at=at, reason=reason, **values)
         rationale = "\n".join(text for text in (request.reason, reason) if text)
         kind = DecisionRecord.Kind.ROLLBACK if request.kind == PromotionRequest.Kind.ROLLBACK else DecisionRecord.Kind.PROMOTION
@@ -149,7 +150,7 @@ def reject(*, request_id: UUID, by: Principal, at: datetime, reason: str) -> Pro
         raise InvalidField("reason", "Say why the request is rejected; it goes into the record.")
     with transaction.atomic():
         request, _ = _lock_request(request_id)
-        values = {"decided_by": by.name, "decided_at": at, "decision_reason": reason}
+        values: dict[str, Any] = {"decided_by": by.name, "decided_at": at, "decision_reason": reason}
         move(REQUEST_LIFECYCLE, request, RequestStatus.REJECTED, label=str(request), actor=by, at=at, reason=reason, **values)
     return request
 
@@ -248,7 +249,16 @@ def _lock_request(request_id: UUID) -> tuple[PromotionRequest, _Ascent]:
 
 
 def _refuse_own(request: PromotionRequest, version: ModelVersion, by: Principal) -> None:
-    if by.same_person(request.requested_by_id, request.requested_by):
+    # Rows show the person a key acted for; the trail has both, and both are bound.
+    asked = _involved("promotion_request.created", request)
+    if by.same_person(request.requested_by_id, request.requested_by) or any(by.same_person(None, name) for name in asked):
         raise OwnProposal("You asked for this promotion; another manager has to decide.")
-    if by.same_person(version.created_by_id, version.created_by):
+    registered = _involved("version.registered", version)
+    if by.same_person(version.created_by_id, version.created_by) or any(by.same_person(None, name) for name in registered):
         raise OwnProposal("You registered or trained this version; another manager has to decide.")
+
+
+def _involved(action: str, target: PromotionRequest | ModelVersion) -> set[str]:
+    """Who did that to the object, and on whose behalf."""
+    events = AuditEvent.objects.filter(action=action, object_type=target._meta.label_lower, object_id=str(target.pk))
+    return {name for names in events.values_list("actor", "on_behalf_of") for name in names if name}
