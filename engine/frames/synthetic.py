@@ -11,7 +11,7 @@ WEEK = np.array([0.85, 0.80, 0.85, 0.95, 1.15, 1.35, 1.15])
 """Monday to Sunday."""
 
 
-def retail_chain(*, last_day: date, days: int = 730, stores: int = 4, items: int = 4, seed: int = 7) -> pl.DataFrame:
+def retail_chain(*, last_day: date, days: int = 560, stores: int = 4, items: int = 3, seed: int = 7) -> pl.DataFrame:
     """Daily sales of `stores` × departments × `items` series: date, store, item, department, units_sold, price, promotion.
 
     Demand is negative binomial around level × weekday × season × trend × promotion × price; some items launch late, shops are shut on

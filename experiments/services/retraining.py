@@ -26,6 +26,7 @@ from registry.rules.policy import Policy, parse
 from registry.rules.recipes import build
 from registry.services import judging
 from registry.services.backtesting import Evaluation, evaluate, evaluate_version, store_run
+from registry.services.dataset_files import data_path
 from registry.services.datasets import import_path
 from registry.services.lookups import lock_model
 from registry.services.panels import NoData, model_panel, newest_data
@@ -74,6 +75,8 @@ def request_retrain(
         raise NotRetrainable(f"{model.name} is a {model.task} model; only forecast models are retrained by this call.")
     if not (data_dir or dataset or model.data_dir or model.dataset_id):
         raise InvalidField("dataset_id", "The model has no data source: name a dataset or a data_dir, or set one on the model.")
+    if data_dir:
+        data_path(data_dir)
     with transaction.atomic():
         lock_model(model.pk)
         job = jobs.request(

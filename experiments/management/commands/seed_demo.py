@@ -4,19 +4,56 @@ import json
 import tempfile
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from threading import Event, Thread
+from typing import Any, Self
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connection
 from django.utils import timezone
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from engine.frames.synthetic import retail_chain
 from experiments.services import demo
 from mlops.errors import DomainError
+from mlops.jobs.models import Job, JobState
+from mlops.tenancy.services import DEMO_CUSTOMER
 
 ACCESS_FILE = "demo-access.json"
+
+
+class _Bar:
+    """A progress bar of the job that runs in this process, and a line for each step that ended."""
+
+    def __init__(self, console: Console) -> None:
+        columns = TextColumn("[bold]demo"), BarColumn(bar_width=30), TextColumn("{task.description}"), TimeElapsedColumn()
+        self.progress = Progress(*columns, console=console, transient=True)
+        self.task = self.progress.add_task("starting", total=1.0)
+        self.done = Event()
+
+    def __enter__(self) -> Self:
+        self.progress.start()
+        self.thread = Thread(target=self._follow, daemon=True)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.done.set()
+        self.thread.join()
+        self.progress.stop()
+
+    def report(self, text: str) -> None:
+        """Print a finished step."""
+        self.progress.console.print(f"  • {text}", highlight=False)
+
+    def _follow(self) -> None:
+        while not self.done.wait(0.5):
+            row = Job.objects.filter(customer_id=DEMO_CUSTOMER, state=JobState.RUNNING).values_list("progress", "progress_text").first()
+            fraction, text = row or (0.0, "")
+            self.progress.update(self.task, completed=fraction, description=text)
+        connection.close()
 
 
 class Command(BaseCommand):
@@ -27,7 +64,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """`--data PATH`, `--sundays N`."""
         parser.add_argument("--data", type=Path, help="a CSV or Parquet file, or a folder of them")
-        parser.add_argument("--sundays", type=int, help="weeks to live through before the last day (default: 3 synthetic, 0 with --data)")
+        parser.add_argument("--sundays", type=int, help="weeks to live through before the last day (default: 2 synthetic, 0 with --data)")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Seed if needed, then say how to get in. Raises CommandError when the data cannot be used."""
@@ -48,21 +85,16 @@ class Command(BaseCommand):
     def _seed(self, path: Path | None, sundays: int | None) -> None:
         if path is not None and not path.exists():
             raise CommandError(f"{path} does not exist.")
-        with tempfile.TemporaryDirectory() as folder, self.console.status("seeding the demo") as status:
-
-            def report(text: str) -> None:
-                status.update(text)
-                self.console.log(text)
-
+        with tempfile.TemporaryDirectory() as folder, _Bar(self.console) as bar:
             source = path or self._synthetic(Path(folder))
-            weeks = sundays if sundays is not None else (0 if path else 3)
+            weeks = sundays if sundays is not None else (0 if path else 2)
             try:
-                demo.seed(path=source, sundays=weeks, horizon_days=None, report=report, at=timezone.now())
+                demo.seed(path=source, sundays=weeks, horizon_days=None, report=bar.report, at=timezone.now())
             except (DomainError, demo.DemoFailed) as failure:
                 raise CommandError(str(failure)) from None
 
     def _synthetic(self, folder: Path) -> Path:
-        self.console.log("no --data given: making synthetic retail data, openly labelled so")
+        self.console.print("  • no data named: making synthetic retail data, openly labelled so")
         path = folder / "synthetic_retail_daily_sales.parquet"
         retail_chain(last_day=date.today() - timedelta(days=1)).write_parquet(path)  # noqa: DTZ011 - a day, not a moment
         return path
