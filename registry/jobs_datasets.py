@@ -65,7 +65,7 @@ def _read(version: DatasetVersion, attempt: Attempt) -> None:
 
 
 def _fail(version: DatasetVersion, code: str, message: str, by: Principal) -> None:
-    problem = {"code": code, "message": message, "severity": "error", "column": None, "rows": 0, "examples": []}
+    problem: dict[str, Any] = {"code": code, "message": message, "severity": "error", "column": None, "rows": 0, "examples": []}
     with transaction.atomic():
         datasets.mark_failed(version=version, problems=[problem], by=by, at=timezone.now())
 

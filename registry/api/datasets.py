@@ -4,172 +4,37 @@ from pathlib import Path
 from typing import Any
 
 import django_filters
-from django.core.files.uploadedfile import TemporaryUploadedFile, UploadedFile
+from django.core.files.uploadedfile import TemporaryUploadedFile
 from django.db import connection, transaction
 from django.urls import re_path
 from django.utils import timezone
-from drf_spectacular.utils import OpenApiTypes, extend_schema, extend_schema_field
-from rest_framework import serializers
+from drf_spectacular.utils import extend_schema
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from mlops.api import json
-from mlops.api.json import JSONProblem, StrictJSONParser
+from mlops.api.json import StrictJSONParser
 from mlops.api.parameters import whole_number
 from mlops.api.problems import Problem
 from mlops.api.views import ApiView, ListView
 from mlops.database.reading import reading
 from mlops.errors import InvalidField, NotFound
+from registry.api.dataset_serializers import (
+    DatasetDetailSerializer,
+    DatasetSerializer,
+    NewDatasetSerializer,
+    NewFileSerializer,
+    NewMappingSerializer,
+    PreviewSerializer,
+    ReceivedSerializer,
+    VersionSerializer,
+    VersionSummarySerializer,
+)
 from registry.models import Dataset, DatasetVersion, RegisteredModel
 from registry.services import datasets as services
 from registry.services.dataset_panels import first_rows
 from registry.services.lookups import model_named
 from registry.states import DatasetVersionStatus
-
-
-@extend_schema_field(OpenApiTypes.OBJECT)
-class MappingField(serializers.Field[dict[str, Any], Any, Any, Any]):
-    """A mapping: an object in a JSON body, JSON text in a multipart one."""
-
-    default_error_messages = {"not_an_object": "Must be a mapping as a JSON object.", "not_json": "Not acceptable JSON: {problem}."}
-
-    def to_internal_value(self, data: Any) -> dict[str, Any]:
-        """The object; what it says is the services' to judge."""
-        if isinstance(data, str):
-            try:
-                data = json.loads(data.encode("utf-8", "surrogatepass"))
-            except JSONProblem as problem:
-                self.fail("not_json", problem=problem)
-        if not isinstance(data, dict):
-            self.fail("not_an_object")
-        return data
-
-    def to_representation(self, value: Any) -> Any:
-        """As it is."""
-        return value
-
-
-class NewFileSerializer(serializers.Serializer[Any]):
-    """A file, or a path below an allowed root, and how to read it."""
-
-    file = serializers.FileField(required=False)
-    data_dir = serializers.CharField(required=False, max_length=500)
-    mapping = MappingField(required=False)
-
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """Exactly one source."""
-        if ("file" in attrs) == ("data_dir" in attrs):
-            raise serializers.ValidationError({"file": "Send a file in a multipart body, or data_dir: one of the two."})
-        return attrs
-
-
-class NewDatasetSerializer(NewFileSerializer):
-    """A new data set."""
-
-    name = serializers.CharField(max_length=128)
-    model_name = serializers.CharField(required=False, max_length=128, help_text="A model whose source of data it becomes.")
-
-
-class NewMappingSerializer(serializers.Serializer[Any]):
-    """A corrected mapping."""
-
-    mapping = MappingField()
-
-
-class VersionSummarySerializer(serializers.ModelSerializer[DatasetVersion]):
-    """A version without its long parts."""
-
-    dataset = serializers.CharField(source="dataset.name")
-
-    class Meta:
-        model = DatasetVersion
-        fields = (
-            "id",
-            "dataset",
-            "number",
-            "status",
-            "source_name",
-            "source_sha256",
-            "source_size",
-            "panel_sha256",
-            "rows",
-            "series",
-            "first_day",
-            "last_day",
-            "created_by",
-            "created_at",
-        )
-        read_only_fields = fields
-
-
-class VersionSerializer(VersionSummarySerializer):
-    """A version with its mapping, report and profile."""
-
-    class Meta(VersionSummarySerializer.Meta):
-        fields = (*VersionSummarySerializer.Meta.fields, "mapping", "report", "profile")  # type: ignore[assignment] - a longer tuple
-        read_only_fields = fields
-
-
-class ReceivedSerializer(VersionSerializer):
-    """What became of a file."""
-
-    job_id = serializers.UUIDField(allow_null=True, help_text="The job that reads it, while it is read.")
-    repeated = serializers.BooleanField(help_text="Nothing was added: the newest version already was this.")
-
-    class Meta(VersionSerializer.Meta):
-        fields = (*VersionSerializer.Meta.fields, "job_id", "repeated")  # type: ignore[assignment] - a longer tuple
-        read_only_fields = fields
-
-
-class DatasetSerializer(serializers.ModelSerializer[Dataset]):
-    """A data set and its newest version."""
-
-    versions = serializers.IntegerField(source="last_version_number")
-    newest = serializers.SerializerMethodField()
-
-    class Meta:
-        model = Dataset
-        fields = ("id", "name", "versions", "newest", "created_by", "created_at")
-        read_only_fields = fields
-
-    @extend_schema_field(VersionSummarySerializer(allow_null=True))
-    def get_newest(self, dataset: Dataset) -> Any:
-        """The newest version, whatever became of it."""
-        newest = dataset.newest_versions  # type: ignore[attr-defined] - prefetched by services.datasets()
-        return VersionSummarySerializer(newest[0]).data if newest else None
-
-
-class DatasetDetailSerializer(DatasetSerializer):
-    """A data set with the mapping that newer files are read under."""
-
-    class Meta(DatasetSerializer.Meta):
-        fields = (*DatasetSerializer.Meta.fields, "mapping")  # type: ignore[assignment] - a longer tuple
-        read_only_fields = fields
-
-
-class PreviewRowSerializer(serializers.Serializer[Any]):
-    """One row of a panel."""
-
-    series = serializers.IntegerField()
-    date = serializers.DateField()
-    target = serializers.FloatField(allow_null=True, help_text="Null is unknown: closed, not offered or missing.")
-    closed = serializers.BooleanField()
-    price = serializers.FloatField(allow_null=True)
-    promotion = serializers.FloatField(allow_null=True)
-    stock = serializers.FloatField(allow_null=True)
-    keys = serializers.DictField()
-    attributes = serializers.DictField()
-    known = serializers.DictField()
-
-
-class PreviewSerializer(serializers.Serializer[Any]):
-    """The beginning of a panel."""
-
-    dataset = serializers.CharField()
-    number = serializers.IntegerField()
-    rows = serializers.IntegerField()
-    results = PreviewRowSerializer(many=True)
 
 
 class DatasetFilter(django_filters.FilterSet):
@@ -332,12 +197,12 @@ class DatasetPreview(SlowView):
 
 def _answer(received: services.Received) -> Response:
     version, job = received.version, received.job
-    version.job_id, version.repeated = job.pk if job else None, received.repeated  # type: ignore[attr-defined] - shown beside the columns
+    version.job_id, version.repeated = job.pk if job else None, received.repeated  # type: ignore[attr-defined]  # shown beside the columns
     status = 202 if job else 200 if received.repeated else 201
     return Response(ReceivedSerializer(version).data, status=status)
 
 
-def _path(file: UploadedFile) -> Path:
+def _path(file: Any) -> Path:
     """Where the upload was streamed to; the one upload handler of the settings keeps nothing in memory."""
     if not isinstance(file, TemporaryUploadedFile):
         raise TypeError(f"{type(file).__name__} has no file: FILE_UPLOAD_HANDLERS must stream to files.")

@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import UUID
@@ -117,17 +118,17 @@ def store_panel(panel: Path, *, dataset_id: UUID, version_id: UUID) -> Stored:
 
 def fetch_source(version: DatasetVersion, folder: Path, *, field: str = "mapping") -> Source:
     """The version's source again, every digest checked. Raises DigestMismatch or FileNotFoundError."""
-    kept = {"name": version.source_name, "sha256": version.source_sha256, "size": version.source_size, "field": field}
+    kept = partial(Source, name=version.source_name, sha256=version.source_sha256, size=version.source_size, field=field)
     if not version.source_path.endswith(f"/{MANIFEST}"):
         path = storage().fetch(version.source_path, folder / "source", sha256=version.source_sha256)
-        return Source(path=path, **kept)
+        return kept(path)
     manifest = storage().read(version.source_path, sha256=version.source_sha256)
     target = folder / "source"
     target.mkdir()
     prefix = version.source_path.removesuffix(MANIFEST)
     for entry in orjson.loads(manifest)["files"]:
         storage().fetch(f"{prefix}{entry['sha256']}", target / entry["name"], sha256=entry["sha256"])
-    return Source(path=target, manifest=manifest, **kept)
+    return kept(target, manifest=manifest)
 
 
 def discard(*, dataset_id: UUID, version_id: UUID) -> None:
