@@ -90,7 +90,7 @@ class VersionSerializer(VersionSummarySerializer):
     """A version with its mapping, report and profile."""
 
     class Meta(VersionSummarySerializer.Meta):
-        fields = (*VersionSummarySerializer.Meta.fields, "mapping", "report", "profile")  # type: ignore[assignment]  # a longer tuple
+        fields = (*VersionSummarySerializer.Meta.fields, "mapping", "report", "profile")
         read_only_fields = fields
 
 
@@ -101,7 +101,7 @@ class ReceivedSerializer(VersionSerializer):
     repeated = serializers.BooleanField(help_text="Nothing was added: the newest version already was this.")
 
     class Meta(VersionSerializer.Meta):
-        fields = (*VersionSerializer.Meta.fields, "job_id", "repeated")  # type: ignore[assignment]  # a longer tuple
+        fields = (*VersionSerializer.Meta.fields, "job_id", "repeated")
         read_only_fields = fields
 
 
@@ -127,7 +127,7 @@ class DatasetDetailSerializer(DatasetSerializer):
     """A data set with the mapping that newer files are read under."""
 
     class Meta(DatasetSerializer.Meta):
-        fields = (*DatasetSerializer.Meta.fields, "mapping")  # type: ignore[assignment]  # a longer tuple
+        fields = (*DatasetSerializer.Meta.fields, "mapping")
         read_only_fields = fields
 
 
