@@ -118,7 +118,9 @@ def run_ours(data: Path, *, retrain: bool) -> dict[str, float]:
     names = frame.select("series").unique(maintain_order=True).with_columns(item_id=pl.col("series").cast(pl.String))
     panel = Panel(frame, names, ("item_id",), (), ())
     del rows
-    features = FeatureSet(kind="plain", horizon=HORIZON, lags=LAGS, windows=MEANS, calendar=("weekday", "month"), warmup=HORIZON + max(MEANS) - 1)
+    features = FeatureSet(
+        kind="plain", horizon=HORIZON, lags=LAGS, windows=MEANS, calendar=("weekday", "month"), warmup=HORIZON + max(MEANS) - 1
+    )
     recipe = LightGBMRecipe(
         features=features,
         objective="regression",
@@ -133,7 +135,9 @@ def run_ours(data: Path, *, retrain: bool) -> dict[str, float]:
         calibration_days=0,
     )
     began = time.perf_counter()
-    result = backtest(panel, recipe, window_days=WINDOWS * HORIZON, horizon=HORIZON, step=HORIZON, retrain_every=HORIZON if retrain else None)
+    result = backtest(
+        panel, recipe, window_days=WINDOWS * HORIZON, horizon=HORIZON, step=HORIZON, retrain_every=HORIZON if retrain else None
+    )
     return report(time.perf_counter() - began, float(result.overall["mae"] or 0.0))
 
 

@@ -1,16 +1,16 @@
 """The main job on real data: the last 90 days of the retail panel, seven days ahead, LightGBM beside the seasonal naive.
 
-Run: .venv/bin/python -m benchmarks.main_job [--retrain 7] [--drift]
+Run: .venv/bin/python -m benchmarks.main_job [--retrain 7] [--until 2015-10-25]
 """
 
 import argparse
 import time
-from datetime import date, timedelta
+from datetime import date
 
 import polars as pl
 
 from benchmarks.panels import retail_panel
-from engine.forecasting.backtest import BacktestResult, backtest
+from engine.forecasting.backtest import backtest
 from engine.forecasting.naive import SeasonalNaiveRecipe
 from engine.forecasting.recipe import LightGBMRecipe
 from engine.frames.panel import Panel
@@ -51,10 +51,6 @@ def compare(panel: Panel, *, retrain_every: int | None) -> None:
 
 def shown(value: float | None) -> str:
     return f"{'-' if value is None else format(value, '.4f'):>10}"
-
-
-def window(result: BacktestResult, first: date, days: int) -> pl.DataFrame:
-    return result.segments.filter(pl.col("date").is_between(first, first + timedelta(days=days - 1)))
 
 
 if __name__ == "__main__":

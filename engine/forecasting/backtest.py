@@ -214,4 +214,3 @@ def describe(result: BacktestResult) -> dict[str, Any]:
         "nominal_coverage": result.nominal,
         "rows": result.forecasts.height,
     }
-

@@ -121,4 +121,3 @@ class LightGBMForecaster:
             foreseen = forecast[own].sum() + np.asarray(self.tail.forecast)[before].sum()
             out[moment] = correction(float(total), float(foreseen))
         return out
-
