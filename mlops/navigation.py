@@ -1,44 +1,71 @@
 """The one navigation of the site."""
 
+from dataclasses import dataclass
 from typing import Any
 
-from django.urls import reverse_lazy
+from django.http import HttpRequest
+from django.urls import NoReverseMatch, reverse
 
 
-def _entry(title: str, icon: str, url_name: str, *args: Any) -> dict[str, Any]:
-    return {"title": title, "icon": icon, "link": reverse_lazy(url_name, args=args)}
+@dataclass(frozen=True)
+class Entry:
+    """A line of the navigation. `action`: shown to those who may do this; `badge`: the dotted name of a function of the request."""
+
+    title: str
+    icon: str
+    url_name: str
+    action: str = "read"
+    badge: str = ""
 
 
-SIDEBAR: dict[str, Any] = {
-    "show_search": False,
-    "show_all_applications": False,
-    "navigation": [
-        {
-            "title": "Decide",
-            "items": [
-                _entry("Overview", "dashboard", "admin:index"),
-                _entry("Approvals", "how_to_vote", "admin:registry_promotionrequest_changelist"),
-                _entry("Models", "swords", "admin:registry_registeredmodel_changelist"),
-            ],
-        },
-        {
-            "title": "Evidence",
-            "items": [
-                _entry("Versions", "layers", "admin:registry_modelversion_changelist"),
-                _entry("Datasets", "database", "admin:registry_dataset_changelist"),
-                _entry("Retraining", "model_training", "admin:registry_retrainingrun_changelist"),
-                _entry("Jobs", "progress_activity", "admin:jobs_job_changelist"),
-                _entry("Audit", "history_edu", "admin:audit_auditevent_changelist"),
-            ],
-        },
-        {
-            "title": "Settings",
-            "items": [
-                _entry("Members", "group", "admin:tenancy_membership_changelist"),
-                _entry("API keys", "key", "admin:tenancy_apikey_changelist"),
-                _entry("Schedules", "schedule", "admin:django_celery_beat_periodictask_changelist"),
-                _entry("API reference", "api", "swagger"),
-            ],
-        },
-    ],
-}
+GROUPS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
+    (
+        "Decide",
+        (
+            Entry("Overview", "dashboard", "admin:index"),
+            Entry("Approvals", "how_to_vote", "admin:registry_approvals", badge="registry.screens.overview.badge"),
+            Entry("Models", "swords", "admin:registry_registeredmodel_changelist"),
+        ),
+    ),
+    (
+        "Evidence",
+        (
+            Entry("Versions", "layers", "admin:registry_modelversion_changelist"),
+            Entry("Datasets", "database", "admin:registry_dataset_changelist"),
+            Entry("Decisions", "gavel", "admin:registry_decisionrecord_changelist"),
+            Entry("Retraining", "model_training", "admin:registry_retrainingrun_changelist"),
+            Entry("Jobs", "progress_activity", "admin:jobs_job_changelist"),
+            Entry("Audit", "history_edu", "admin:audit_auditevent_changelist"),
+        ),
+    ),
+    (
+        "Settings",
+        (
+            Entry("Members", "group", "admin:tenancy_membership_changelist", action="member.manage"),
+            Entry("API keys", "key", "admin:tenancy_apikey_changelist", action="key.manage"),
+            Entry("Schedules", "schedule", "admin:django_celery_beat_periodictask_changelist"),
+            Entry("API reference", "api", "swagger"),
+        ),
+    ),
+)
+
+
+def navigation(request: HttpRequest) -> list[dict[str, Any]]:
+    """The groups as the theme wants them, without what the viewer may not do and what no installed app serves."""
+    groups = [{"title": title, "items": [shown for entry in entries if (shown := _shown(entry, request))]} for title, entries in GROUPS]
+    return [group for group in groups if group["items"]]
+
+
+def _shown(entry: Entry, request: HttpRequest) -> dict[str, Any] | None:
+    principal = getattr(request, "principal", None)
+    if principal is None or not principal.may(entry.action):
+        return None
+    try:
+        link = reverse(entry.url_name)
+    except NoReverseMatch:
+        return None
+    badge = {"badge": entry.badge, "badge_variant": "primary"} if entry.badge else {}
+    return {"title": entry.title, "icon": entry.icon, "link": link, **badge}
+
+
+SIDEBAR: dict[str, Any] = {"show_search": False, "show_all_applications": False, "navigation": "mlops.navigation.navigation"}

@@ -36,7 +36,7 @@ TLS = env.bool("TLS", PUBLIC_URL.startswith("https://"))
 
 # --- applications -----------------------------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
-    "unfold",
+    "unfold.apps.BasicAppConfig",  # the plain one would put its own site in the place of ours
     "unfold.contrib.filters",
     "mlops.database",  # before django.core's: it replaces `migrate` and `flush`
     "mlops.tenancy",

@@ -1,0 +1,61 @@
+/* What every page of the site does in the browser: local times and numbers, confirmations, live parts. No page needs it to be read. */
+"use strict";
+(() => {
+  const locale = navigator.language || "en";
+  const relative = new Intl.RelativeTimeFormat(locale, { numeric: "auto" });
+  const steps = [["year", 31536000], ["month", 2592000], ["week", 604800], ["day", 86400], ["hour", 3600], ["minute", 60]];
+
+  function ago(moment) {
+    const seconds = (moment - Date.now()) / 1000;
+    const step = steps.find(([, size]) => Math.abs(seconds) >= size);
+    return step ? relative.format(Math.round(seconds / step[1]), step[0]) : relative.format(0, "minute");
+  }
+
+  function showTime(node) {
+    const text = node.getAttribute("datetime");
+    if (node.dataset.style === "day") {
+      node.textContent = new Date(`${text.slice(0, 10)}T12:00:00`).toLocaleDateString(locale, { day: "numeric", month: "short", year: "numeric" });
+      return;
+    }
+    const moment = new Date(text);
+    const full = moment.toLocaleString(locale, { dateStyle: "medium", timeStyle: "short" });
+    node.textContent = node.dataset.style === "full" ? full : ago(moment);
+    if (!node.dataset.utc) node.dataset.utc = node.title;
+    node.title = `${full} · ${node.dataset.utc}`;
+  }
+
+  function showNumber(node) {
+    const digits = Number(node.dataset.digits);
+    const options = { minimumFractionDigits: digits, maximumFractionDigits: digits, signDisplay: node.dataset.signed ? "exceptZero" : "auto" };
+    node.textContent = new Intl.NumberFormat(locale, options).format(Number(node.dataset.value)).replace("-", "−");
+  }
+
+  function localize(root) {
+    root.querySelectorAll("time[datetime]").forEach(showTime);
+    root.querySelectorAll(".ty-num").forEach(showNumber);
+  }
+
+  function confirmations(root) {
+    root.querySelectorAll("input[data-confirm]").forEach((input) => {
+      const button = input.form.querySelector("button:not([type=button])");
+      const check = () => { button.disabled = input.value.trim() !== input.dataset.confirm; };
+      input.addEventListener("input", check);
+      check();
+    });
+    root.querySelectorAll("form[data-once]").forEach((form) => {
+      form.addEventListener("submit", (event) => {
+        if (form.dataset.sent) event.preventDefault();
+        form.dataset.sent = "1";
+      });
+    });
+    root.querySelectorAll("select[data-submit]").forEach((select) => select.addEventListener("change", () => select.form.submit()));
+  }
+
+  document.addEventListener("DOMContentLoaded", () => {
+    localize(document);
+    confirmations(document);
+    setInterval(() => document.querySelectorAll('time[data-style="relative"]').forEach(showTime), 60000);
+  });
+  window.addEventListener("pageshow", () => document.querySelectorAll("form[data-once]").forEach((form) => delete form.dataset.sent));
+  document.addEventListener("htmx:afterSwap", (event) => localize(event.target));
+})();

@@ -1,0 +1,228 @@
+"""The registry's lists. Facts are read-only here; what changes, changes on the pages of `registry.screens`, by services."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils.safestring import SafeString
+from unfold.admin import ModelAdmin
+from unfold.decorators import display
+
+from registry.models import (
+    BacktestRun,
+    Dataset,
+    DatasetVersion,
+    DecisionRecord,
+    ForecastAccuracy,
+    ModelVersion,
+    PromotionRequest,
+    RegisteredModel,
+    RetrainingRun,
+    Verdict,
+)
+from registry.screens import approvals as approvals
+from registry.screens import datasets as datasets
+from registry.screens import decisions as decisions
+from registry.screens import model_page as model_page
+from registry.screens import models as models
+from registry.screens import overview as overview
+from registry.templatetags import tiltyard as words
+
+
+class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # the theme has no types
+    """A list and a page of facts; nobody adds, changes or deletes here."""
+
+    list_fullwidth = True
+    list_per_page = 50
+    show_full_result_count = False
+    actions = None
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Never: services write."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Never: services write."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Never: services write."""
+        return False
+
+    @display(description="Status", ordering="status")
+    def shown_status(self, row: Any) -> SafeString:
+        """The status as icon and word."""
+        return words.status(row.status)
+
+
+class PagedAdmin(ReadOnlyAdmin):
+    """Rows that have a page of their own: their address in the lists leads there."""
+
+    page_name = ""
+
+    def change_view(self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+        """To the page."""
+        return HttpResponseRedirect(reverse(self.page_name, args=[object_id]))
+
+
+@admin.register(RegisteredModel)
+class RegisteredModelAdmin(PagedAdmin):
+    """Models."""
+
+    page_name = "admin:registry_model_page"
+    list_before_template = "registry/_list_models.html"
+    list_display = ("shown_name", "champion", "task", "domain", "dataset", "last_version_number", "scheduled", "created_at")
+    list_filter = ("task", "model_type", "domain", "scheduled")
+    search_fields = ("name", "display_name", "domain")
+    list_select_related = ("dataset",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[RegisteredModel]:
+        """With the champions, in one more query."""
+        from django.db.models import Prefetch
+
+        champions = ModelVersion.objects.filter(status="champion").only("model_id", "version", "number", "status")
+        rows: QuerySet[RegisteredModel] = super().get_queryset(request)
+        return rows.prefetch_related(Prefetch("versions", queryset=champions, to_attr="champions"))
+
+    @display(description="Model", ordering="name", header=True)
+    def shown_name(self, row: RegisteredModel) -> list[str]:
+        """What people and what programs call it."""
+        return [str(row), row.name]
+
+    @display(description="Champion")
+    def champion(self, row: Any) -> SafeString:
+        """The version that serves."""
+        return words.version(row.champions[0] if row.champions else None)
+
+
+@admin.register(ModelVersion)
+class ModelVersionAdmin(ReadOnlyAdmin):
+    """Versions; each leads to its model's page, compared with the champion."""
+
+    list_display = (
+        "shown_version",
+        "model_name",
+        "shown_status",
+        "algorithm",
+        "mae",
+        "trained_through",
+        "created_by",
+        "created_at",
+        "promoted_at",
+    )
+    list_filter = ("status", "model_name", "algorithm")
+    search_fields = ("model_name", "version", "created_by", "artifact_sha256")
+    list_select_related = ("model",)
+    ordering = ("-created_at", "pk")
+
+    def change_view(self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+        """To the model's page with this version chosen."""
+        row = self.get_object(request, object_id)
+        if row is None:
+            answer: HttpResponse = super().change_view(request, object_id, form_url, extra_context)
+            return answer
+        return HttpResponseRedirect(f"{reverse('admin:registry_model_page', args=[row.model_id])}?version={row.version}")
+
+    @display(description="Version", ordering="number")
+    def shown_version(self, row: ModelVersion) -> SafeString:
+        """Its label beside its color."""
+        return words.version(row)
+
+    @display(description="MAE at registration")
+    def mae(self, row: ModelVersion) -> SafeString:
+        """The metric it was registered with."""
+        value = row.metrics.get("mae")
+        return words.num(value if isinstance(value, int | float) else None, 3)
+
+
+@admin.register(Dataset)
+class DatasetAdmin(PagedAdmin):
+    """Data sets."""
+
+    page_name = "admin:registry_dataset_page"
+    list_before_template = "registry/_list_datasets.html"
+    list_display = ("name", "last_version_number", "created_by", "created_at")
+    search_fields = ("name", "created_by")
+
+
+@admin.register(DatasetVersion)
+class DatasetVersionAdmin(ReadOnlyAdmin):
+    """Files that were received."""
+
+    list_display = ("__str__", "shown_status", "source_name", "rows", "series", "first_day", "last_day", "created_by", "created_at")
+    list_filter = ("status",)
+    search_fields = ("dataset__name", "source_name", "source_sha256")
+    list_select_related = ("dataset",)
+
+
+@admin.register(PromotionRequest)
+class PromotionRequestAdmin(PagedAdmin):
+    """Every request there ever was; what waits stands under Approvals."""
+
+    page_name = "admin:registry_request_page"
+    list_display = ("__str__", "shown_status", "requested_by", "requested_at", "decided_by", "decided_at")
+    list_filter = ("status", "kind")
+    search_fields = ("version__version", "model__name", "requested_by", "decided_by")
+    list_select_related = ("version", "model")
+    ordering = ("-requested_at", "pk")
+
+
+@admin.register(DecisionRecord)
+class DecisionRecordAdmin(ReadOnlyAdmin):
+    """Evidence records: one per decision, with everything it rested on."""
+
+    list_display = ("__str__", "kind", "proposer", "shown_approvers", "override", "emergency", "automatic", "decided_at")
+    list_filter = ("kind", "override", "emergency", "automatic")
+    search_fields = ("version__version", "model__name", "proposer", "rationale")
+    list_select_related = ("version", "model")
+
+    @display(description="Approved by")
+    def shown_approvers(self, row: DecisionRecord) -> str:
+        """Who decided."""
+        return ", ".join(row.approvers)
+
+
+@admin.register(Verdict)
+class VerdictAdmin(ReadOnlyAdmin):
+    """What the arena said."""
+
+    list_display = ("version", "against", "passed", "summary", "trigger", "created_at")
+    list_filter = ("passed", "trigger")
+    search_fields = ("version__version", "version__model_name", "summary")
+    list_select_related = ("version", "against")
+
+
+@admin.register(BacktestRun)
+class BacktestRunAdmin(ReadOnlyAdmin):
+    """Backtests."""
+
+    list_display = ("version", "purpose", "mae", "window_start", "window_end", "horizon", "fits", "seconds", "created_at")
+    list_filter = ("purpose",)
+    search_fields = ("version__version", "version__model_name")
+    list_select_related = ("version",)
+
+    @display(description="MAE")
+    def mae(self, row: BacktestRun) -> SafeString:
+        """Over the window."""
+        return words.num(row.metrics.get("mae"), 3)
+
+
+@admin.register(RetrainingRun)
+class RetrainingRunAdmin(ReadOnlyAdmin):
+    """The retraining log."""
+
+    list_display = ("model_name", "trigger_type", "shown_status", "version_produced", "requested_by", "started_at", "completed_at")
+    list_filter = ("status", "trigger_type", "model_name")
+    search_fields = ("model_name", "version_produced", "requested_by", "reason")
+
+
+@admin.register(ForecastAccuracy)
+class ForecastAccuracyAdmin(ReadOnlyAdmin):
+    """Validated days."""
+
+    list_display = ("model_name", "model_version", "forecast_date", "segment_column", "segment", "mae", "wape", "bias_pct", "coverage", "n")
+    list_filter = ("model_name", "segment_column")
+    search_fields = ("model_name", "model_version", "segment")
+    ordering = ("-forecast_date", "pk")

@@ -1,0 +1,151 @@
+"""What the page of one model rests on: both sides of the arena, their evidence, and what happened so far."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+from django.db.models import OuterRef, Q, Subquery
+
+from mlops.errors import NotFound
+from mlops.lifecycle.models import Move
+from registry.models import (
+    BacktestResult,
+    BacktestRun,
+    DatasetVersion,
+    DecisionRecord,
+    ModelVersion,
+    RegisteredModel,
+    RetrainingRun,
+    Verdict,
+)
+from registry.rules.policy import Policy, parse
+from registry.states import DatasetVersionStatus, VersionStatus
+
+SHOWN_VERSIONS = 100
+SHOWN_MOVES = 30
+SHOWN_RETRAININGS = 12
+METRICS = ("mae", "wape", "bias_pct", "coverage", "stockout_miss_rate", "overstock_rate")
+
+
+@dataclass(frozen=True)
+class Side:
+    """One version in the arena, with its newest backtest and its days."""
+
+    version: ModelVersion
+    run: BacktestRun | None
+    days: list[dict[str, Any]]
+
+    @property
+    def metrics(self) -> dict[str, float | None]:
+        """Of the backtest; of the registration where there is none."""
+        return dict(self.run.metrics) if self.run else {name: value for name, value in self.version.metrics.items() if _is_number(value)}
+
+
+@dataclass(frozen=True)
+class Arena:
+    """The model, its champion, the version it is compared with, and the verdict on that."""
+
+    model: RegisteredModel
+    versions: list[ModelVersion]
+    champion: ModelVersion | None
+    chosen: ModelVersion | None
+    verdict: Verdict | None
+    verdicts: dict[Any, Verdict]
+    """The newest verdict of each version, whoever it was against."""
+    policy: Policy
+
+    @property
+    def gates_failed(self) -> list[dict[str, Any]]:
+        """The gates that did not pass; empty without a verdict."""
+        return [gate for gate in self.verdict.gates if not gate["passed"]] if self.verdict else []
+
+    @property
+    def first(self) -> bool:
+        """Whether nobody serves yet, so that there is nobody to beat."""
+        return self.champion is None
+
+
+def arena_of(model_id: UUID, label: str = "") -> Arena:
+    """The model and the version to compare: the one named, else the newest challenger, else the newest that competes at all.
+
+    Three queries. Raises NotFound.
+    """
+    data = DatasetVersion.objects.filter(dataset=OuterRef("dataset"), status=DatasetVersionStatus.READY).order_by("-number")
+    newest = {f"data_{name}": Subquery(data.values(name)[:1]) for name in ("number", "rows", "series", "last_day")}
+    model = RegisteredModel.objects.select_related("dataset").annotate(**newest).filter(pk=model_id).first()
+    if model is None:
+        raise NotFound("There is no such model.")
+    versions = list(
+        model.versions.select_related("dataset_version__dataset", "parent")
+        .defer("reference_statistics")
+        .order_by("-number")[:SHOWN_VERSIONS]
+    )
+    champion = next((one for one in versions if one.status == VersionStatus.CHAMPION), None)
+    if champion is None or (label and all(one.version != label for one in versions)):
+        versions += _beyond(model, label, versions)
+        champion = next((one for one in versions if one.status == VersionStatus.CHAMPION), None)
+    chosen = _chosen(versions, label)
+    verdicts: dict[Any, Verdict] = {}
+    verdict = None
+    for one in Verdict.objects.filter(version__in=versions).order_by("-created_at", "pk")[:500]:
+        verdicts.setdefault(one.version_id, one)
+        if verdict is None and chosen and one.version_id == chosen.pk and one.against_id == (champion.pk if champion else None):
+            verdict = one
+    return Arena(model, versions, champion, chosen, verdict, verdicts, parse(model.policy))
+
+
+def sides_of(arena: Arena) -> tuple[Side | None, Side | None]:
+    """The champion and the chosen version with their evidence: that of the verdict where there is one. Two queries."""
+    shown = [one for one in (arena.champion, arena.chosen) if one]
+    runs: dict[Any, BacktestRun] = {}
+    judged = {arena.verdict.run_id, arena.verdict.against_run_id} - {None} if arena.verdict else set()
+    for run in BacktestRun.objects.filter(version__in=shown).order_by("-created_at", "pk")[:40]:
+        if run.pk in judged or run.version_id not in runs:
+            runs[run.version_id] = run
+    first = min((run.window_start for run in runs.values()), default=date.min)
+    columns = ("version_ref_id", "forecast_date", "n", *METRICS)
+    rows = BacktestResult.objects.filter(version_ref__in=shown, forecast_date__gte=first).order_by("forecast_date")
+    days: dict[Any, list[dict[str, Any]]] = {}
+    for row in rows.values(*columns)[:2000]:
+        days.setdefault(row["version_ref_id"], []).append(row)
+    found = [Side(one, runs.get(one.pk), days.get(one.pk, [])) if one else None for one in (arena.champion, arena.chosen)]
+    return found[0], found[1]
+
+
+def moves_of(model: RegisteredModel) -> list[Move]:
+    """The latest moves of the model's versions, each annotated with its evidence record's id and flags. One query."""
+    records = DecisionRecord.objects.filter(audit_number=OuterRef("audit_number"))
+    flags = {f"decision_{name}": Subquery(records.values(name)[:1]) for name in ("pk", "override", "emergency", "automatic")}
+    return list(Move.objects.filter(stream_id=model.pk).annotate(**flags).order_by("-sequence")[:SHOWN_MOVES])
+
+
+def last_move(model: RegisteredModel) -> Move | None:
+    """Who moved a version of this model last: what a decision that came too late is told."""
+    return Move.objects.filter(stream_id=model.pk).order_by("-sequence").first()
+
+
+def retrainings_of(model: RegisteredModel) -> list[RetrainingRun]:
+    """The latest retrainings, newest first. One query."""
+    return list(model.retrainings.select_related("produced").order_by("-started_at", "id")[:SHOWN_RETRAININGS])
+
+
+def _beyond(model: RegisteredModel, label: str, known: Sequence[ModelVersion]) -> list[ModelVersion]:
+    """The champion or the named version, where they are older than what the page lists."""
+
+    wanted = model.versions.filter(Q(status=VersionStatus.CHAMPION) | Q(version=label)).exclude(pk__in=[one.pk for one in known])
+    return list(wanted.select_related("dataset_version__dataset", "parent").order_by("-number"))
+
+
+def _chosen(versions: Sequence[ModelVersion], label: str) -> ModelVersion | None:
+    rivals = [one for one in versions if one.status != VersionStatus.CHAMPION]
+    if label:
+        return next((one for one in rivals if one.version == label), None)
+    standing = [one for one in rivals if one.status in (VersionStatus.CHALLENGER, VersionStatus.SHADOW, VersionStatus.CANDIDATE)]
+    challengers = [one for one in standing if one.status == VersionStatus.CHALLENGER]
+    return next(iter([*challengers, *standing]), None)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,154 @@
+"""What waits for a manager: promotions that need a second pair of eyes."""
+
+from typing import Any
+from uuid import UUID
+
+from django import forms
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils import timezone
+
+from mlops.admin_site import page, principal_of, show
+from mlops.errors import DomainError, Stale
+from mlops.lifecycle.mechanism import IllegalMove
+from mlops.tenancy.roles import Forbidden, Principal
+from registry.models import PromotionRequest
+from registry.queries.arena_page import Arena, arena_of
+from registry.screens import charts
+from registry.screens.overview import waiting
+from registry.screens.words import ACTS, consequences, headline
+from registry.services import promotion
+from registry.services.lookups import expect_revision, lock_model
+from registry.states import RequestStatus
+
+RECENT = 10
+
+
+class AnswerForm(forms.Form):
+    """Approve or reject, and why."""
+
+    revision = forms.IntegerField(widget=forms.HiddenInput)
+    reason = forms.CharField(
+        required=False,
+        max_length=2000,
+        widget=forms.Textarea(attrs={"rows": 3, "placeholder": "A rejection needs a reason; an approval is better with one."}),
+        help_text="It goes into the evidence record.",
+    )
+    answer = forms.ChoiceField(choices=[("approve", "Approve"), ("reject", "Reject")])
+
+    def clean(self) -> dict[str, Any]:
+        """A rejection without a reason is none."""
+        given: dict[str, Any] = super().clean() or {}
+        if given.get("answer") == "reject" and not given.get("reason", "").strip():
+            self.add_error("reason", "Say why the request is rejected; it goes into the record.")
+        return given
+
+
+@page("approvals/", name="registry_approvals")
+def approvals(request: HttpRequest) -> HttpResponse:
+    """Pending requests, oldest first, then what was decided lately."""
+    principal = principal_of(request)
+    pending = [{"request": one, "evidence": _evidence_line(one), "own": _own(one, principal)} for one in waiting(request)]
+    decided = (
+        PromotionRequest.objects.exclude(status=RequestStatus.PENDING).select_related("version", "model").order_by("-decided_at", "id")
+    )
+    return show(
+        request,
+        "registry/approvals.html",
+        title="Approvals",
+        pending=pending,
+        decided=list(decided[:RECENT]),
+        may_decide=principal.may("promotion_request.decide"),
+    )
+
+
+@page("registry/promotionrequest/<uuid:pk>/", name="registry_request_page")
+def request_page(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """One request with its evidence, and the form that answers it."""
+    asked = _read(pk)
+    principal = principal_of(request)
+    form, refusal = AnswerForm(request.POST or None), ""
+    if request.method == "POST":
+        if not principal.may("promotion_request.decide"):
+            raise PermissionDenied
+        if form.is_valid():
+            said, refusal = _answer(asked, form.cleaned_data, by=principal)
+            if said:
+                messages.success(request, said)
+                return redirect("admin:registry_approvals")
+            asked = _read(pk)
+    arena = arena_of(asked.model_id, asked.version.version)
+    if not form.errors:
+        form = AnswerForm(initial={"revision": arena.model.revision, "reason": request.POST.get("reason", "")})
+    return _request_page(request, asked, arena, form, refusal=refusal, principal=principal)
+
+
+def _request_page(
+    request: HttpRequest, asked: PromotionRequest, arena: Arena, form: AnswerForm, *, refusal: str, principal: Principal
+) -> HttpResponse:
+    pending = asked.status == RequestStatus.PENDING
+    act = ACTS[asked.kind]
+    return show(
+        request,
+        "registry/request_page.html",
+        title=str(asked),
+        status=409 if refusal else 200,
+        crumbs=[("Approvals", reverse("admin:registry_approvals")), (str(asked), "")],
+        asked=asked,
+        arena=arena,
+        form=form,
+        refusal=refusal,
+        own=_own(asked, principal) if pending else "",
+        may_decide=pending and principal.may("promotion_request.decide"),
+        sentence=headline(arena) if arena.chosen else f"{asked.version.version} is {asked.version.status} now.",
+        consequences=[line for line in consequences(act, arena) if "Four eyes" not in line and "tick" not in line] if pending else [],
+        gates=charts.gates(arena),
+        model_url=f"{reverse('admin:registry_model_page', args=[asked.model_id])}?version={asked.version.version}",
+    )
+
+
+def _read(pk: UUID) -> PromotionRequest:
+    asked = PromotionRequest.objects.select_related("version", "model", "verdict", "verdict__against").filter(pk=pk).first()
+    if asked is None:
+        raise Http404
+    return asked
+
+
+def _answer(asked: PromotionRequest, given: dict[str, Any], *, by: Principal) -> tuple[str, str]:
+    """What was done, or why not. A request that somebody else decided first says so, whatever the revision."""
+    try:
+        with transaction.atomic():
+            locked = lock_model(asked.model_id)
+            if PromotionRequest.objects.filter(pk=asked.pk, status=RequestStatus.PENDING).exists():
+                expect_revision(given["revision"])(locked)
+            if given["answer"] == "approve":
+                promotion.approve(request_id=asked.pk, by=by, at=timezone.now(), reason=given["reason"])
+                return f"Approved: {asked.version} is champion now.", ""
+            promotion.reject(request_id=asked.pk, by=by, at=timezone.now(), reason=given["reason"])
+            return f"Rejected: {asked.version} stays what it is.", ""
+    except promotion.AlreadyDecided as late:
+        decided_at = late.request.decided_at
+        return "", f"{late} Your answer changed nothing.{f' That was at {decided_at:%Y-%m-%d %H:%M} UTC.' if decided_at else ''}"
+    except (Stale, Forbidden, DomainError, IllegalMove) as refusal:
+        return "", str(refusal)
+
+
+def _evidence_line(asked: PromotionRequest) -> str:
+    if asked.verdict is None:
+        return "Not judged against the champion of that moment."
+    start, colon, _ = asked.verdict.summary.partition(" gates failed: ")
+    names = ", ".join(gate["label"] for gate in asked.verdict.gates if not gate["passed"])
+    return f"{start} gates failed: {names}." if colon else start
+
+
+def _own(asked: PromotionRequest, principal: Principal) -> str:
+    """Why this person cannot approve it; empty if they can."""
+    if principal.same_person(asked.requested_by_id, asked.requested_by):
+        return "You asked for this yourself. Four eyes: another manager has to approve it; you may reject it."
+    if principal.same_person(asked.version.created_by_id, asked.version.created_by):
+        return "You trained or registered this version. Four eyes: another manager has to approve it; you may reject it."
+    return ""

@@ -1,0 +1,135 @@
+"""The numbers behind each chart, as the browser's script wants them: series with version, color, unit, and the moments to mark."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from mlops.lifecycle.models import Move
+from registry.queries.arena_page import Arena, Side
+from registry.templatetags.tiltyard import swatch
+
+DAILY = (
+    ("mae", "MAE", "units", 1, 3, True),
+    ("wape", "WAPE", "%", 100, 1, True),
+    ("bias_pct", "Bias", "% of demand", 1, 1, False),
+    ("coverage", "Interval coverage", "%", 100, 1, False),
+)
+"""Metric, label, unit, factor to that unit, digits, whether less is better and the axis starts at zero."""
+
+
+def daily(champion: Side | None, chosen: Side | None, moves: Iterable[Move]) -> dict[str, Any] | None:
+    """Errors per day of both sides, with the promotions of the window marked."""
+    sides = [side for side in (champion, chosen) if side and side.days]
+    if not sides:
+        return None
+    days = sorted({row["forecast_date"] for side in sides for row in side.days})
+    values = [_values(side, days) for side in sides]
+    promotions = [one for one in moves if one.target == "champion" and days[0] <= one.occurred_at.date() <= days[-1]]
+    return {
+        "days": [day.isoformat() for day in days],
+        "metrics": [
+            {"name": name, "label": label, "unit": unit, "digits": digits, "zero": zero, "nominal": 90 if name == "coverage" else None}
+            for name, label, unit, _, digits, zero in DAILY
+        ],
+        "versions": [
+            {"label": side.version.version, "color": swatch(side.version.number), **found}
+            for side, found in zip(sides, values, strict=True)
+        ],
+        "marks": [
+            {"day": one.occurred_at.date().isoformat(), "label": f"{one.object_label.rsplit(' ', 1)[-1]} promoted"} for one in promotions
+        ],
+    }
+
+
+def _values(side: Side, days: Sequence[Any]) -> dict[str, Any]:
+    rows = {row["forecast_date"]: row for row in side.days}
+    return {
+        "values": {name: [_scaled(rows[day][name], factor) if day in rows else None for day in days] for name, _, _, factor, _, _ in DAILY}
+    }
+
+
+def segments(champion: Side | None, chosen: Side | None, tolerance_pct: float) -> dict[str, Any] | None:
+    """Per segment column: the MAE of both sides and the change in percent, worst first."""
+    if not (champion and chosen and champion.run and chosen.run):
+        return None
+    columns = []
+    for column, theirs in champion.run.by_segment.items():
+        mine = chosen.run.by_segment.get(column, {})
+        rows = [_segment(name, mine.get(name, {}).get("mae"), values.get("mae"), values.get("n")) for name, values in theirs.items()]
+        rows.sort(key=lambda row: -(row["change"] if row["change"] is not None else -1e9))
+        columns.append({"name": column, "rows": rows[:40], "all": len(rows)})
+    if not columns:
+        return None
+    return {"columns": columns, "tolerance": tolerance_pct, "candidate": _named(chosen), "champion": _named(champion)}
+
+
+def _segment(name: str, mine: float | None, theirs: float | None, sample: int | None) -> dict[str, Any]:
+    change = 100 * (mine / theirs - 1) if mine is not None and theirs else None
+    return {"name": name or "(empty)", "candidate": mine, "champion": theirs, "change": change, "n": sample}
+
+
+def errors(champion: Side | None, chosen: Side | None) -> dict[str, Any] | None:
+    """The distribution of single errors: the share of series-days per bin."""
+    found = []
+    for side in (champion, chosen):
+        histogram = side.run.error_histogram if side and side.run else {}
+        counts, edges = histogram.get("counts", []), histogram.get("edges", [])
+        total = sum(counts)
+        if side and total and len(edges) == len(counts) + 1:
+            width = edges[1] - edges[0]
+            shares = [100 * count / total / width for count in counts]
+            found.append({**_named(side), "edges": edges, "shares": shares, "counts": counts})
+    return {"versions": found} if found else None
+
+
+def worst(champion: Side | None, chosen: Side | None) -> dict[str, Any] | None:
+    """The series with the largest errors of the version that is looked at, beside the champion's where it lists them too."""
+    side = chosen if chosen and chosen.run and chosen.run.worst_series else champion
+    if side is None or side.run is None or not side.run.worst_series:
+        return None
+    keys = [name for name, value in side.run.worst_series[0].items() if isinstance(value, str)]
+    others = champion.run.worst_series if champion and champion.run and side is not champion else []
+    beside = {tuple(row.get(key) for key in keys): row for row in others}
+    rows = [
+        {"keys": [row.get(key) for key in keys], "row": row, "champion": beside.get(tuple(row.get(key) for key in keys))}
+        for row in side.run.worst_series[:10]
+    ]
+    return {"keys": keys, "rows": rows, "version": side.version, "compared": side is not champion}
+
+
+def gates(arena: Arena) -> list[dict[str, Any]]:
+    """The verdict's gates with both numbers in the unit people read, failed ones first."""
+    if arena.verdict is None:
+        return []
+    shown = [_gate(gate, arena.policy.primary_metric) for gate in arena.verdict.gates]
+    return sorted(shown, key=lambda gate: gate["passed"])
+
+
+def _gate(gate: dict[str, Any], primary: str) -> dict[str, Any]:
+    unit, name = gate["unit"], gate["name"]
+    fraction = unit == "fraction" or (unit == "ratio" and name in ("mape", "wape")) or (name == "improvement" and primary == "wape")
+    mine, theirs = (100 * value if fraction and value is not None else value for value in (gate["candidate"], gate["champion"]))
+    change, change_unit = None, ""
+    if mine is not None and theirs is not None and name != "segments":
+        points = unit in ("fraction", "%")
+        change = mine - theirs if points else (100 * (mine / theirs - 1) if theirs else None)
+        change_unit = "pp" if points else "%"
+    inputs = {"p": [mine], "segments": [0.0]}.get(unit, [mine, theirs])
+    missing = not gate["passed"] and None in inputs
+    return {
+        **gate,
+        "candidate": mine,
+        "champion": theirs,
+        "shown_unit": "%" if fraction or unit == "%" else {"mae": "units", "rmse": "units"}.get(unit, ""),
+        "digits": {"p": 4, "segments": 0}.get(unit, 1 if fraction or unit == "%" else 3),
+        "change": change,
+        "change_unit": change_unit,
+        "state": "passed" if gate["passed"] else ("no input" if missing else "failed"),
+    }
+
+
+def _named(side: Side) -> dict[str, Any]:
+    return {"label": side.version.version, "color": swatch(side.version.number)}
+
+
+def _scaled(value: float | None, factor: int) -> float | None:
+    return None if value is None else value * factor

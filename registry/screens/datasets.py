@@ -1,0 +1,196 @@
+"""Data sets: upload a file, see how its columns are read, correct that, see what was left out."""
+
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from django import forms
+from django.contrib import messages
+from django.core.files.uploadedfile import TemporaryUploadedFile
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils import timezone
+
+from mlops.admin_site import page, principal_of, show
+from mlops.artifacts.storage import TooLarge
+from mlops.database.reading import reading
+from mlops.errors import DomainError, NotFound
+from registry.models import Dataset, DatasetVersion, RegisteredModel
+from registry.screens.mapping_form import MappingForm
+from registry.services import datasets as services
+from registry.services.reading import UnreadableFile
+
+SHOWN_VERSIONS = 20
+
+
+class UploadForm(forms.Form):
+    """A name and a file."""
+
+    name = forms.CharField(max_length=128, help_text="a–z, 0–9, _ . -. Example: store_sales")
+    file = forms.FileField(help_text="CSV (also gzip), Parquet or Excel: one row per item and day, one column per item, or order lines.")
+
+
+class NewFileForm(forms.Form):
+    """A newer file."""
+
+    file = forms.FileField(help_text="Read under the present mapping.")
+
+
+@transaction.non_atomic_requests
+@page("registry/dataset/upload/", name="registry_dataset_upload")
+def upload(request: HttpRequest) -> HttpResponse:
+    """Take a file, propose its mapping, read it."""
+    principal = principal_of(request)
+    principal.authorize("dataset.write")
+    form = UploadForm(request.POST or None, request.FILES or None)
+    problems: list[dict[str, Any]] = []
+    if request.method == "POST" and form.is_valid():
+        source, source_name = _file(form)
+        try:
+            received = services.receive_dataset(
+                name=form.cleaned_data["name"], source=source, source_name=source_name, by=principal, at=timezone.now()
+            )
+        except (DomainError, TooLarge) as refusal:
+            problems = _refuse(form, refusal)
+        else:
+            messages.success(request, _said(received))
+            return redirect("admin:registry_dataset_page", received.version.dataset_id)
+    crumbs = [("Datasets", reverse("admin:registry_dataset_changelist")), ("Upload", "")]
+    text = "The file is checked in a process of its own and kept as it is. Its columns are proposed; you can correct them afterwards."
+    with reading():
+        return show(
+            request,
+            "registry/form.html",
+            title="Upload a data set",
+            crumbs=crumbs,
+            form=form,
+            text=text,
+            button="Upload",
+            problems=problems,
+            multipart=True,
+        )
+
+
+@transaction.non_atomic_requests
+@page("registry/dataset/<uuid:pk>/new-version/", name="registry_dataset_new_version")
+def new_version(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Add a newer file."""
+    principal = principal_of(request)
+    principal.authorize("dataset.write")
+    with reading():
+        dataset = services.dataset_named(str(pk))
+    form = NewFileForm(request.POST or None, request.FILES or None)
+    problems: list[dict[str, Any]] = []
+    if request.method == "POST" and form.is_valid():
+        source, source_name = _file(form)
+        try:
+            received = services.new_version(dataset=dataset, source=source, source_name=source_name, by=principal, at=timezone.now())
+        except (DomainError, TooLarge) as refusal:
+            problems = _refuse(form, refusal)
+        else:
+            messages.success(request, _said(received))
+            return redirect("admin:registry_dataset_page", pk)
+    crumbs = [*_crumbs(dataset), ("New file", "")]
+    with reading():
+        return show(
+            request,
+            "registry/form.html",
+            title=f"Newer file for {dataset}",
+            crumbs=crumbs,
+            form=form,
+            text="The next retraining of every model that learns from this data set reads it.",
+            button="Upload",
+            problems=problems,
+            multipart=True,
+        )
+
+
+@transaction.non_atomic_requests
+@page("registry/dataset/<uuid:pk>/", name="registry_dataset_page")
+def dataset_page(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """How the file is read, what came out, and the form that reads it differently; POST reads it again."""
+    principal = principal_of(request)
+    with reading():
+        dataset = services.dataset_named(str(pk))
+        versions = list(dataset.versions.order_by("-number").defer("profile")[:SHOWN_VERSIONS])
+        newest = DatasetVersion.objects.filter(dataset=dataset).order_by("-number").first()
+        models = list(RegisteredModel.objects.order_by("name")[:200])
+    if newest is None:
+        raise NotFound("This data set has no version.")
+    form = MappingForm(request.POST or None, version=newest, editable=principal.may("dataset.write"))
+    problems: list[dict[str, Any]] = []
+    if request.method == "POST":
+        principal.authorize("dataset.write")
+        if form.is_valid():
+            try:
+                received = services.remap(dataset=dataset, mapping=form.mapping(), by=principal, at=timezone.now())
+            except DomainError as refusal:
+                problems = _refuse(form, refusal)
+            else:
+                messages.success(request, _said(received))
+                return redirect("admin:registry_dataset_page", pk)
+    with reading():
+        return show(
+            request,
+            "registry/dataset_page.html",
+            title=dataset.name,
+            crumbs=_crumbs(dataset),
+            dataset=dataset,
+            newest=newest,
+            versions=versions,
+            form=form,
+            problems=problems,
+            report=newest.report,
+            warnings=newest.report.get("problems", []),
+            columns=newest.profile.get("columns", []),
+            preview=newest.profile.get("preview", []),
+            users=[one for one in models if one.dataset_id == dataset.pk],
+            others=[one for one in models if one.dataset_id != dataset.pk],
+            sentence=_sentence(newest),
+            may_write=principal.may("dataset.write"),
+            may_configure=principal.may("model.configure"),
+        )
+
+
+def _sentence(version: DatasetVersion) -> str:
+    if version.status == "received":
+        return f"Version {version.number} is being read; this page knows more in a moment."
+    if version.status == "failed":
+        return f"Version {version.number} could not be read. Nothing learns from it; the problems stand below."
+    left = sum(version.report.get("left_out", {}).values())
+    rows = f"{version.rows:,} days of {version.series:,} series, {version.first_day} to {version.last_day}"
+    return f"Version {version.number} is ready: {rows}; {f'{left:,} rows were left out' if left else 'no row was left out'}."
+
+
+def _file(form: forms.Form) -> tuple[Path, str]:
+    uploaded = form.cleaned_data["file"]
+    assert isinstance(uploaded, TemporaryUploadedFile)  # noqa: S101 - the only upload handler there is makes no other
+    return Path(uploaded.temporary_file_path()), uploaded.name or "unnamed"
+
+
+def _said(received: services.Received) -> str:
+    if received.repeated:
+        return "Nothing was added: the newest version already was this file, read this way."
+    if received.job:
+        return "The file is large, so a job reads it; the overview shows the progress."
+    return f"{received.version} is ready: {received.version.rows:,} rows of {received.version.series:,} series."
+
+
+def _refuse(form: forms.Form, refusal: DomainError | TooLarge) -> list[dict[str, Any]]:
+    """Put the refusal on the form; the problems found in the file, if that is why."""
+    if isinstance(refusal, UnreadableFile):
+        form.add_error(None, "The file cannot be used as it is. Nothing was kept.")
+        problems: list[dict[str, Any]] = refusal.extra()["problems"]
+        return problems
+    field = getattr(refusal, "field", "")
+    form.add_error(field if field in form.fields else None, str(refusal))
+    return []
+
+
+def _crumbs(dataset: Dataset) -> list[tuple[str, str]]:
+    return [
+        ("Datasets", reverse("admin:registry_dataset_changelist")),
+        (dataset.name, reverse("admin:registry_dataset_page", args=[dataset.pk])),
+    ]

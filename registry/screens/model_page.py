@@ -1,0 +1,137 @@
+"""The page of one model: which version should serve?"""
+
+from typing import Any
+from uuid import UUID
+
+from django.http import HttpRequest, HttpResponse
+from django.urls import NoReverseMatch, reverse
+
+from mlops.admin_site import page, principal_of, show
+from mlops.tenancy.roles import Principal
+from registry.models import ModelVersion
+from registry.queries.arena_page import Arena, arena_of, moves_of, retrainings_of, sides_of
+from registry.screens import charts
+from registry.screens.overview import waiting
+from registry.screens.words import ACTS, Act, headline
+from registry.states import VERSION_LIFECYCLE, VersionStatus
+
+SHOWN_METRICS = (
+    ("mae", "MAE", 1, "units", 3),
+    ("wape", "WAPE", 100, "%", 1),
+    ("bias_pct", "Bias", 1, "%", 1),
+    ("coverage", "Coverage", 100, "%", 1),
+    ("stockout_miss_rate", "Stock-out miss rate", 100, "%", 1),
+    ("overstock_rate", "Overstock rate", 100, "%", 1),
+)
+
+
+@page("registry/registeredmodel/<uuid:pk>/", name="registry_model_page")
+def model_page(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """The arena, the evidence, the versions, and what happened so far."""
+    principal = principal_of(request)
+    arena = arena_of(pk, request.GET.get("version", "")[:64])
+    champion, chosen = sides_of(arena)
+    moves = moves_of(arena.model)
+    pending = [one for one in waiting(request) if one.model_id == arena.model.pk]
+    return show(
+        request,
+        "registry/model_page.html",
+        title=str(arena.model),
+        crumbs=[("Models", reverse("admin:registry_registeredmodel_changelist")), (str(arena.model), "")],
+        charts=True,
+        arena=arena,
+        model=arena.model,
+        sentence=headline(arena),
+        champion=champion,
+        chosen=chosen,
+        figures=_figures(champion, chosen),
+        gates=charts.gates(arena),
+        passed=len([gate for gate in arena.verdict.gates if gate["passed"]]) if arena.verdict else 0,
+        daily=charts.daily(champion, chosen, moves),
+        segments=charts.segments(champion, chosen, arena.policy.segment_tolerance_pct),
+        errors=charts.errors(champion, chosen),
+        worst=charts.worst(champion, chosen),
+        pending=pending,
+        acts=_acts(arena, principal),
+        extras=_extras(arena, principal),
+        moves=moves,
+        retrainings=retrainings_of(arena.model),
+        lineage=_lineage(arena.chosen or arena.champion),
+        audit_url=_url("admin:audit_auditevent_changelist"),
+    )
+
+
+def _figures(champion: Any, chosen: Any) -> list[dict[str, Any]]:
+    rows = []
+    for name, label, factor, unit, digits in SHOWN_METRICS:
+        values = [side.metrics.get(name) if side else None for side in (champion, chosen)]
+        if any(value is not None for value in values):
+            theirs, mine = (None if value is None else factor * value for value in values)
+            rows.append({"label": label, "unit": unit, "digits": digits, "champion": theirs, "chosen": mine})
+    return rows
+
+
+def _acts(arena: Arena, principal: Principal) -> list[tuple[Act, str, bool]]:
+    """What may be done with the chosen version: the act, its page, and whether it is the page's one primary button."""
+    version = arena.chosen
+    if version is None:
+        return []
+    possible = [act for act in ACTS.values() if _possible(act, version) and principal.may(act.action)]
+    judged_well = bool(arena.verdict and arena.verdict.passed) or arena.first
+    primary = next((act.name for act in possible if act.name in (("promote", "rollback") if judged_well else ("judge", "rollback"))), "")
+    return [
+        (act, f"{reverse('admin:registry_decide', args=[version.pk, act.name])}?seen={arena.model.revision}", act.name == primary)
+        for act in possible
+    ]
+
+
+def _possible(act: Act, version: ModelVersion) -> bool:
+    if act.name == "judge":
+        return version.status not in (VersionStatus.ARCHIVED, VersionStatus.CHAMPION)
+    wanted = act.name == "rollback"
+    if act.target == VersionStatus.CHAMPION and (version.status == VersionStatus.DEPRECATED) != wanted:
+        return False
+    return act.target in VERSION_LIFECYCLE.allowed(version.status)
+
+
+def _extras(arena: Arena, principal: Principal) -> list[tuple[str, str, str]]:
+    """Buttons of the model itself: label, icon, address."""
+    wanted = (
+        ("Retrain", "model_training", "admin:experiments_retrain", "model.retrain"),
+        ("Policy", "rule_settings", "admin:registry_policy", "model.configure"),
+        ("Data source", "database", "admin:registry_data_source", "model.configure"),
+    )
+    found = ((label, icon, _url(name, arena.model.pk)) for label, icon, name, action in wanted if principal.may(action))
+    return [entry for entry in found if entry[2]]
+
+
+def _lineage(version: ModelVersion | None) -> list[tuple[str, Any]]:
+    if version is None:
+        return []
+    data = version.dataset_version
+    rows: list[tuple[str, Any]] = [
+        ("Version", f"{version.version} — number {version.number} of the model"),
+        ("Algorithm", version.algorithm),
+        ("Trained on", f"{data} ({data.rows:,} rows, {data.first_day} to {data.last_day})" if data and data.rows else data),
+        ("Trained through", version.trained_through),
+        ("Parent", version.parent.version if version.parent else None),
+        ("Registered by", version.created_by),
+        (
+            "Artifact",
+            f"{version.artifact_format}, sha256 {version.artifact_sha256}" if version.has_artifact else "none: it lives elsewhere",
+        ),
+    ]
+    rows += [(name.replace("_", " ").capitalize(), _told(value)) for name, value in version.lineage.items()]
+    return [(name, value) for name, value in rows if value not in (None, "", {}, [])]
+
+
+def _told(value: Any) -> str:
+    return ", ".join(f"{name} {one}" for name, one in value.items()) if isinstance(value, dict) else str(value)
+
+
+def _url(name: str, *args: Any) -> str:
+    """An address by name; empty where the app that serves it is not installed."""
+    try:
+        return reverse(name, args=args)
+    except NoReverseMatch:
+        return ""

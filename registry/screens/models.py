@@ -1,0 +1,204 @@
+"""Registering a model, its promotion policy, its source of data."""
+
+from typing import Any
+from uuid import UUID
+
+from django import forms
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils import timezone
+
+from mlops.admin_site import page, principal_of, show
+from mlops.errors import DomainError, InvalidField, NotFound, Stale
+from registry.models import Dataset, RegisteredModel
+from registry.rules.policy import PRIMARY_METRICS, RANGES, Policy, parse
+from registry.services.lookups import expect_revision
+from registry.services.registration import configure_model, register_model
+
+CHANGES = "It applies from the next verdict on; verdicts already given keep the policy they were made under."
+POLICY_TEXTS: dict[str, tuple[str, str]] = {
+    "primary_metric": ("Primary metric", "What a challenger has to improve."),
+    "min_improvement_pct": ("Improvement", "Least improvement of the primary metric, percent of the champion's value."),
+    "accuracy_tolerance_pct": ("MAPE, WAPE, MASE", "May be worse than the champion's by this many percent."),
+    "bias_tolerance_pp": ("Bias", "|bias| may be larger by this many percentage points of demand."),
+    "coverage_tolerance_pp": ("Coverage", "The intervals may fall further short of their nominal coverage by this many percentage points."),
+    "nominal_coverage_pct": ("Nominal coverage", "How many of a hundred days the intervals promise to cover."),
+    "stock_tolerance_pp": ("Stock-out and overstock", "Both rates may be higher by this many percentage points."),
+    "segment_tolerance_pct": ("Segments", "No store, department or other segment may be worse by more than this many percent."),
+    "max_p_value": ("Significance", "The paired test of daily errors must be below this; 0.05 is usual."),
+    "auto_promote": (
+        "Promote by itself",
+        "After a scheduled or manual retraining, a version that passes every gate takes the throne without a person.",
+    ),
+    "enforce_gates": ("Enforce the gates", "A promotion past a failed gate needs the override ticked and a reason. Off, gates advise."),
+    "four_eyes": ("Four eyes", "Every promotion and rollback waits for another manager than the one who trained, proposed or asked."),
+    "backtest_days": ("Backtest window", "Days both versions are compared on."),
+    "horizon": ("Horizon", "Days ahead that are forecast."),
+}
+GROUPS = (
+    ("Gates", ("primary_metric", "min_improvement_pct", "accuracy_tolerance_pct", "bias_tolerance_pp", "coverage_tolerance_pp")),
+    ("More gates", ("nominal_coverage_pct", "stock_tolerance_pp", "segment_tolerance_pct", "max_p_value")),
+    ("Who decides", ("auto_promote", "enforce_gates", "four_eyes")),
+    ("Comparison", ("backtest_days", "horizon")),
+)
+
+
+class ModelForm(forms.Form):
+    """A new model."""
+
+    name = forms.CharField(max_length=128, help_text="a–z, 0–9, _ . -, beginning with a letter; programs use it. Example: demand_forecast")
+    display_name = forms.CharField(required=False, max_length=200, help_text="For people.")
+    description = forms.CharField(required=False, widget=forms.Textarea(attrs={"rows": 2}))
+    task = forms.ChoiceField(choices=RegisteredModel.Task.choices)
+    model_type = forms.ChoiceField(choices=RegisteredModel.Type.choices, initial=RegisteredModel.Type.ENSEMBLE)
+    domain = forms.CharField(required=False, max_length=64, help_text="A free label to filter by, e.g. retail.")
+    dataset = forms.ChoiceField(required=False, label="Data set", help_text="What a retraining reads; can be chosen later.")
+
+    def __init__(self, *args: Any, datasets: list[Dataset], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["dataset"].choices = [("", "none yet"), *((str(one.pk), one.name) for one in datasets)]  # type: ignore[attr-defined]  # a ChoiceField
+
+
+class DataSourceForm(forms.Form):
+    """Which data set a retraining reads."""
+
+    revision = forms.IntegerField(widget=forms.HiddenInput)
+    dataset = forms.ChoiceField(required=False, label="Data set", help_text="A retraining reads its newest version that is ready.")
+
+    def __init__(self, *args: Any, datasets: list[Dataset], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["dataset"].choices = [("", "none"), *((str(one.pk), one.name) for one in datasets)]  # type: ignore[attr-defined]  # a ChoiceField
+
+
+class PolicyForm(forms.Form):
+    """Every setting of the policy, with what it means."""
+
+    revision = forms.IntegerField(widget=forms.HiddenInput)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name, (label, help_text) in POLICY_TEXTS.items():
+            self.fields[name] = _policy_field(name, label, help_text)
+
+    def groups(self) -> list[tuple[str, list[forms.BoundField]]]:
+        """The fields under their headings."""
+        return [(title, [self[name] for name in names]) for title, names in GROUPS]
+
+
+@page("registry/registeredmodel/register/", name="registry_model_register")
+def register(request: HttpRequest) -> HttpResponse:
+    """Register a model."""
+    principal = principal_of(request)
+    principal.authorize("model.register")
+    datasets = list(Dataset.objects.order_by("name")[:500])
+    form = ModelForm(request.POST or None, datasets=datasets)
+    if request.method == "POST" and form.is_valid():
+        values = dict(form.cleaned_data)
+        values["dataset"] = next((one for one in datasets if str(one.pk) == values["dataset"]), None)
+        try:
+            model = register_model(**values, by=principal, at=timezone.now())
+        except DomainError as refusal:
+            _refuse(form, refusal)
+        else:
+            messages.success(request, f"{model} is registered. Retrain it to get its first versions.")
+            return redirect("admin:registry_model_page", model.pk)
+    crumbs = [("Models", reverse("admin:registry_registeredmodel_changelist")), ("Register", "")]
+    text = "A model is the name under which versions compete. The first trained version has to beat the seasonal naive."
+    return show(request, "registry/form.html", title="Register a model", crumbs=crumbs, form=form, text=text, button="Register")
+
+
+@page("registry/registeredmodel/<uuid:pk>/policy/", name="registry_policy")
+def policy(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Edit the promotion policy. What equals the default is not stored, so that the default can be read from the record."""
+    principal = principal_of(request)
+    principal.authorize("model.configure")
+    model = _model(pk)
+    now = parse(model.policy).to_json()
+    form = PolicyForm(request.POST or None, initial={**now, "revision": model.revision})
+    if request.method == "POST" and form.is_valid():
+        given = {name: form.cleaned_data[name] for name in POLICY_TEXTS}
+        wanted = {name: value for name, value in given.items() if value != getattr(Policy, name)}
+        if _configure(request, form, model, {"policy": wanted}):
+            messages.success(request, f"The policy of {model} is changed.")
+            return redirect("admin:registry_model_page", pk)
+    crumbs = [*_crumbs(model), ("Policy", "")]
+    title = f"Promotion policy of {model}"
+    return show(
+        request,
+        "registry/form.html",
+        title=title,
+        crumbs=crumbs,
+        form=form,
+        text=f"What a challenger has to show. {CHANGES}",
+        button="Save",
+    )
+
+
+@page("registry/registeredmodel/<uuid:pk>/data-source/", name="registry_data_source")
+def data_source(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Choose the data set a retraining reads."""
+    principal = principal_of(request)
+    principal.authorize("model.configure")
+    model = _model(pk)
+    datasets = list(Dataset.objects.order_by("name")[:500])
+    given = {"revision": model.revision, "dataset": str(model.dataset_id or request.GET.get("dataset", ""))}
+    if request.GET.get("dataset"):
+        given["dataset"] = request.GET["dataset"]
+    form = DataSourceForm(request.POST or None, datasets=datasets, initial=given)
+    if request.method == "POST" and form.is_valid():
+        chosen = next((one for one in datasets if str(one.pk) == form.cleaned_data["dataset"]), None)
+        if _configure(request, form, model, {"dataset": chosen}):
+            messages.success(request, f"{model} learns from {chosen or 'nothing'} from the next retraining on.")
+            return redirect("admin:registry_model_page", pk)
+    crumbs = [*_crumbs(model), ("Data source", "")]
+    text = "The present versions keep what they were trained on; only the next retraining changes."
+    return show(request, "registry/form.html", title=f"Data source of {model}", crumbs=crumbs, form=form, text=text, button="Save")
+
+
+def _configure(request: HttpRequest, form: forms.Form, model: RegisteredModel, changes: dict[str, Any]) -> bool:
+    try:
+        revision = expect_revision(form.cleaned_data["revision"])
+        configure_model(model=model, changes=changes, by=principal_of(request), at=timezone.now(), if_match=revision)
+    except Stale as stale:
+        form.add_error(None, f"{stale} What you see below is what you wrote; nothing was saved.")
+        form.data = {**form.data.dict(), "revision": str(_model(model.pk).revision)}  # type: ignore[assignment,attr-defined]  # a QueryDict of single values
+    except DomainError as refusal:
+        _refuse(form, refusal)
+    else:
+        return True
+    return False
+
+
+def _refuse(form: forms.Form, refusal: DomainError) -> None:
+    """Put the refusal beside the field it names."""
+    field = refusal.field.removeprefix("policy.") if isinstance(refusal, InvalidField) else None
+    form.add_error(field if field in form.fields else None, str(refusal))
+
+
+def _policy_field(name: str, label: str, help_text: str) -> forms.Field:
+    default = getattr(Policy, name)
+    if name == "primary_metric":
+        return forms.ChoiceField(label=label, help_text=help_text, choices=[(one, one.upper()) for one in PRIMARY_METRICS])
+    if isinstance(default, bool):
+        return forms.BooleanField(label=label, help_text=help_text, required=False)
+    low, high = RANGES[name]
+    told = f"{help_text} From {low:g} to {high:g}; normally {default:g}."
+    if isinstance(default, int):
+        return forms.IntegerField(label=label, help_text=told, min_value=int(low), max_value=int(high))
+    return forms.FloatField(label=label, help_text=told, min_value=low, max_value=high, widget=forms.NumberInput(attrs={"step": "any"}))
+
+
+def _model(pk: UUID) -> RegisteredModel:
+    model = RegisteredModel.objects.filter(pk=pk).first()
+    if model is None:
+        raise NotFound("There is no such model.")
+    return model
+
+
+def _crumbs(model: RegisteredModel) -> list[tuple[str, str]]:
+    return [
+        ("Models", reverse("admin:registry_registeredmodel_changelist")),
+        (str(model), reverse("admin:registry_model_page", args=[model.pk])),
+    ]

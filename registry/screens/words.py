@@ -1,0 +1,104 @@
+"""What each act is called, and what it will do, in words."""
+
+from dataclasses import dataclass
+
+from registry.queries.arena_page import Arena
+from registry.states import VersionStatus
+
+
+@dataclass(frozen=True)
+class Act:
+    """Something a person can do with a version. `dangerous` ones ask for the version's name to be typed."""
+
+    name: str
+    label: str
+    icon: str
+    action: str
+    target: str
+    dangerous: bool = False
+
+
+ACTS: dict[str, Act] = {
+    act.name: act
+    for act in (
+        Act("promote", "Promote", "trophy", "version.promote", VersionStatus.CHAMPION),
+        Act("rollback", "Roll back to it", "undo", "version.rollback", VersionStatus.CHAMPION, dangerous=True),
+        Act("judge", "Judge", "gavel", "version.judge", ""),
+        Act("challenge", "Make challenger", "swords", "version.challenge", VersionStatus.CHALLENGER),
+        Act("shadow", "Shadow", "contrast", "version.shadow", VersionStatus.SHADOW),
+        Act("archive", "Reject", "inventory_2", "version.archive", VersionStatus.ARCHIVED, dangerous=True),
+    )
+}
+
+
+def headline(arena: Arena) -> str:
+    """The verdict in one sentence, or why there is none."""
+    champion, chosen = arena.champion, arena.chosen
+    if not arena.versions:
+        return "No version yet. Retrain the model: the seasonal naive becomes its first champion, and what is trained has to beat it."
+    if chosen is None:
+        return f"{champion.version} serves, and nothing competes with it." if champion else "Nothing serves."
+    if champion is None:
+        return f"Nothing serves yet; {chosen.version} would be the first champion."
+    if arena.verdict is None:
+        return f"{chosen.version} has not been judged against {champion.version} yet."
+    return short(arena)
+
+
+def short(arena: Arena) -> str:
+    """The verdict's sentence with the names of the gates that failed, without each gate's reason."""
+    if arena.verdict is None:
+        return "Not judged against the present champion."
+    start, colon, _ = arena.verdict.summary.partition(" gates failed: ")
+    if not colon:
+        return arena.verdict.summary
+    return f"{start} gates failed: {', '.join(gate['label'] for gate in arena.gates_failed)}."
+
+
+def consequences(act: Act, arena: Arena) -> list[str]:
+    """What will happen, sentence by sentence."""
+    version = arena.chosen
+    if version is None:
+        return []
+    champion = arena.champion.version if arena.champion else ""
+    if act.target == VersionStatus.CHAMPION:
+        return [
+            *_throne(act, arena, version.version, champion),
+            "The decision, the gates, your name and your reason are kept as one evidence record.",
+        ]
+    told = {
+        "judge": [
+            f"{version.version} and {champion or 'the champion'} are backtested on the same window and data, then compared gate by gate.",
+            "The verdict advises. No version changes its status.",
+        ],
+        "challenge": [f"{version.version} becomes a challenger: it competes, and may be given a share of traffic.", "The champion stays."],
+        "shadow": [f"{version.version} sees mirrored traffic and answers nobody.", "The champion stays."],
+        "archive": [
+            f"{version.version} is rejected and archived for good. An archived version cannot come back.",
+            "Its files and its evidence are kept.",
+        ],
+    }
+    return told[act.name]
+
+
+def _throne(act: Act, arena: Arena, version: str, champion: str) -> list[str]:
+    asks = arena.policy.four_eyes
+    what = "is asked for" if asks else "happens at once"
+    lines = [f"{version} becomes champion of {arena.model.name} and serves by default: this {what}."]
+    if champion:
+        lines.append(f"{champion} is deprecated and kept, so that you can roll back to it.")
+    if asks:
+        lines.append("Four eyes: another manager has to approve. Whoever trained, proposed or asked cannot be the one who approves.")
+    if act.name == "promote" and failed(arena):
+        rule = (
+            "and the policy enforces its gates: tick the override and give a reason"
+            if arena.policy.enforce_gates
+            else "so it is marked as an override"
+        )
+        lines.append(f"{'A gate failed' if arena.verdict else 'It was not judged against the present champion'}, {rule}.")
+    return lines
+
+
+def failed(arena: Arena) -> bool:
+    """Whether a gate failed or had no input. The first champion has nobody to beat."""
+    return not arena.first and not (arena.verdict and arena.verdict.passed)

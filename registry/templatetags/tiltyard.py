@@ -1,0 +1,160 @@
+"""How numbers, moments, versions and statuses are written on every screen."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from django import template
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+register = template.Library()
+
+SWATCHES = 10
+"""Colors of versions in the stylesheet; a version has the one of its number on every screen."""
+
+STATUS_ICONS = {
+    "candidate": "egg",
+    "shadow": "contrast",
+    "challenger": "swords",
+    "champion": "trophy",
+    "deprecated": "history",
+    "archived": "inventory_2",
+    "pending": "hourglass_top",
+    "approved": "check_circle",
+    "rejected": "cancel",
+    "overtaken": "fast_forward",
+    "queued": "schedule",
+    "running": "progress_activity",
+    "succeeded": "check_circle",
+    "completed": "check_circle",
+    "failed": "error",
+    "cancelled": "block",
+    "received": "downloading",
+    "ready": "check_circle",
+    "passed": "check_circle",
+    "no input": "help",
+}
+TONES = {
+    "champion": "good",
+    "approved": "good",
+    "succeeded": "good",
+    "completed": "good",
+    "ready": "good",
+    "passed": "good",
+    "challenger": "info",
+    "running": "info",
+    "pending": "warn",
+    "received": "info",
+    "no input": "warn",
+    "failed": "bad",
+    "rejected": "bad",
+}
+
+
+@register.simple_tag
+def num(value: float | None, digits: int = 2, unit: str = "", signed: bool = False) -> SafeString:
+    """A number that the browser rewrites in the viewer's locale; an en dash for an absent one."""
+    if value is None:
+        return format_html('<span class="ty-none" title="no value">–</span>')
+    text = f"{value:+,.{digits}f}" if signed else f"{value:,.{digits}f}"
+    return format_html(
+        '<span class="ty-num" data-value="{}" data-digits="{}"{}>{}</span>{}',
+        repr(float(value)),
+        digits,
+        SafeString(' data-signed="1"') if signed else "",
+        text.replace("-", "−"),
+        format_html('<span class="ty-unit">{}{}</span>', "" if unit == "%" else "\u202f", unit) if unit else "",
+    )
+
+
+@register.simple_tag
+def percent(fraction: float | None, digits: int = 1) -> SafeString:
+    """A fraction of one as percent."""
+    return num(None if fraction is None else 100 * fraction, digits, "%")
+
+
+@register.simple_tag
+def when(moment: datetime | date | None, style: str = "relative") -> SafeString:
+    """A moment in UTC that the browser rewrites in the viewer's zone, UTC on hover. `style`: relative, full or day."""
+    if moment is None:
+        return format_html('<span class="ty-none">–</span>')
+    if not isinstance(moment, datetime):
+        return format_html('<time datetime="{}" data-style="day">{}</time>', moment.isoformat(), f"{moment:%Y-%m-%d}")
+    utc = f"{moment:%Y-%m-%d %H:%M} UTC"
+    return format_html('<time datetime="{}" data-style="{}" title="{}">{}</time>', moment.isoformat(), style, utc, utc)
+
+
+@register.simple_tag
+def version(one: Any, url: str = "") -> SafeString:
+    """A version's label beside its color."""
+    if one is None:
+        return format_html('<span class="ty-none">none</span>')
+    inner = format_html('<span class="ty-swatch ty-c{}" aria-hidden="true"></span>{}', swatch(one.number), one.version)
+    return (
+        format_html('<a class="ty-version" href="{}">{}</a>', url, inner)
+        if url
+        else format_html('<span class="ty-version">{}</span>', inner)
+    )
+
+
+@register.simple_tag
+def status(name: str, label: str = "") -> SafeString:
+    """A status as icon and word."""
+    return format_html(
+        '<span class="ty-status ty-{}">{}{}</span>',
+        TONES.get(name, "plain"),
+        icon(STATUS_ICONS.get(name, "circle")),
+        label or name.replace("_", " ").capitalize(),
+    )
+
+
+@register.simple_tag
+def icon(name: str) -> SafeString:
+    """A decorative icon of the theme's font; the word stands beside it."""
+    return format_html('<span class="material-symbols-outlined ty-icon" aria-hidden="true">{}</span>', name)
+
+
+@register.filter
+def swatch(number: int) -> int:
+    """Which color a version's number has."""
+    return number % SWATCHES
+
+
+@register.filter
+def may(principal: Any, action: str) -> bool:
+    """Whether the principal may do this."""
+    return bool(principal and principal.may(action))
+
+
+@register.filter
+def get(mapping: dict[str, Any], key: str) -> Any:
+    """A dictionary's entry, None where it has none."""
+    return mapping.get(key)
+
+
+@dataclass(frozen=True)
+class _Spark:
+    path: str
+    area: str
+    last_x: float
+    last_y: float
+    number: int
+    summary: str
+    mark: float | None
+
+
+@register.inclusion_tag("registry/_spark.html")
+def spark(points: Sequence[tuple[date, float]], number: int, unit: str = "", mark: date | None = None) -> dict[str, Any]:
+    """A line of daily values from zero, 240 × 48, with a text for who cannot see it. `mark`: the day of the promotion."""
+    if len(points) < 2:
+        return {"spark": None}
+    first, last = points[0][0], points[-1][0]
+    span, top = max((last - first).days, 1), max(value for _, value in points) or 1.0
+    drawn = [(240 * (day - first).days / span, 46 - 42 * value / top) for day, value in points]
+    path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in drawn)
+    values = [value for _, value in points]
+    summary = f"{len(points)} days from {first} to {last}: between {min(values):.2f} and {max(values):.2f} {unit}, last {values[-1]:.2f}"
+    place = 240 * (mark - first).days / span if mark and first < mark <= last else None
+    return {"spark": _Spark(path, f"{path}L240 47L0 47Z", *drawn[-1], swatch(number), summary, place)}
