@@ -42,9 +42,8 @@ def main() -> None:
     for name, count in named.most_common():
         print(f"  {name:20} {count:3} days, first on {first[name]}")
     verdict = model_drift(errors, as_of=arguments.show or through + timedelta(days=35), reference=reference)
-    print(
-        f"{verdict.as_of}: score {verdict.score:.2f}, {verdict.severity}, fired on {verdict.fired_days} of {verdict.replayed_days} days before"
-    )
+    replay = f"fired on {verdict.fired_days} of the {verdict.replayed_days} days before"
+    print(f"{verdict.as_of}: score {verdict.score:.2f}, {verdict.severity}, {replay}")
     for found in verdict.segments[:5]:
         print(f"  {'!' if found.drifted else ' '} {found.column} {found.value}: {found.reason}")
 
