@@ -31,7 +31,7 @@ from registry.services import dataset_files as files
 from registry.services.dataset_files import Source
 from registry.services.dataset_panels import panel_of as panel_of
 from registry.services.lookups import as_uuid, storable
-from registry.services.reading import SMALL_FILE, clean, parse_mapping, propose, read
+from registry.services.reading import SMALL_FILE, UnreadableFile, clean, parse_mapping, propose, read
 from registry.services.registration import configure_model
 from registry.states import DATASET_VERSION_LIFECYCLE, DatasetVersionStatus
 
@@ -248,14 +248,11 @@ def _take(
         with transaction.atomic():
             _use_for(model, dataset, by=by, at=at)
         return repeated
-    quick = in_job is not False
-    in_job = source.size > SMALL_FILE if in_job is None else in_job
     proposal = None if of else propose(source, at=at, needed=mapping is None)
     version = _version_of(dataset, source, mapping, proposal, by=by, at=at)
     version.profile = of.profile if of else version.profile
     version.source_path = of.source_path if of else ""
-    with files.working_folder() as folder:
-        made = None if in_job else make_panel(source, version, folder, at=at, quick=quick, proposal=proposal)
+    made = _read_now(source, version, proposal, at=at, in_job=in_job)
     version.source_path = version.source_path or files.store_source(source, dataset_id=dataset.pk, version_id=version.pk)
     try:
         received = _commit(dataset, version, source, made, by=by, at=at, model=model)
@@ -265,6 +262,19 @@ def _take(
     if received.version.pk != version.pk:
         files.discard(dataset_id=dataset.pk, version_id=version.pk)
     return received
+
+
+def _read_now(source: Source, version: DatasetVersion, proposal: Proposal | None, *, at: datetime, in_job: bool | None) -> Panelled | None:
+    """The panel, or None where a job is to make it: the caller wants one, the file is large, or reading it takes too long to wait for."""
+    if in_job or (in_job is None and source.size > SMALL_FILE):
+        return None
+    try:
+        with files.working_folder() as folder:
+            return make_panel(source, version, folder, at=at, quick=in_job is None, proposal=proposal)
+    except UnreadableFile as refusal:
+        if in_job is None and refusal.took_too_long:
+            return None
+        raise
 
 
 def _version_of(

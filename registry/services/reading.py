@@ -21,12 +21,15 @@ from mlops.errors import DomainError, InvalidField
 from registry.services.dataset_files import Source
 
 SMALL_FILE = 32 * 1024 * 1024
-"""Files up to this size are read while the sender waits."""
+"""Files up to this size are read while the sender waits, larger ones by a job."""
 AHEAD = timedelta(days=366)
 """Days later than this after today are mistakes."""
-QUICK_SECONDS, LONG_SECONDS = 60, 900
+PROPOSING_SECONDS = 120
+WAITING_SECONDS = 25
+"""What the sender waits for a whole file to be read; a job goes on with one that takes longer."""
+LONG_SECONDS = 900
 MEMORY_BYTES = 4 * 1024**3
-QUICK_PATIENCE = 20.0
+PATIENCE = 20.0
 """Seconds that somebody who waits for the answer is kept waiting for a free reader."""
 READERS = min(max(os.cpu_count() or 1, 1), 4)
 """Children that read at once on one machine: each may take gigabytes."""
@@ -42,6 +45,11 @@ class UnreadableFile(DomainError):
         self.problems = tuple(problem for problem in problems)
         self.field, self.proposal = field, proposal
         super().__init__("; ".join(clean(problem.message) for problem in self._errors) or "The file cannot be read.")
+
+    @property
+    def took_too_long(self) -> bool:
+        """Whether all that is known against the file is that there was not enough time for it."""
+        return [problem.code for problem in self.problems] == ["timed_out"]
 
     @property
     def _errors(self) -> list[FrameProblem]:
@@ -87,10 +95,10 @@ def propose(source: Source, *, at: datetime, needed: bool) -> Proposal | None:
     Raises UnreadableFile or Busy.
     """
     try:
-        with _child(source, quick=True, at=at) as limits:
+        with _child(source, seconds=PROPOSING_SECONDS, patience=PATIENCE, at=at) as limits:
             proposal = propose_safely(source.path, limits=limits)
     except UnreadableFile as refusal:
-        if needed or any(problem.code in ("memory", "timed_out", "crashed") for problem in refusal.problems):
+        if needed or any(problem.code in ("memory", "crashed") for problem in refusal.problems):
             raise
         return None
     if needed and proposal.mapping is None:
@@ -103,7 +111,8 @@ def read(source: Source, panel: Path, mapping: Mapping, *, at: datetime, quick: 
     if clean(mapping.to_json()) != mapping.to_json():
         problem = FrameProblem("unusable_name", "A column's name holds characters that cannot be stored; rename the column.")
         raise UnreadableFile([problem], field=source.field)
-    with _child(source, quick=quick, at=at, proposal=proposal) as limits:
+    seconds, patience = (WAITING_SECONDS, PATIENCE) if quick else (LONG_SECONDS, float(LONG_SECONDS))
+    with _child(source, seconds=seconds, patience=patience, at=at, proposal=proposal) as limits:
         return canonicalize(source.path, panel, mapping, limits=limits)
 
 
@@ -123,13 +132,12 @@ def clean(value: Any) -> Any:
 
 
 @contextmanager
-def _child(source: Source, *, quick: bool, at: datetime, proposal: Proposal | None = None) -> Iterator[DataLimits]:
+def _child(source: Source, *, seconds: int, patience: float, at: datetime, proposal: Proposal | None = None) -> Iterator[DataLimits]:
     """Wait for a turn, and turn what the child says into one kind of refusal."""
-    seconds = QUICK_SECONDS if quick and source.size <= SMALL_FILE else LONG_SECONDS
     read_limits = ReadLimits(max_file_bytes=settings.MAX_DATASET_BYTES, latest_day=(at + AHEAD).date())
     try:
-        with _turn(patience=QUICK_PATIENCE if quick else LONG_SECONDS):
-            yield DataLimits(memory_bytes=MEMORY_BYTES, cpu_seconds=seconds, wall_seconds=float(seconds), read=read_limits)
+        with _turn(patience=patience):
+            yield DataLimits(memory_bytes=MEMORY_BYTES, cpu_seconds=2 * seconds, wall_seconds=float(seconds), read=read_limits)
     except FrameError as error:
         raise UnreadableFile(error.problems, field=source.field, proposal=proposal) from error
     except UnsafeFile as error:

@@ -9,6 +9,7 @@ import pytest
 from django.conf import settings as live
 from django.db import connection, transaction
 
+from engine.formats.trial import UnsafeFile
 from engine.frames.mapping import Mapping
 from engine.frames.panel import Panel
 from mlops.artifacts.storage import DigestMismatch, storage
@@ -209,9 +210,20 @@ def test_failed_version_can_be_mapped_anew(receive: Receive, scope: Principal) -
     assert Dataset.objects.get().mapping["negatives"] == "zero"
 
 
-def test_cancelled_job_fails_its_version(receive: Receive, monkeypatch: pytest.MonkeyPatch, scope: Principal) -> None:
+def test_file_that_takes_too_long_to_wait_for_is_left_to_a_job(receive: Receive, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(*args: Any, **kwargs: Any) -> Any:
+        raise UnsafeFile("timed_out", "The file took too long to read; it was refused.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(reading, "canonicalize", slow)
+        received = receive()
+
+    assert received.version.status == "received"
+    assert run_job(received).state == JobState.SUCCEEDED
+
+
+def test_cancelled_job_fails_its_version(receive: Receive, monkeypatch: pytest.MonkeyPatch) -> None:
     received = receive(in_job=True)
-    real = datasets.make_panel
 
     def cancelled(*args: Any, **kwargs: Any) -> Any:
         raise runner.Cancelled
@@ -220,7 +232,6 @@ def test_cancelled_job_fails_its_version(receive: Receive, monkeypatch: pytest.M
 
     job = run_job(received)
 
-    monkeypatch.setattr(datasets, "make_panel", real)
     assert (job.state, reread(received.version).status) == (JobState.CANCELLED, "failed")
 
 
@@ -358,7 +369,7 @@ def test_column_names_that_cannot_be_stored_are_refused(receive: Receive) -> Non
 
 def test_reading_waits_for_its_turn_and_then_refuses(receive: Receive, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "READERS", 1)
-    monkeypatch.setattr(reading, "QUICK_PATIENCE", 0.3)
+    monkeypatch.setattr(reading, "PATIENCE", 0.3)
 
     with reading._turn(patience=0), pytest.raises(Busy):
         receive()
