@@ -8,17 +8,29 @@ from typing import Any
 
 import structlog
 from celery.schedules import BaseSchedule
+from django.core.exceptions import ValidationError
 from django.db import IntegrityError, InterfaceError, OperationalError, transaction
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
+from mlops.audit.services import record
+from mlops.errors import DomainError
 from mlops.jobs.models import Job, Schedule
 from mlops.jobs.services import AlreadyRunning
 from mlops.tenancy.models import Customer
+from mlops.tenancy.roles import Principal
 
 log = structlog.get_logger(__name__)
 
+CRON_FIELDS = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")
 GRACE = timedelta(seconds=30)
 OUTAGES = (OperationalError, InterfaceError)
+
+
+class InvalidCron(DomainError):
+    """Times that cannot be read, or never come."""
+
+    status = 400
+    code = "invalid_cron"
 
 
 @dataclass(frozen=True)
@@ -55,14 +67,50 @@ def install_defaults(*, customer: Customer) -> None:
     for job in scheduled_jobs():
         if Schedule.objects.filter(customer=customer, job=job.name).exists():
             continue
-        minute, hour, day, month, weekday = job.cron.split()
-        crontab, _ = CrontabSchedule.objects.get_or_create(
-            minute=minute, hour=hour, day_of_month=day, month_of_year=month, day_of_week=weekday, timezone="UTC"
-        )
         task = PeriodicTask.objects.create(
-            name=f"{job.name} · {customer.pk}", task=job.task.name, crontab=crontab, args=f'["{customer.pk}"]', description=job.description
+            name=f"{job.name} · {customer.pk}",
+            task=job.task.name,
+            crontab=_crontab(job.cron),
+            args=f'["{customer.pk}"]',
+            description=job.description,
         )
         Schedule.objects.create(customer=customer, periodic_task=task, job=job.name)
+
+
+def check_cron(cron: str) -> None:
+    """Raise InvalidCron unless the five fields can be read and fire at least once within a year."""
+    fields = cron.split()
+    if len(fields) != len(CRON_FIELDS):
+        raise InvalidCron("A crontab has five fields, none of them empty.")
+    candidate = CrontabSchedule(**dict(zip(CRON_FIELDS, fields, strict=True)), timezone="UTC")
+    now = datetime.now(UTC)
+    try:
+        candidate.full_clean()
+        fires = next_slot(candidate.schedule, at=now) - now <= timedelta(days=366)
+    except ValidationError as invalid:
+        raise InvalidCron(" ".join(invalid.messages)) from None
+    except (ValueError, RuntimeError):  # what Celery raises for what it cannot read, and for days that never come
+        fires = False
+    if not fires:
+        raise InvalidCron(f"{cron} does not fire within a year.")
+
+
+def configure(*, schedule: Schedule, cron: str, enabled: bool, at: datetime, by: Principal) -> Schedule:
+    """Change when a schedule fires, and whether it does. The crontab row may be shared, so another one is taken, never changed.
+
+    Raises Forbidden or InvalidCron.
+    """
+    by.authorize("schedule.configure")
+    check_cron(cron)
+    with transaction.atomic():
+        task = PeriodicTask.objects.select_related("crontab").select_for_update(of=("self",)).get(pk=schedule.periodic_task_id)
+        before = {"cron": _text(task.crontab), "enabled": task.enabled}
+        after = {"cron": cron, "enabled": enabled}
+        if before != after:
+            record(action="schedule.configured", target=schedule, label=schedule.job, at=at, before=before, after=after, actor=by)
+            task.crontab, task.enabled = _crontab(cron), enabled
+            task.save()  # tells the running beats that something changed
+    return schedule
 
 
 def install_for_everybody() -> None:
@@ -136,6 +184,15 @@ def latest_slot(schedule: BaseSchedule, *, at: datetime) -> datetime | None:
 def next_slot(schedule: BaseSchedule, *, at: datetime) -> datetime:
     """The schedule's first due moment after `at`."""
     return _next_due(schedule, at)
+
+
+def _crontab(cron: str) -> CrontabSchedule:
+    values = {**dict(zip(CRON_FIELDS, cron.split(), strict=True)), "timezone": "UTC"}
+    return CrontabSchedule.objects.filter(**values).order_by("id").first() or CrontabSchedule.objects.create(**values)
+
+
+def _text(crontab: CrontabSchedule | None) -> str:
+    return " ".join(getattr(crontab, name) for name in CRON_FIELDS) if crontab else ""
 
 
 def _last_due_since(schedule: BaseSchedule, start: datetime, at: datetime) -> datetime | None:

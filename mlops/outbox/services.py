@@ -7,12 +7,13 @@ import structlog
 from django.db import connection, transaction
 from django.db.models import F, Q, QuerySet
 
+from mlops.audit.services import record
 from mlops.outbox.events import Event, Handler, event_type_of, subscribers_of
 from mlops.outbox.models import Handled, Message
 from mlops.telemetry.context import ambient_request, request_id
 from mlops.tenancy.context import required
 from mlops.tenancy.principals import acting
-from mlops.tenancy.roles import system
+from mlops.tenancy.roles import Principal, system
 
 log = structlog.get_logger(__name__)
 
@@ -88,9 +89,15 @@ def _tell_everybody(message: Message, at: datetime) -> list[str]:
     return failures
 
 
-def resend(*, message_id: UUID, at: datetime) -> bool:
-    """Bring a dead message back. False if it is not dead."""
-    return bool(Message.objects.filter(pk=message_id).exclude(dead_at=None).update(dead_at=None, attempts=0, due_at=at))
+def resend(*, message_id: UUID, at: datetime, by: Principal) -> bool:
+    """Bring a dead message of the actor's customer back. False if there is none."""
+    with transaction.atomic():
+        dead = Message.objects.filter(pk=message_id, customer_id=by.customer_id).exclude(dead_at=None)
+        message = dead.select_for_update().first()
+        if message is None:
+            return False
+        record(action="message.resent", target=message, label=str(message), at=at, before={"last_error": message.last_error}, actor=by)
+        return bool(dead.update(dead_at=None, attempts=0, due_at=at))
 
 
 def _handle_once(message: Message, name: str, handler: Handler, event: Event, at: datetime) -> None:

@@ -10,14 +10,11 @@ from mlops.tenancy.principals import ambient_principal
 from mlops.tenancy.roles import Role
 
 MANAGED_BY_ADMINS = {
-    "tenancy": {"membership": {"view", "add", "change", "delete"}, "apikey": {"view"}, "customer": {"view"}, "user": {"view"}},
-    "django_celery_beat": {
-        "periodictask": {"view", "change"},
-        "crontabschedule": {"view", "add", "change"},
-        "intervalschedule": {"view", "add", "change"},
-    },
+    "tenancy": {"membership": {"view", "add", "change", "delete"}, "apikey": {"view", "add"}, "customer": {"view"}, "user": {"view"}},
+    "django_celery_beat": {"periodictask": {"view", "change"}},
 }
 """What an administrator may do in the admin's own forms; everything else changes through services and is view-only there."""
+VIEWED_BY_ALL = {("tenancy", "customer"), ("django_celery_beat", "periodictask")}
 
 
 class RoleBackend(BaseBackend):
@@ -49,9 +46,6 @@ class RoleBackend(BaseBackend):
         verb, _, model = codename.partition("_")
         managed = MANAGED_BY_ADMINS.get(app_label, {}).get(model)
         if app_label in MANAGED_BY_ADMINS:
-            return managed is not None and verb in managed and (principal.role is Role.ADMIN or _readable(app_label, verb))
+            everybody = verb == "view" and (app_label, model) in VIEWED_BY_ALL
+            return managed is not None and verb in managed and (principal.role is Role.ADMIN or everybody)
         return verb == "view" and principal.may("read")
-
-
-def _readable(app_label: str, verb: str) -> bool:
-    return app_label == "django_celery_beat" and verb == "view"

@@ -20,7 +20,7 @@ class PrincipalMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         principal = self._recognize(request)
-        request.principal = principal  # type: ignore[attr-defined] - the attribute this middleware exists for
+        request.principal = principal  # type: ignore[attr-defined]  # the attribute this middleware exists for
         if principal is None:
             return self.get_response(request)
         with acting(principal):
@@ -30,11 +30,11 @@ class PrincipalMiddleware:
         header = request.headers.get("Authorization", "")
         scheme, _, secret = header.partition(" ")
         if scheme.lower() == "bearer":
-            request.via_key = True  # type: ignore[attr-defined] - a key carries no cookie, so it needs no CSRF token
+            request.via_key = True  # type: ignore[attr-defined]  # a key carries no cookie, so it needs no CSRF token
             return principal_of_key(secret.strip(), at=timezone.now())
         if header or not request.user.is_authenticated:
             return None
-        return principal_of_person(request.user, _uuid(request.session.get(CHOSEN_CUSTOMER)))  # type: ignore[arg-type] - our user model
+        return principal_of_person(request.user, _uuid(request.session.get(CHOSEN_CUSTOMER)))  # type: ignore[arg-type]  # our user model
 
 
 def _uuid(value: object) -> UUID | None:

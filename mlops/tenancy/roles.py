@@ -70,7 +70,9 @@ class IdentityMismatch(Exception):
     """A body named another person than the one who is authenticated."""
 
     def __init__(self, named: str) -> None:
-        super().__init__(f"You are authenticated as somebody else than {named}; only a service or admin key may name another person.")
+        super().__init__(
+            f"You are authenticated as somebody else than {named}; only an admin key, or a key without a person, may name another one."
+        )
 
 
 @dataclass(frozen=True)
@@ -99,19 +101,20 @@ class Principal:
             raise Forbidden(action, self.role)
 
     def same_person(self, other_user_id: UUID | None, other_name: str) -> bool:
-        """Whether that is the same person: by account where both have one, else by name."""
+        """Whether that is the same person: by account where both have one, else by name. A key is also whom it acts for."""
         if self.user_id and other_user_id:
             return self.user_id == other_user_id
-        return self.name == other_name
+        return other_name.casefold() in {self.name.casefold(), (self.on_behalf_of or self.name).casefold()}
 
     def naming(self, person: str) -> "Principal":
         """This principal acting for the person a body names.
 
-        A human names only themselves. Raises IdentityMismatch for anyone else, unless the principal is a service or admin key.
+        People, in a session or with a key of their own, name only themselves, by e-mail or account id. A key without a person is a
+        programme's: it names whom it acts for, and so does an admin key; the key stays the recorded actor. Raises IdentityMismatch.
         """
-        if not person or person == self.name:
+        if not person or person.casefold() == self.name.casefold() or person == str(self.user_id):
             return self
-        if self.kind == "key" and self.role in (Role.SERVICE, Role.ADMIN):
+        if self.kind == "key" and (self.user_id is None or self.role is Role.ADMIN):
             return Principal(self.kind, self.name, self.role, self.customer_id, self.user_id, on_behalf_of=person)
         raise IdentityMismatch(person)
 

@@ -15,7 +15,7 @@ Row = TypeVar("Row", bound="TenantModel")
 class CurrentCustomer(Expression):
     """The ambient customer, read when the query is compiled: a manager that raised earlier would break imports and forms."""
 
-    output_field = models.UUIDField()  # type: ignore[assignment] - the stubs want a cached property
+    output_field = models.UUIDField()  # type: ignore[assignment]  # the stubs want a cached property
 
     def as_sql(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:
         """The id as a parameter. Raises NoCustomer outside any scope, or where row-level security would silently hide every row."""
@@ -44,7 +44,7 @@ class TenantQuerySet(models.QuerySet[Row]):
             raise ForeignCustomer("A row cannot change its customer.")
         return super().update(**kwargs)
 
-    update.alters_data = True  # type: ignore[attr-defined] - keeps templates from calling it, as Django's own
+    update.alters_data = True  # type: ignore[attr-defined]  # keeps templates from calling it, as Django's own
 
 
 class TenantManager(models.Manager[Row]):
@@ -66,7 +66,7 @@ class TenantModel(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     customer = models.ForeignKey("tenancy.Customer", on_delete=models.PROTECT, default=required, editable=False, related_name="+")
 
-    objects: ClassVar[TenantManager[Self]] = TenantManager()  # type: ignore[misc] - a class variable that names Self
+    objects: ClassVar[TenantManager[Self]] = TenantManager()  # type: ignore[misc]  # a class variable that names Self
 
     class Meta:
         abstract = True

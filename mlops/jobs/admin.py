@@ -1,0 +1,170 @@
+"""Jobs and schedules for people."""
+
+import json
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django_celery_beat import admin as stock_admin  # imported first, so that its own registrations come before their removal below
+from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask, SolarSchedule
+from unfold.decorators import display
+from unfold.widgets import UnfoldAdminTextInputWidget, UnfoldBooleanSwitchWidget
+
+from mlops.admin_lists import PlatformAdmin, ReadOnlyPlatformAdmin
+from mlops.jobs import schedules, services
+from mlops.jobs.models import Job, Schedule
+from mlops.jobs.queries import jobs
+from mlops.tenancy.context import required
+
+__all__ = ["stock_admin"]
+
+for model in (PeriodicTask, CrontabSchedule, IntervalSchedule, SolarSchedule, ClockedSchedule):
+    admin.site.unregister(model)  # rows of all customers; ours below shows one customer's
+
+
+@admin.register(Job)
+class JobAdmin(ReadOnlyPlatformAdmin):
+    """Long work: queued, running, ended."""
+
+    list_display = ("label", "kind", "shown_state", "shown_progress", "attempt", "requested_by", "created_at", "finished_at")
+    list_filter = ("state", "kind")
+    search_fields = ("label", "kind", "requested_by")
+    ordering = ("-created_at", "pk")
+    fields = ("label", "kind", "state", "shown_progress", "attempt", "max_attempts", "lease_expires_at", "last_error", "shown_result")
+    fields += ("requested_by", "schedule", "slot", "created_at", "started_at", "finished_at", "cancel_requested_at")
+    actions = ("cancel",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Job]:
+        """The customer's jobs."""
+        return jobs().order_by(*self.ordering)
+
+    def has_cancel_permission(self, request: HttpRequest) -> bool:
+        """For those who may stop jobs."""
+        return self.principal(request).may("job.cancel")
+
+    @admin.action(description="Stop", permissions=["cancel"])
+    def cancel(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
+        """Ask the chosen jobs to stop."""
+        for job in queryset:
+            services.cancel(job=job, at=timezone.now(), by=self.principal(request))
+        self.message_user(request, "A queued job ends at once, a running one at its next step.", messages.SUCCESS)
+
+    @display(
+        description="State",
+        ordering="state",
+        label={"queued": "info", "running": "primary", "succeeded": "success", "failed": "danger", "cancelled": "warning"},
+    )
+    def shown_state(self, job: Job) -> str:
+        """The state in color."""
+        return job.state
+
+    @display(description="Progress", ordering="progress")
+    def shown_progress(self, job: Job) -> SafeString:
+        """A bar, and the step it is at."""
+        bar = '<progress class="ty-progress" max="1" value="{:.3f}" aria-label="Progress of {}"></progress> <span>{}</span>'
+        return format_html(bar.replace("{:.3f}", f"{job.progress:.3f}"), job.label, job.progress_text)
+
+    @display(description="Result")
+    def shown_result(self, job: Job) -> SafeString:
+        """What it returned."""
+        return format_html("<pre>{}</pre>", json.dumps(job.result, indent=2, ensure_ascii=False))
+
+
+class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg] - Django's class takes none at run time
+    """When it fires: the five fields of a crontab, in UTC."""
+
+    minute = forms.CharField(widget=UnfoldAdminTextInputWidget, max_length=240, help_text="0 to 59, lists, ranges or * for every minute.")
+    hour = forms.CharField(widget=UnfoldAdminTextInputWidget, max_length=96, help_text="0 to 23, UTC.")
+    day_of_month = forms.CharField(widget=UnfoldAdminTextInputWidget, max_length=124, help_text="1 to 31, or *.")
+    month_of_year = forms.CharField(widget=UnfoldAdminTextInputWidget, max_length=64, help_text="1 to 12, or *.")
+    day_of_week = forms.CharField(widget=UnfoldAdminTextInputWidget, max_length=64, help_text="0 is Sunday, 6 Saturday, or *.")
+
+    class Meta:
+        model = PeriodicTask
+        fields = ("enabled",)
+        widgets = {"enabled": UnfoldBooleanSwitchWidget}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in schedules.CRON_FIELDS:
+            if name in self.fields and self.instance.crontab:
+                self.fields[name].initial = getattr(self.instance.crontab, name)
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse what never fires."""
+        values = super().clean() or self.cleaned_data
+        if not self.errors:
+            try:
+                schedules.check_cron(cron_of(values))
+            except schedules.InvalidCron as invalid:
+                raise forms.ValidationError(str(invalid)) from None
+        return values
+
+
+def cron_of(values: dict[str, Any]) -> str:
+    """The five fields as one line; spaces inside a field do not count."""
+    return " ".join("".join(str(values[name]).split()) for name in schedules.CRON_FIELDS)
+
+
+@admin.register(PeriodicTask)
+class ScheduleAdmin(PlatformAdmin):
+    """When the scheduled jobs fire, per customer."""
+
+    form = ScheduleForm
+    list_display = ("shown_job", "description", "crontab", "enabled", "last_slot", "next_slot")
+    list_filter = ("enabled",)
+    search_fields = ("task", "description")
+    list_select_related = ("crontab", "tiltyard_schedule")
+    ordering = ("task", "pk")
+    fields = ("shown_job", "description", "enabled", *schedules.CRON_FIELDS, "last_slot", "next_slot")
+    readonly_fields = ("shown_job", "description", "last_slot", "next_slot")
+    actions = None
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[PeriodicTask]:
+        """The customer's schedules: celery-beat's table belongs to the platform, so the list names the customer itself."""
+        rows: QuerySet[PeriodicTask] = super().get_queryset(request).filter(tiltyard_schedule__customer_id=required())
+        return rows
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Never: which jobs exist is the code's."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Never: a schedule can be switched off."""
+        return False
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """The crontab as fields for those who may change it, as text for the others."""
+        return (
+            self.fields
+            if self.has_change_permission(request, obj)
+            else ("shown_job", "description", "enabled", "crontab", "last_slot", "next_slot")
+        )
+
+    def save_model(self, request: HttpRequest, obj: PeriodicTask, form: Any, change: bool) -> None:
+        """By the service, so that it is checked, recorded, and another customer's crontab stays as it is."""
+        values = form.cleaned_data
+        schedule = Schedule.objects.get(periodic_task_id=obj.pk, customer_id=required())
+        schedules.configure(
+            schedule=schedule, cron=cron_of(values), enabled=values["enabled"], at=timezone.now(), by=self.principal(request)
+        )
+
+    @display(description="Job", ordering="task")
+    def shown_job(self, task: PeriodicTask) -> str:
+        """Its short name, for people."""
+        return task.tiltyard_schedule.job.replace("_", " ").capitalize()
+
+    @display(description="Last slot that fired")
+    def last_slot(self, task: PeriodicTask) -> Any:
+        """When a job of it was requested last."""
+        return jobs().filter(schedule=task.name).order_by("-slot").values_list("slot", flat=True).first()
+
+    @display(description="Next slot")
+    def next_slot(self, task: PeriodicTask) -> Any:
+        """When it fires next."""
+        return schedules.next_slot(task.crontab.schedule, at=timezone.now()) if task.enabled and task.crontab else None

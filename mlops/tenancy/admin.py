@@ -1,0 +1,199 @@
+"""Members, keys and the customers one belongs to."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.auth import admin as stock_admin  # imported first, so that its own registration comes before the removal below
+from django.contrib.auth.models import Group
+from django.contrib.auth.password_validation import validate_password
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from unfold.decorators import display
+from unfold.widgets import UnfoldAdminEmailInputWidget, UnfoldAdminPasswordWidget, UnfoldAdminSelectWidget
+
+from mlops.admin_lists import PlatformAdmin, ReadOnlyPlatformAdmin
+from mlops.admin_site import show
+from mlops.tenancy import screens, services
+from mlops.tenancy.context import required
+from mlops.tenancy.models import ApiKey, Customer, Membership, User
+from mlops.tenancy.roles import Role
+
+__all__ = ["screens", "stock_admin"]
+
+admin.site.unregister(Group)  # rights follow from the role in a customer, never from groups
+
+
+class MembershipForm(forms.ModelForm):  # type: ignore[type-arg] - Django's class takes none at run time
+    """A new member: the address, the role, and a password where the account is new."""
+
+    email = forms.EmailField(widget=UnfoldAdminEmailInputWidget)
+    password = forms.CharField(
+        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
+        required=False,
+        strip=False,
+        help_text="For a new account, 12 characters or more. Whoever has an account already keeps the password.",
+    )
+
+    class Meta:
+        model = Membership
+        fields = ("email", "role", "password")
+
+    def clean(self) -> dict[str, Any]:
+        """Ask for a good password where the account is new."""
+        values = super().clean() or self.cleaned_data
+        email, password = str(values.get("email", "")).lower(), values.get("password", "")
+        if email and not User.objects.filter(email=email).exists():
+            if not password:
+                self.add_error("password", "The account is new: give it a password.")
+            else:
+                try:
+                    validate_password(password, User(email=email))
+                except forms.ValidationError as weak:
+                    self.add_error("password", weak)
+        return values
+
+
+@admin.register(Membership)
+class MembershipAdmin(PlatformAdmin):
+    """Who may do what here."""
+
+    list_display = ("shown_person", "role", "last_login", "created_at")
+    list_filter = ("role",)
+    search_fields = ("user__email", "user__name")
+    list_select_related = ("user",)
+    fields = ("user", "role", "created_at")
+    readonly_fields = ("user", "created_at")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Membership]:
+        """The customer's members: memberships are a platform table, so the list names the customer itself."""
+        rows: QuerySet[Membership] = super().get_queryset(request).filter(customer_id=required())
+        return rows
+
+    def get_form(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
+        """A form of its own for a new member."""
+        return super().get_form(request, obj, **(kwargs if obj else {**kwargs, "form": MembershipForm}))
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Person and role; a new member's address and password instead."""
+        return self.fields if obj else ("email", "role", "password")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Nothing but the role changes later."""
+        return self.readonly_fields if obj else ()
+
+    def save_model(self, request: HttpRequest, obj: Membership, form: Any, change: bool) -> None:
+        """By the service, so that it is checked and recorded."""
+        email = obj.user.email if change else form.cleaned_data["email"]
+        password = None if change else form.cleaned_data["password"] or None
+        by, customer = self.principal(request), Customer.objects.get(pk=required())
+        saved = services.create_member(
+            customer=customer, email=email, role=Role(form.cleaned_data["role"]), password=password, at=timezone.now(), by=by
+        )
+        obj.pk, obj.user, obj.customer = saved.pk, saved.user, customer
+
+    def delete_model(self, request: HttpRequest, obj: Membership) -> None:
+        """By the service."""
+        services.remove_member(membership=obj, at=timezone.now(), by=self.principal(request))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Membership]) -> None:
+        """One by one, by the service."""
+        for membership in queryset:
+            self.delete_model(request, membership)
+
+    @display(description="Person", ordering="user__email", header=True)
+    def shown_person(self, row: Membership) -> list[str]:
+        """Name and address."""
+        return [row.user.name or row.user.email, row.user.email if row.user.name else ""]
+
+    @display(description="Last login", ordering="user__last_login")
+    def last_login(self, row: Membership) -> Any:
+        """When the person logged in last."""
+        return row.user.last_login
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(PlatformAdmin):
+    """Programs' ways in. A key is shown once, when it is made."""
+
+    list_display = ("name", "prefix", "role", "user", "state", "last_used_at", "expires_at", "created_at")
+    list_filter = ("role",)
+    search_fields = ("name", "prefix", "user__email")
+    list_select_related = ("user",)
+    actions = ("revoke",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ApiKey]:
+        """The customer's keys: a platform table, so the list names the customer itself."""
+        rows: QuerySet[ApiKey] = super().get_queryset(request).filter(customer_id=required())
+        return rows
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """What is chosen at the beginning; later, everything but the digest."""
+        chosen = ("name", "role", "user", "expires_at")
+        return (*chosen, "prefix", "created_at", "last_used_at", "revoked_at") if obj else chosen
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """Only the customer's members own keys."""
+        if db_field.name == "user":
+            kwargs["queryset"] = User.objects.filter(memberships__customer_id=required())
+            kwargs["widget"] = UnfoldAdminSelectWidget
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
+        """By the service; the secret stays with the request until it is shown."""
+        values, by = form.cleaned_data, self.principal(request)
+        customer = Customer.objects.get(pk=required())
+        key, secret = services.create_api_key(
+            customer=customer,
+            role=Role(values["role"]),
+            name=values["name"],
+            user=values["user"],
+            expires_at=values["expires_at"],
+            at=timezone.now(),
+            by=by,
+        )
+        obj.pk, obj.prefix, obj.digest, obj.customer = key.pk, key.prefix, key.digest, customer
+        request.new_secret = secret  # type: ignore[attr-defined] - from here to `response_add`, and nowhere else
+
+    def response_add(self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None) -> HttpResponse:
+        """The one page that shows the secret; the admin never lets a browser keep its pages."""
+        secret = request.new_secret  # type: ignore[attr-defined] - set by `save_model`
+        return show(request, "tenancy/key_created.html", title="API key created", key=obj, secret=secret)
+
+    def has_revoke_permission(self, request: HttpRequest) -> bool:
+        """For whoever manages keys."""
+        return self.principal(request).may("key.manage")
+
+    @admin.action(description="Revoke at once", permissions=["revoke"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
+        """End the chosen keys."""
+        ended = sum(services.revoke_api_key(key=key, at=timezone.now(), by=self.principal(request)) for key in queryset)
+        self.message_user(request, f"{ended} of {len(queryset)} keys revoked; the others were before.", messages.SUCCESS)
+
+    @display(description="State", label={"valid": "success", "revoked": "danger", "expired": "warning"})
+    def state(self, row: ApiKey) -> str:
+        """Whether it still opens anything."""
+        if row.revoked_at:
+            return "revoked"
+        return "expired" if row.expires_at and row.expires_at <= timezone.now() else "valid"
+
+
+@admin.register(Customer)
+class CustomerAdmin(ReadOnlyPlatformAdmin):
+    """The customers one is a member of, and the choice between them."""
+
+    list_display = ("name", "id", "created_at")
+    list_before_template = "tenancy/choose_customer.html"
+    search_fields = ("name",)
+    actions = None
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Customer]:
+        """Those with a membership of the viewer, no others."""
+        rows: QuerySet[Customer] = super().get_queryset(request).filter(memberships__user_id=self.principal(request).user_id)
+        return rows
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        """With a button for each."""
+        mine = [(one.customer, one.get_role_display(), one.customer_id == required()) for one in screens.memberships_of(request)]
+        return super().changelist_view(request, {**(extra_context or {}), "choices": mine})
