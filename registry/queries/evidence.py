@@ -57,3 +57,8 @@ def lineage_of(version: ModelVersion) -> Lineage:
     """The direct parent and children, the data and the retraining: two queries; walk further by asking for the parent's lineage."""
     asked = RetrainingRun.objects.filter(Q(produced=version) | Q(pk=as_uuid(str(version.lineage.get("retraining") or ""))))
     return Lineage(version, asked.order_by("-started_at", "pk").first(), list(version.children.order_by("-number", "pk")[:MOST]))
+
+
+def newest_verdict(version: ModelVersion) -> Verdict | None:
+    """What the arena said last, whoever was champion then. One query."""
+    return Verdict.objects.filter(version=version).select_related("against").order_by("-created_at", "pk").first()

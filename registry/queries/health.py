@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Literal
 
-from django.db.models import QuerySet
 from django_celery_beat.models import PeriodicTask
 
 from mlops.jobs.models import Schedule
@@ -84,7 +83,8 @@ class ChampionHealth:
         if change is None:
             return f"{self.version.version} has no baseline MAE to compare its last week with."
         word = "above" if change >= 0 else "below"
-        return f"MAE of the seven days up to {self.errors.as_of} is {abs(change):.1f} % {word} the {self.baseline_mae:.4g} it was registered with."
+        window = f"the seven days up to {self.errors.as_of}"
+        return f"MAE of {window} is {abs(change):.1f} % {word} the {self.baseline_mae:.4g} it was registered with."
 
 
 @dataclass(frozen=True)
@@ -142,15 +142,13 @@ class Health:
 
 
 def health_of(model: RegisteredModel, *, at: datetime) -> Health:
-    """The model's health: at most ten queries on indexes, whatever the number of versions and rows."""
-    standing = _standing(model)
-    champion, challenger = (
-        standing.get(VersionStatus.CHAMPION),
-        standing.get(VersionStatus.CHALLENGER) or standing.get(VersionStatus.SHADOW),
-    )
+    """The model's health: at most twelve queries on indexes, whatever the number of versions and rows."""
+    champion = _newest(model, VersionStatus.CHAMPION)
+    challenger = _newest(model, VersionStatus.CHALLENGER) or _newest(model, VersionStatus.SHADOW)
     runs = list(RetrainingRun.objects.filter(model=model).order_by("-started_at", "pk")[:RECENT_EVENTS])
     due = next_retrain(model, at=at)
-    last = next((run.completed_at for run in runs if run.status == RetrainingStatus.COMPLETED), None)
+    completed = RetrainingRun.objects.filter(model=model, status=RetrainingStatus.COMPLETED).order_by("-started_at", "pk")
+    last = completed.values_list("completed_at", flat=True).first()
     data = DatasetVersion.objects.filter(dataset=model.dataset_id, status=DatasetVersionStatus.READY) if model.dataset_id else None
     return Health(
         model=model,
@@ -192,15 +190,8 @@ def next_retrain(model: RegisteredModel, *, at: datetime) -> datetime | None:
     return next_slot(task.crontab.schedule, at=at) if task and task.crontab else None
 
 
-def _standing(model: RegisteredModel) -> dict[str, ModelVersion]:
-    """The newest version of each status that competes: three short index scans in one query."""
-    newest: QuerySet[ModelVersion] | None = None
-    for status in (VersionStatus.CHAMPION, VersionStatus.CHALLENGER, VersionStatus.SHADOW):
-        ids = ModelVersion.objects.filter(model=model, status=status).order_by("-number").values("pk")[:1]
-        one = ModelVersion.objects.filter(pk__in=ids)
-        newest = one if newest is None else newest | one
-    versions = newest.defer(*HEAVY) if newest is not None else ()
-    return {version.status: version for version in versions}
+def _newest(model: RegisteredModel, status: VersionStatus) -> ModelVersion | None:
+    return ModelVersion.objects.filter(model=model, status=status).defer(*HEAVY).order_by("-number").first()
 
 
 def _last_days(rows: Any) -> list[tuple[date, int, float]]:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 Direction = Literal["lower", "higher", "zero"]
 
 LOWER = frozenset(
-    [
+    {
         "mae",
         "mape",
         "smape",
@@ -28,10 +28,10 @@ LOWER = frozenset(
         "overstock_rate",
         "latency_ms",
         "p95_latency_ms",
-    ]
+    }
 )
 HIGHER = frozenset(
-    [
+    {
         "accuracy",
         "balanced_accuracy",
         "roc_auc",
@@ -51,7 +51,7 @@ HIGHER = frozenset(
         "ndcg",
         "map",
         "success_rate",
-    ]
+    }
 )
 ZERO = frozenset({"bias", "bias_pct"})
 DEFAULT_METRIC = {"forecast": "mae", "regression": "mae", "classification": "accuracy"}

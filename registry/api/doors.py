@@ -1,0 +1,75 @@
+"""What the registry's views share: finding what a path names, whom a body names, and on which revision somebody decides."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from django.urls import reverse
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from mlops.api.concurrency import check_if_match, etag
+from mlops.api.parameters import invalid
+from mlops.api.problems import Problem
+from mlops.errors import InvalidField
+from mlops.tenancy.roles import Principal
+from registry.models import Dataset, DatasetVersion, RegisteredModel
+from registry.services.lookups import DEFAULT_MODEL, IfMatch
+
+
+def etag_of(model: RegisteredModel) -> str:
+    """The validator of a model, and of its versions: a version is decided upon as part of its model."""
+    return etag("model", model.revision)
+
+
+def condition(request: Request) -> IfMatch:
+    """`If-Match`, checked by the service under the lock."""
+    return lambda model: check_if_match(request, etag_of(model))
+
+
+def answer(model: RegisteredModel, data: Any, *, status: int = 200, location: str = "") -> Response:
+    """A governed object with its ETag."""
+    headers = {"ETag": etag_of(model), **({"Location": location} if location else {})}
+    return Response(data, status=status, headers=headers)
+
+
+def named_by(principal: Principal, body: dict[str, Any], *fields: str) -> Principal:
+    """The principal acting for the person whom the body names, the fields removed from it. Raises IdentityMismatch."""
+    names = {name for field in fields if (name := body.pop(field, "").strip())}
+    if len(names) > 1:
+        raise InvalidField(fields[-1], f"Names another person than {fields[0]}.")
+    return principal.naming(names.pop()) if names else principal
+
+
+def model_name_of(request: Request, body: Mapping[str, Any] | None = None) -> tuple[str, bool]:
+    """The model that query or body name, else the default one; and whether one was named. Raises a 400 problem where they differ."""
+    query, given = request.query_params.get("model_name", ""), (body or {}).get("model_name", "")
+    if query and given and query != given:
+        raise invalid("model_name", "The query and the body name different models.")
+    return (query or given or DEFAULT_MODEL), bool(query or given)
+
+
+def dataset_of(identifier: UUID | None) -> Dataset | None:
+    """The data set of this id. Raises InvalidField."""
+    found = Dataset.objects.filter(pk=identifier).first() if identifier else None
+    if identifier and found is None:
+        raise InvalidField("dataset_id", "There is no such data set.")
+    return found
+
+
+def dataset_version_of(identifier: UUID | None) -> DatasetVersion | None:
+    """The version of a data set of this id. Raises InvalidField."""
+    found = DatasetVersion.objects.filter(pk=identifier).first() if identifier else None
+    if identifier and found is None:
+        raise InvalidField("dataset_version_id", "There is no such version of a data set.")
+    return found
+
+
+def job_address(job_id: UUID | None) -> str:
+    """Where to look for a job."""
+    return reverse("job", kwargs={"job_id": str(job_id)}) if job_id else ""
+
+
+def no_such(what: str) -> Problem:
+    """A 404."""
+    return Problem(404, "not_found", f"There is no such {what}.")
