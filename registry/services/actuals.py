@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from django.db import transaction
@@ -10,8 +10,12 @@ from django.db import transaction
 from mlops.audit.services import record
 from mlops.errors import InvalidFields
 from mlops.tenancy.roles import Principal
-from registry.models import Actual, RegisteredModel
+from registry.models import Actual, DatasetVersion, RegisteredModel
 from registry.services.panels import newest_data, series_key_of
+
+LONGEST_KEY = 500
+AHEAD = timedelta(days=366)
+"""Days later than this after the model's data would have to be filled for every series; send newer data first."""
 
 
 @dataclass(frozen=True)
@@ -24,17 +28,23 @@ class ActualRow:
 
 
 def record_actuals(*, model: RegisteredModel, rows: Sequence[ActualRow], by: Principal, at: datetime) -> dict[str, Any]:
-    """Keep the rows; a row that exists is corrected. Raises InvalidFields when a row's keys are not those of the model's data,
-    or when two rows name one series and day."""
+    """Keep the rows; a row that exists is corrected. Raises InvalidFields when a row's keys are not those of the model's data, its day
+    cannot be true yet or is out of the data's reach, or when two rows name one series and day. Raises NoData."""
     by.authorize("model.actuals")
-    wanted = list(newest_data(model).mapping.get("keys", []))
+    data = newest_data(model)
+    wanted = list(data.mapping.get("keys", []))
+    latest = at.date() + timedelta(days=1)  # a day ends earlier east of Greenwich
     errors, seen = [], set()
     for position, row in enumerate(rows):
         key = (row.day, series_key_of(row.keys))
         if sorted(row.keys) != sorted(wanted):
             errors.append(_error(position, "keys", f"Must name exactly: {', '.join(wanted) or 'nothing'}."))
+        elif len(key[1]) > LONGEST_KEY:
+            errors.append(_error(position, "keys", f"Together longer than {LONGEST_KEY} characters."))
         elif key in seen:
             errors.append(_error(position, "date", "This series and day stand twice in the list."))
+        elif wrong := _wrong_day(row.day, data, latest=latest):
+            errors.append(_error(position, "date", wrong))
         seen.add(key)
     if errors:
         raise InvalidFields("Some rows are not valid; none was kept.", errors[:50])
@@ -52,6 +62,16 @@ def record_actuals(*, model: RegisteredModel, rows: Sequence[ActualRow], by: Pri
         after = {"rows": len(rows), "new": new, "from": days[0], "to": days[-1]}
         record(action="actuals.recorded", target=model, label=model.name, at=at, after=after, actor=by)
     return {"received": len(rows), "new": new, "corrected": len(rows) - new}
+
+
+def _wrong_day(day: date, data: DatasetVersion, *, latest: date) -> str:
+    if day > latest:
+        return "This day has not been yet."
+    if data.first_day and day < data.first_day:
+        return f"The model's data begins on {data.first_day}."
+    if data.last_day and day > data.last_day + AHEAD:
+        return f"The model's data ends on {data.last_day}: add newer data before truth of more than {AHEAD.days} days later."
+    return ""
 
 
 def _error(position: int, field: str, message: str) -> dict[str, str]:

@@ -8,7 +8,6 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from django.conf import settings
 from django.db import IntegrityError, transaction
 
 from mlops.artifacts.storage import Stored, storage
@@ -18,7 +17,9 @@ from mlops.tenancy.context import required
 from mlops.tenancy.roles import Principal
 from registry.models import Dataset, DatasetVersion, ModelVersion, RegisteredModel
 from registry.rules import policy as policies
+from registry.rules import recipes
 from registry.services.artifacts import ArtifactFacts, inspect_artifact
+from registry.services.dataset_files import data_path
 from registry.services.lookups import IfMatch, lock_model
 
 NAME = re.compile(r"[a-z][a-z0-9_.-]{0,127}\Z")
@@ -63,7 +64,7 @@ def register_model(
         domain=domain,
         dataset=dataset,
         data_dir=_checked_data_dir(data_dir),
-        recipe=dict(recipe or {}),
+        recipe=_checked_recipe(recipe or {}),
         policy=_checked_policy(policy or {}),
         scheduled=scheduled,
         retention_days=retention_days,
@@ -82,18 +83,24 @@ def register_model(
 def configure_model(
     *, model: RegisteredModel, changes: Mapping[str, Any], by: Principal, at: datetime, if_match: IfMatch | None = None
 ) -> RegisteredModel:
-    """Change a model's settings. The policy's revision counts its changes, so that a decision can name the policy it was made under."""
+    """Change a model's settings. The policy's revision counts its changes, so that a decision can name the policy it was made under.
+
+    A policy is merged into the present one, so that changing one setting never drops another; None takes a setting back to its default.
+    A recipe replaces the present one. Raises InvalidField, Stale.
+    """
     by.authorize("model.configure")
     unknown = set(changes) - CONFIGURABLE
     if unknown:
         raise InvalidField(min(unknown), f"Cannot be changed. Changeable: {', '.join(sorted(CONFIGURABLE))}.")
     values = dict(changes)
-    if "policy" in values:
-        values["policy"] = _checked_policy(values["policy"])
+    if "recipe" in values:
+        values["recipe"] = _checked_recipe(values["recipe"])
     if "data_dir" in values:
         values["data_dir"] = _checked_data_dir(values["data_dir"])
     with transaction.atomic():
         locked = lock_model(model.pk, if_match)
+        if "policy" in values:
+            values["policy"] = _checked_policy({**locked.policy, **values["policy"]})
         before = {name: _plain(getattr(locked, name)) for name in values}
         for name, value in values.items():
             setattr(locked, name, value)
@@ -204,21 +211,25 @@ def _next_label(model: RegisteredModel) -> str:
 
 
 def _checked_policy(values: Mapping[str, Any]) -> dict[str, Any]:
+    given = {name: value for name, value in values.items() if value is not None}
     try:
-        policies.parse(values)
+        policies.parse(given)
     except policies.PolicyError as error:
         raise InvalidField(f"policy.{error.field}", str(error)) from None
+    return given
+
+
+def _checked_recipe(values: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        recipes.check(values)
+    except recipes.RecipeError as error:
+        raise InvalidField(f"recipe.{error.field}", str(error)) from None
     return dict(values)
 
 
 def _checked_data_dir(text: str) -> str:
-    """A path below an allowed root, symbolic links resolved. Raises InvalidField; an empty one is fine."""
-    if not text:
-        return ""
-    path = Path(text).resolve()
-    if not any(path.is_relative_to(root) for root in settings.DATA_ROOTS):
-        raise InvalidField("data_dir", "Must lie below one of the allowed roots (DATA_ROOTS).")
-    return str(path)
+    """An existing path below an allowed root, symbolic links resolved. Raises InvalidField; an empty one is fine."""
+    return str(data_path(text)) if text else ""
 
 
 def _plain(value: Any) -> Any:
