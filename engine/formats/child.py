@@ -67,7 +67,17 @@ def _small_environment() -> dict[str, str]:
     """No secrets, one thread per numeric library; two for Polars, so that it can still overlap reading and decoding."""
     kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    return {**kept, **threads, "POLARS_MAX_THREADS": "2", "MALLOC_ARENA_MAX": "2", "LANG": "C.UTF-8", "JOBLIB_MULTIPROCESSING": "0"}
+    # Polars' allocator keeps the addresses of freed memory, which would count against the limit on address space for ever.
+    frugal = {"_RJEM_MALLOC_CONF": "retain:false,dirty_decay_ms:0,muzzy_decay_ms:0"}
+    return {
+        **kept,
+        **threads,
+        **frugal,
+        "POLARS_MAX_THREADS": "2",
+        "MALLOC_ARENA_MAX": "2",
+        "LANG": "C.UTF-8",
+        "JOBLIB_MULTIPROCESSING": "0",
+    }
 
 
 def _listen(process: subprocess.Popen[bytes], *, deadline: float) -> tuple[bytes, bytes, str | None]:

@@ -42,13 +42,13 @@ def location_key(keys: tuple[str, ...]) -> str | None:
 
 def build(tidy: Tidy, mapping: Mapping, *, limits: ReadLimits, findings: Findings) -> Built:
     """Raises FrameError on duplicate days, or if the panel would be too short or too large."""
-    _check_duplicates(tidy.frame, mapping, findings)
-    findings.stop_on_errors()
     series = _number_series(tidy.frame, mapping, findings)
     if series.height > limits.max_series:
         findings.error("too_many_series", f"The file has {series.height} series; {limits.max_series} are allowed.")
     findings.stop_on_errors()
     frame = _numbered(tidy.frame, series, mapping)
+    _check_duplicates(frame, series, mapping, findings)
+    findings.stop_on_errors()
     frame = _mark_unpriced(frame, mapping)
     if frame["target"].null_count() == frame.height:
         findings.error("no_target", "No row has a known target.")
@@ -57,34 +57,31 @@ def build(tidy: Tidy, mapping: Mapping, *, limits: ReadLimits, findings: Finding
     frame, left_out = _trim(frame, findings)
     _check_size(frame, limits=limits, findings=findings)
     dense = _fill(frame, mapping)
+    closed, gap = (_on_days(days) for days in (closures.closed, closures.gaps)) if closures else (pl.lit(value=False),) * 2
     if closures is not None:
-        dense = _close(dense, closures.closed, "closed")
-        dense = _close(dense, closures.gaps, "gap")
         _tell_closures(closures.closed, closures.gaps, findings)
-    else:
-        dense = dense.with_columns(closed=pl.lit(value=False), gap=pl.lit(value=False))
     # Zero is a statement about an open day with a working till; everything else is unknown.
-    dense = dense.with_columns(target=pl.when(~pl.col("closed") & ~(pl.col("gap") & (pl.col("lines") == 0))).then("target"))
+    dense = dense.with_columns(target=pl.when(~closed & ~(gap & (pl.col("lines") == 0))).then("target"), closed=closed)
     known = dict(zip(known_names(mapping), mapping.known, strict=True))
     ordered = dense.select(*COLUMNS, *known).cast(dict(COLUMNS)).rename(known)  # type: ignore[arg-type]  # names to dtypes, as polars takes them
     panel = Panel(ordered, _named(series, mapping), mapping.panel_keys, mapping.panel_segments, mapping.known)
-    closed = 0 if closures is None else closures.closed.height
-    return Built(_renumbered(panel), left_out, closed)
+    return Built(_renumbered(panel), left_out, 0 if closures is None else closures.closed.height)
 
 
-def _check_duplicates(frame: pl.DataFrame, mapping: Mapping, findings: Findings) -> None:
-    keys = key_names(mapping)
-    repeated = frame.group_by("date", *keys).len().filter(pl.col("len") > 1)
+def _check_duplicates(frame: pl.DataFrame, series: pl.DataFrame, mapping: Mapping, findings: Findings) -> None:
+    """Looks at neighbors in the sorted frame: grouping by series and day would cost more memory than the frame itself."""
+    again = (pl.col("series") == pl.col("series").shift(1)) & (pl.col("date") == pl.col("date").shift(1))
+    repeated = frame.lazy().filter(again).group_by("series", "date").len().sort("date", "series").collect()
     if repeated.is_empty():
         return
-    rows = int(repeated["len"].sum()) - repeated.height
-    shown = repeated.sort("date", *keys).head(MAX_EXAMPLES).with_columns(pl.col(keys).cast(pl.String)).iter_rows()
-    examples = [" ".join(str(value) for value in row[:-1]) + f" ({row[-1]} rows)" for row in shown]
+    shown = repeated.head(MAX_EXAMPLES).join(series.select("series", *key_names(mapping)), on="series", how="left", maintain_order="left")
+    columns = ("date", *key_names(mapping))
+    examples = [" ".join(str(row[name]) for name in columns) + f" ({row['len'] + 1} rows)" for row in shown.iter_rows(named=True)]
     told = (
         f"{repeated.height} days of a series have more than one row. Add the missing key column, or choose to sum them "
         "(shape “transactions” for order lines)."
     )
-    findings.error("duplicate_days", told, rows=rows, examples=examples)
+    findings.error("duplicate_days", told, rows=int(repeated["len"].sum()), examples=examples)
 
 
 def _number_series(frame: pl.DataFrame, mapping: Mapping, findings: Findings) -> pl.DataFrame:
@@ -113,15 +110,17 @@ def _number_series(frame: pl.DataFrame, mapping: Mapping, findings: Findings) ->
 
 
 def _numbered(frame: pl.DataFrame, series: pl.DataFrame, mapping: Mapping) -> pl.DataFrame:
+    """Sorted by series and date; `location` is the number of the first series at the same place."""
     keys = key_names(mapping)
-    if keys:
-        frame = frame.join(series.select("series", *[pl.col(f"{key}:code").alias(key) for key in keys]), on=keys, how="left")
-    else:
-        frame = frame.with_columns(series=pl.lit(0, dtype=pl.UInt32))
+    names = ["date", "target", "price", "promotion", "stock", *known_names(mapping), "lines"]
+    if not keys:
+        only = pl.lit(0, dtype=pl.UInt32)
+        return frame.select(only.alias("series"), *names, only.alias("location")).sort("series", "date")
     location = location_key(mapping.panel_keys)
-    place = pl.col(keys[mapping.panel_keys.index(location)]).cast(pl.String) if location else pl.lit("*")
-    names = ["series", "date", "target", "price", "promotion", "stock", *known_names(mapping), "lines"]
-    return frame.select(*names, place.alias("location")).sort("series", "date")
+    place = pl.col("series").min().over(keys[mapping.panel_keys.index(location)]) if location else pl.lit(0, dtype=pl.UInt32)
+    codes = series.select("series", *[pl.col(f"{key}:code").alias(key) for key in keys], place.alias("location"))
+    # Step by step: the same as one lazy query reserves a gigabyte of addresses more, and the disposable child has a limit on those.
+    return frame.join(codes, on=keys, how="left").select("series", *names, "location").sort("series", "date")
 
 
 def _mark_unpriced(frame: pl.DataFrame, mapping: Mapping) -> pl.DataFrame:
@@ -132,9 +131,9 @@ def _mark_unpriced(frame: pl.DataFrame, mapping: Mapping) -> pl.DataFrame:
 
 
 def _daily(frame: pl.DataFrame) -> pl.DataFrame:
-    return frame.group_by("location", "date").agg(
-        pl.col("target").sum().alias("total"), pl.col("lines").filter(pl.col("target").is_not_null()).sum().cast(pl.Float64).alias("lines")
-    )
+    told = pl.col("lines").filter(pl.col("target").is_not_null()).sum().cast(pl.Float64)
+    daily = frame.group_by("location", "date").agg(pl.col("target").sum().alias("total"), told.alias("lines"))
+    return daily.with_columns(pl.col("location").cast(pl.String))
 
 
 def _trim(frame: pl.DataFrame, findings: Findings) -> tuple[pl.DataFrame, dict[str, int]]:
@@ -176,9 +175,9 @@ def _fill(frame: pl.DataFrame, mapping: Mapping) -> pl.DataFrame:
     """A row for every day from a series' first to the panel's last. Filled days keep the last price; the rest of them is unknown."""
     last = frame["date"].max()
     spans = frame.group_by("series", maintain_order=True).agg(pl.col("date").min().alias("first"))
-    days = spans.select("series", pl.date_ranges("first", pl.lit(last)).alias("date")).explode("date")
-    if days.height == frame.height:
+    if spans.select((pl.lit(last) - pl.col("first")).dt.total_days().sum()).item() + spans.height == frame.height:
         return frame
+    days = spans.select("series", pl.date_ranges("first", pl.lit(last)).alias("date")).explode("date")
     full = days.join(frame.with_columns(present=pl.lit(value=True)), on=["series", "date"], how="left", maintain_order="left")
     absent = pl.col("present").is_null()
     return full.with_columns(
@@ -189,9 +188,13 @@ def _fill(frame: pl.DataFrame, mapping: Mapping) -> pl.DataFrame:
     ).drop("present")
 
 
-def _close(dense: pl.DataFrame, days: pl.DataFrame, name: str) -> pl.DataFrame:
-    marked = dense.join(days.with_columns(pl.lit(value=True).alias(name)), on=["location", "date"], how="left", maintain_order="left")
-    return marked.with_columns(pl.col(name).fill_null(value=False))
+def _on_days(days: pl.DataFrame) -> pl.Expr:
+    """Whether a row's location and date are among `days`. One number per pair: a join would copy the whole panel."""
+    pair = pl.col("location").cast(pl.Int64) * 10_000_000 + pl.col("date").to_physical()
+    if days.is_empty():
+        return pl.lit(value=False)
+    codes = days.select(pair).to_series()
+    return pair.replace_strict(codes, True, default=False, return_dtype=pl.Boolean)
 
 
 def _tell_closures(closed: pl.DataFrame, gaps: pl.DataFrame, findings: Findings) -> None:

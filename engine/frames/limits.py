@@ -15,12 +15,12 @@ class ReadLimits:
     """In one folder."""
     max_text_bytes: int = 1 << 30
     """Of CSV text held in memory after unpacking or re-encoding; plain UTF-8 files are streamed instead."""
-    max_rows: int = 40_000_000
+    max_rows: int = 30_000_000
     max_columns: int = 4_096
     max_nesting: int = 8
     """Depth of nested Parquet columns."""
     max_series: int = 500_000
-    max_panel_rows: int = 30_000_000
+    max_panel_rows: int = 20_000_000
     """Series × days after every gap is filled: one wrong date would otherwise multiply the file."""
     min_days: int = 28
     earliest_day: date = date(1950, 1, 1)
