@@ -109,6 +109,11 @@ def script(request: HttpRequest) -> str:
     return static("tiltyard/tiltyard.js")
 
 
+def favicon(request: HttpRequest) -> str:
+    """The sign in the browser's tab."""
+    return static("tiltyard/icon.svg")
+
+
 def _answering_refusals(view: View) -> View:
     @functools.wraps(view)
     def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Prefetch, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.safestring import SafeString
@@ -57,6 +57,20 @@ class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # the theme has no types
         return words.status(row.status)
 
 
+def moment(name: str, description: str) -> Any:
+    """A column that shows the row's moment in the viewer's own zone."""
+
+    @display(description=description, ordering=name)
+    def shown(row: Any) -> SafeString:
+        return words.when(getattr(row, name), "full")
+
+    return shown
+
+
+REGISTERED = moment("created_at", "Registered")
+MADE = moment("created_at", "Made")
+
+
 class PagedAdmin(ReadOnlyAdmin):
     """Rows that have a page of their own: their address in the lists leads there."""
 
@@ -73,15 +87,13 @@ class RegisteredModelAdmin(PagedAdmin):
 
     page_name = "admin:registry_model_page"
     list_before_template = "registry/_list_models.html"
-    list_display = ("shown_name", "champion", "task", "domain", "dataset", "last_version_number", "scheduled", "created_at")
+    list_display = ("shown_name", "champion", "task", "domain", "dataset", "last_version_number", "scheduled", REGISTERED)
     list_filter = ("task", "model_type", "domain", "scheduled")
     search_fields = ("name", "display_name", "domain")
     list_select_related = ("dataset",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[RegisteredModel]:
         """With the champions, in one more query."""
-        from django.db.models import Prefetch
-
         champions = ModelVersion.objects.filter(status="champion").only("model_id", "version", "number", "status")
         rows: QuerySet[RegisteredModel] = super().get_queryset(request)
         return rows.prefetch_related(Prefetch("versions", queryset=champions, to_attr="champions"))
@@ -109,8 +121,8 @@ class ModelVersionAdmin(ReadOnlyAdmin):
         "mae",
         "trained_through",
         "created_by",
-        "created_at",
-        "promoted_at",
+        REGISTERED,
+        moment("promoted_at", "Promoted"),
     )
     list_filter = ("status", "model_name", "algorithm")
     search_fields = ("model_name", "version", "created_by", "artifact_sha256")
@@ -143,7 +155,7 @@ class DatasetAdmin(PagedAdmin):
 
     page_name = "admin:registry_dataset_page"
     list_before_template = "registry/_list_datasets.html"
-    list_display = ("name", "last_version_number", "created_by", "created_at")
+    list_display = ("name", "last_version_number", "created_by", MADE)
     search_fields = ("name", "created_by")
 
 
@@ -151,7 +163,17 @@ class DatasetAdmin(PagedAdmin):
 class DatasetVersionAdmin(ReadOnlyAdmin):
     """Files that were received."""
 
-    list_display = ("__str__", "shown_status", "source_name", "rows", "series", "first_day", "last_day", "created_by", "created_at")
+    list_display = (
+        "__str__",
+        "shown_status",
+        "source_name",
+        "rows",
+        "series",
+        "first_day",
+        "last_day",
+        "created_by",
+        moment("created_at", "Received"),
+    )
     list_filter = ("status",)
     search_fields = ("dataset__name", "source_name", "source_sha256")
     list_select_related = ("dataset",)
@@ -162,7 +184,14 @@ class PromotionRequestAdmin(PagedAdmin):
     """Every request there ever was; what waits stands under Approvals."""
 
     page_name = "admin:registry_request_page"
-    list_display = ("__str__", "shown_status", "requested_by", "requested_at", "decided_by", "decided_at")
+    list_display = (
+        "__str__",
+        "shown_status",
+        "requested_by",
+        moment("requested_at", "Asked"),
+        "decided_by",
+        moment("decided_at", "Decided"),
+    )
     list_filter = ("status", "kind")
     search_fields = ("version__version", "model__name", "requested_by", "decided_by")
     list_select_related = ("version", "model")
@@ -173,7 +202,7 @@ class PromotionRequestAdmin(PagedAdmin):
 class DecisionRecordAdmin(ReadOnlyAdmin):
     """Evidence records: one per decision, with everything it rested on."""
 
-    list_display = ("__str__", "kind", "proposer", "shown_approvers", "override", "emergency", "automatic", "decided_at")
+    list_display = ("__str__", "kind", "proposer", "shown_approvers", "override", "emergency", "automatic", moment("decided_at", "Decided"))
     list_filter = ("kind", "override", "emergency", "automatic")
     search_fields = ("version__version", "model__name", "proposer", "rationale")
     list_select_related = ("version", "model")
@@ -188,7 +217,7 @@ class DecisionRecordAdmin(ReadOnlyAdmin):
 class VerdictAdmin(ReadOnlyAdmin):
     """What the arena said."""
 
-    list_display = ("version", "against", "passed", "summary", "trigger", "created_at")
+    list_display = ("version", "against", "passed", "summary", "trigger", moment("created_at", "Judged"))
     list_filter = ("passed", "trigger")
     search_fields = ("version__version", "version__model_name", "summary")
     list_select_related = ("version", "against")
@@ -198,7 +227,7 @@ class VerdictAdmin(ReadOnlyAdmin):
 class BacktestRunAdmin(ReadOnlyAdmin):
     """Backtests."""
 
-    list_display = ("version", "purpose", "mae", "window_start", "window_end", "horizon", "fits", "seconds", "created_at")
+    list_display = ("version", "purpose", "mae", "window_start", "window_end", "horizon", "fits", "seconds", MADE)
     list_filter = ("purpose",)
     search_fields = ("version__version", "version__model_name")
     list_select_related = ("version",)
@@ -213,7 +242,15 @@ class BacktestRunAdmin(ReadOnlyAdmin):
 class RetrainingRunAdmin(ReadOnlyAdmin):
     """The retraining log."""
 
-    list_display = ("model_name", "trigger_type", "shown_status", "version_produced", "requested_by", "started_at", "completed_at")
+    list_display = (
+        "model_name",
+        "trigger_type",
+        "shown_status",
+        "version_produced",
+        "requested_by",
+        moment("started_at", "Asked"),
+        moment("completed_at", "Ended"),
+    )
     list_filter = ("status", "trigger_type", "model_name")
     search_fields = ("model_name", "version_produced", "requested_by", "reason")
 

@@ -131,8 +131,8 @@ class Overview:
 
     @property
     def wrong(self) -> list[str]:
-        """Everything that is wrong, one clause each."""
-        found = [f"{card.model} {problem}" for card in self.cards for problem in card.problems]
+        """Everything that is wrong, one clause for each model and each failed job."""
+        found = [f"{card.model} {' and '.join(card.problems)}" for card in self.cards if card.problems]
         return found + [f"the job “{job.label}” failed" for job in self.failed]
 
 

@@ -105,7 +105,7 @@ def _request_page(
         own=_own(asked, principal) if pending else "",
         may_decide=pending and principal.may("promotion_request.decide"),
         sentence=headline(arena) if arena.chosen else f"{asked.version.version} is {asked.version.status} now.",
-        consequences=[line for line in consequences(act, arena) if "Four eyes" not in line and "tick" not in line] if pending else [],
+        consequences=consequences(act, arena, approving=True) if pending else [],
         gates=charts.gates(arena),
         model_url=f"{reverse('admin:registry_model_page', args=[asked.model_id])}?version={asked.version.version}",
     )

@@ -135,7 +135,7 @@ def dataset_page(request: HttpRequest, pk: UUID) -> HttpResponse:
         return show(
             request,
             "registry/dataset_page.html",
-            title=dataset.name,
+            title=f"Data set {dataset.name}",
             crumbs=_crumbs(dataset),
             dataset=dataset,
             newest=newest,

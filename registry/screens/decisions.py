@@ -104,6 +104,7 @@ def _form_page(request: HttpRequest, act: Act, arena: Arena, form: DecisionForm,
     changed = request.method == "GET" and seen.isdecimal() and int(seen) != arena.model.revision
     model_url = reverse("admin:registry_model_page", args=[arena.model.pk])
     label = arena.chosen.version if arena.chosen else ""
+    asks = act.name == "promote" and arena.policy.four_eyes
     return show(
         request,
         "registry/decide.html",
@@ -123,6 +124,7 @@ def _form_page(request: HttpRequest, act: Act, arena: Arena, form: DecisionForm,
         else "",
         consequences=consequences(act, arena),
         dangerous=_dangerous(act, arena),
+        button=f"Ask to {act.label.lower()} {label}" if asks else f"{act.label} {label}",
         sentence=short(arena) if not arena.first else "There is no champion to compare it with.",
         gates=charts.gates(arena),
         back=f"{model_url}?version={label}",

@@ -14,6 +14,7 @@ from registry.screens import charts
 from registry.screens.overview import waiting
 from registry.screens.words import ACTS, Act, headline
 from registry.states import VERSION_LIFECYCLE, VersionStatus
+from registry.templatetags.tiltyard import when
 
 SHOWN_METRICS = (
     ("mae", "MAE", 1, "units", 3),
@@ -113,7 +114,7 @@ def _lineage(version: ModelVersion | None) -> list[tuple[str, Any]]:
         ("Version", f"{version.version} — number {version.number} of the model"),
         ("Algorithm", version.algorithm),
         ("Trained on", f"{data} ({data.rows:,} rows, {data.first_day} to {data.last_day})" if data and data.rows else data),
-        ("Trained through", version.trained_through),
+        ("Trained through", when(version.trained_through, "day") if version.trained_through else None),
         ("Parent", version.parent.version if version.parent else None),
         ("Registered by", version.created_by),
         (

@@ -184,7 +184,8 @@ def _policy_field(name: str, label: str, help_text: str) -> forms.Field:
     if isinstance(default, bool):
         return forms.BooleanField(label=label, help_text=help_text, required=False)
     low, high = RANGES[name]
-    told = f"{help_text} From {low:g} to {high:g}; normally {default:g}."
+    least = f"{low:f}".rstrip("0").rstrip(".")
+    told = f"{help_text} From {least or 0} to {high:g}; normally {default:g}."
     if isinstance(default, int):
         return forms.IntegerField(label=label, help_text=told, min_value=int(low), max_value=int(high))
     return forms.FloatField(label=label, help_text=told, min_value=low, max_value=high, widget=forms.NumberInput(attrs={"step": "any"}))

@@ -55,15 +55,15 @@ def short(arena: Arena) -> str:
     return f"{start} gates failed: {', '.join(gate['label'] for gate in arena.gates_failed)}."
 
 
-def consequences(act: Act, arena: Arena) -> list[str]:
-    """What will happen, sentence by sentence."""
+def consequences(act: Act, arena: Arena, *, approving: bool = False) -> list[str]:
+    """What will happen, sentence by sentence; `approving`: when somebody else asked for it and it is granted."""
     version = arena.chosen
     if version is None:
         return []
     champion = arena.champion.version if arena.champion else ""
     if act.target == VersionStatus.CHAMPION:
         return [
-            *_throne(act, arena, version.version, champion),
+            *_throne(act, arena, version.version, champion, asks=arena.policy.four_eyes and not approving),
             "The decision, the gates, your name and your reason are kept as one evidence record.",
         ]
     told = {
@@ -81,10 +81,9 @@ def consequences(act: Act, arena: Arena) -> list[str]:
     return told[act.name]
 
 
-def _throne(act: Act, arena: Arena, version: str, champion: str) -> list[str]:
-    asks = arena.policy.four_eyes
-    what = "is asked for" if asks else "happens at once"
-    lines = [f"{version} becomes champion of {arena.model.name} and serves by default: this {what}."]
+def _throne(act: Act, arena: Arena, version: str, champion: str, *, asks: bool) -> list[str]:
+    serves = f"{version} becomes champion of {arena.model.name} and serves by default"
+    lines = [f"You ask that {serves}." if asks else f"{serves}, at once."]
     if champion:
         lines.append(f"{champion} is deprecated and kept, so that you can roll back to it.")
     if asks:

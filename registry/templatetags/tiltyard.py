@@ -57,7 +57,7 @@ TONES = {
 def num(value: float | None, digits: int = 2, unit: str = "", signed: bool = False) -> SafeString:
     """A number that the browser rewrites in the viewer's locale; an en dash for an absent one."""
     if value is None:
-        return format_html('<span class="ty-none" title="no value">–</span>')
+        return SafeString('<span class="ty-none" title="no value">–</span>')
     text = f"{value:+,.{digits}f}" if signed else f"{value:,.{digits}f}"
     return format_html(
         '<span class="ty-num" data-value="{}" data-digits="{}"{}>{}</span>{}',
@@ -79,7 +79,7 @@ def percent(fraction: float | None, digits: int = 1) -> SafeString:
 def when(moment: datetime | date | None, style: str = "relative") -> SafeString:
     """A moment in UTC that the browser rewrites in the viewer's zone, UTC on hover. `style`: relative, full or day."""
     if moment is None:
-        return format_html('<span class="ty-none">–</span>')
+        return SafeString('<span class="ty-none">–</span>')
     if not isinstance(moment, datetime):
         return format_html('<time datetime="{}" data-style="day">{}</time>', moment.isoformat(), f"{moment:%Y-%m-%d}")
     utc = f"{moment:%Y-%m-%d %H:%M} UTC"
@@ -90,7 +90,7 @@ def when(moment: datetime | date | None, style: str = "relative") -> SafeString:
 def version(one: Any, url: str = "") -> SafeString:
     """A version's label beside its color."""
     if one is None:
-        return format_html('<span class="ty-none">none</span>')
+        return SafeString('<span class="ty-none">none</span>')
     inner = format_html('<span class="ty-swatch ty-c{}" aria-hidden="true"></span>{}', swatch(one.number), one.version)
     return (
         format_html('<a class="ty-version" href="{}">{}</a>', url, inner)

@@ -33,12 +33,12 @@
     option(data, chosen) {
       const { option, axis, soft } = base();
       const metric = data.metrics[chosen];
-      const marks = data.marks.map((mark, place) => ({ xAxis: mark.day, label: { formatter: mark.label, position: "insideEndTop", distance: [4, 4 + 15 * (place % 3)] } }));
+      const marks = data.marks.map((mark) => ({ xAxis: mark.day, label: { formatter: mark.label, position: "end", distance: 4 } }));
       return {
         ...option,
-        grid: { left: 56, right: 20, top: 48, bottom: 32 },
+        grid: { left: 56, right: 24, top: 64, bottom: 32 },
         xAxis: { type: "category", data: data.days, ...axis, boundaryGap: false, axisLabel: { ...axis.axisLabel, formatter: short, hideOverlap: true } },
-        yAxis: { type: "value", name: `${metric.label} (${metric.unit})`, nameLocation: "end", nameTextStyle: { ...axis.nameTextStyle, align: "left", padding: [0, 0, 0, -44] }, min: metric.zero ? 0 : undefined, scale: !metric.zero, ...{ axisLabel: { ...axis.axisLabel, formatter: (value) => number(value, Number.isInteger(value) ? 0 : 1) }, splitLine: axis.splitLine } },
+        yAxis: { type: "value", name: `${metric.label} (${metric.unit})`, nameLocation: "end", nameTextStyle: { ...axis.nameTextStyle, align: "left", padding: [0, 0, 8, -44] }, min: metric.zero ? 0 : undefined, scale: !metric.zero, ...{ axisLabel: { ...axis.axisLabel, formatter: (value) => number(value, Number.isInteger(value) ? 0 : 1) }, splitLine: axis.splitLine } },
         tooltip: { ...option.tooltip, trigger: "axis", formatter: (points) => `<b>${escape(day(points[0].axisValue))}</b><br>` + points.map((point) => `${point.marker} ${escape(point.seriesName)}: <b>${number(point.value, metric.digits)}</b> ${escape(metric.unit)}`).join("<br>") },
         series: data.versions.map((version, place) => ({
           name: version.label, type: "line", data: version.values[metric.name], symbol: place ? "rect" : "circle", symbolSize: 5, showSymbol: false,
@@ -56,7 +56,7 @@
 
   kinds.segments = {
     choices: (data) => data.columns.map((column) => column.name),
-    height: (data, chosen) => Math.max(180, 74 + 26 * data.columns[chosen].rows.length),
+    height: (data, chosen) => Math.max(190, 86 + 26 * data.columns[chosen].rows.length),
     option(data, chosen) {
       const { option, axis, soft, text } = base();
       const rows = [...data.columns[chosen].rows].reverse();
@@ -66,14 +66,14 @@
       return {
         ...option,
         legend: { show: false },
-        grid: { left: 8, right: 28, top: 14, bottom: 40, containLabel: true },
+        grid: { left: 8, right: 28, top: 26, bottom: 40, containLabel: true },
         xAxis: { type: "value", name: "change of MAE against the champion (%)", nameLocation: "middle", nameGap: 26, ...axis, min: -Math.ceil(reach * 1.55), max: Math.ceil(reach * 1.55), axisLabel: { ...axis.axisLabel, hideOverlap: true } },
         yAxis: { type: "category", data: rows.map((row) => row.name), ...axis, axisLabel: { color: text, fontSize: 12.5 } },
         tooltip: { ...option.tooltip, formatter: (point) => { const row = rows[point.dataIndex]; return `<b>${escape(row.name)}</b><br>${escape(data.candidate.label)}: MAE <b>${number(row.candidate, 3)}</b><br>${escape(data.champion.label)}: MAE <b>${number(row.champion, 3)}</b><br>${escape(label(row))}<br>${number(row.n, 0)} series-days`; } },
         series: [{
           type: "bar", barMaxWidth: 15, data: rows.map((row) => ({ value: row.change, itemStyle: { color: row.change > 0 ? worse : better, opacity: row.change > data.tolerance ? 1 : 0.62, borderRadius: 2 }, label: { position: row.change > 0 ? "right" : "left" } })),
           label: { show: true, color: text, fontSize: 11.5, formatter: (point) => { const row = rows[point.dataIndex]; return row.change === null ? "no value" : `${row.change > 0 ? "▲ +" : "▼ "}${number(row.change, 1)} %`; } },
-          markLine: { silent: true, symbol: "none", lineStyle: { color: soft, type: "dotted", width: 1.5 }, label: { color: soft, fontSize: 11.5, formatter: `limit +${data.tolerance} %`, position: "insideEndTop" }, data: [{ xAxis: data.tolerance }] },
+          markLine: { silent: true, symbol: "none", lineStyle: { color: soft, type: "dotted", width: 1.5 }, label: { color: soft, fontSize: 11.5, formatter: `limit +${data.tolerance} %`, position: "end", distance: 2 }, data: [{ xAxis: data.tolerance }] },
         }],
       };
     },
@@ -88,14 +88,14 @@
       const { option, axis, soft } = base();
       return {
         ...option,
-        grid: { left: 56, right: 20, top: 48, bottom: 44 },
+        grid: { left: 56, right: 20, top: 66, bottom: 44 },
         xAxis: { type: "value", name: "forecast − actual (units)", nameLocation: "middle", nameGap: 28, ...axis, splitLine: { show: false } },
-        yAxis: { type: "value", name: "share of series-days per unit (%)", nameTextStyle: { ...axis.nameTextStyle, align: "left", padding: [0, 0, 0, -44] }, min: 0, axisLabel: axis.axisLabel, splitLine: axis.splitLine },
+        yAxis: { type: "value", name: "share of series-days per unit (%)", nameTextStyle: { ...axis.nameTextStyle, align: "left", padding: [0, 0, 8, -44] }, min: 0, axisLine: { onZero: false, show: false }, axisLabel: axis.axisLabel, splitLine: axis.splitLine },
         tooltip: { ...option.tooltip, trigger: "axis", formatter: (points) => `<b>error around ${number(points[0].value[0], 1)} units</b><br>` + points.map((point) => `${point.marker} ${escape(point.seriesName)}: <b>${number(point.value[1], 2)}</b> % per unit`).join("<br>") },
         series: data.versions.map((version, place) => ({
           name: version.label, type: "line", step: "middle", symbol: "none", itemStyle: { color: color(version.color) }, lineStyle: { width: 2, type: place ? "solid" : [6, 3] }, areaStyle: { opacity: 0.07 },
           data: version.shares.map((share, bin) => [(version.edges[bin] + version.edges[bin + 1]) / 2, share]),
-          markLine: place ? undefined : { silent: true, symbol: "none", lineStyle: { color: soft, type: "dotted" }, label: { color: soft, fontSize: 11.5, formatter: "no error" }, data: [{ xAxis: 0 }] },
+          markLine: place ? undefined : { silent: true, symbol: "none", lineStyle: { color: soft, type: "dotted" }, label: { color: soft, fontSize: 11.5, formatter: "no error", position: "end", distance: 2 }, data: [{ xAxis: 0 }] },
         })),
       };
     },

@@ -1,0 +1,270 @@
+"""The registry's pages through Django's client: who sees what, what a click does, and that a page asks the database little."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from mlops.audit.models import AuditEvent
+from mlops.tenancy.models import Customer
+from mlops.tenancy.principals import acting
+from mlops.tenancy.roles import Principal, system
+from registry.models import ModelVersion, PromotionRequest, RegisteredModel
+from registry.services import moves, promotion
+from tests.conftest import PASSWORD
+from tests.registry import factories as make
+
+pytestmark = pytest.mark.django_db
+MOST_QUERIES = 12
+
+
+@pytest.fixture
+def arena(customer: Customer) -> Iterator[tuple[ModelVersion, ModelVersion]]:
+    """Champion and challenger, which fails the segments' gate."""
+    with acting(system(customer.pk)):
+        yield make.make_arena(segments={"HOBBIES_2": 1.16})
+
+
+def decide_url(version: ModelVersion, act: str) -> str:
+    return reverse("admin:registry_decide", args=[version.pk, act])
+
+
+def page_url(version: ModelVersion) -> str:
+    return reverse("admin:registry_model_page", args=[version.model_id])
+
+
+def reads(client: Client, url: str) -> int:
+    """How many SELECTs a page makes, the session and the membership among them."""
+    with CaptureQueriesContext(
+        connection,
+    ) as captured:
+        assert client.get(url).status_code == 200
+    return sum(query["sql"].startswith("SELECT") and "set_config" not in query["sql"] for query in captured)
+
+
+def test_an_empty_overview_teaches_how_to_begin(site: Callable[..., Client]) -> None:
+    answer = site().get("/admin/")
+
+    assert "no model is registered" in answer.text
+    assert reverse("admin:registry_dataset_upload") in answer.text
+    assert "make run" in answer.text
+
+
+def test_overview_says_what_waits_and_what_is_wrong(arena: tuple[ModelVersion, ModelVersion], site: Callable[..., Client]) -> None:
+    broken = make.make_model("bikes", display_name="Bikes")
+    make.make_retraining(broken, status="failed", metadata={"error": "no rows"})
+
+    text = site().get("/admin/").text
+
+    assert "Bikes has no champion and failed its last retraining; nothing waits for a decision." in text
+    assert "1.36" in text
+
+
+def test_overview_and_model_page_ask_the_database_little(arena: tuple[ModelVersion, ModelVersion], site: Callable[..., Client]) -> None:
+    for number in range(4):
+        make.make_champion(make.make_model(f"model_{number}"))
+    client = site()
+
+    assert reads(client, "/admin/") <= MOST_QUERIES
+    assert reads(client, page_url(arena[0])) <= MOST_QUERIES
+    assert reads(client, reverse("admin:registry_approvals")) <= MOST_QUERIES
+    assert reads(client, reverse("admin:registry_registeredmodel_changelist")) <= MOST_QUERIES
+    assert reads(client, reverse("admin:registry_modelversion_changelist")) <= MOST_QUERIES
+
+
+def test_model_page_answers_in_one_sentence(arena: tuple[ModelVersion, ModelVersion], site: Callable[..., Client]) -> None:
+    text = site().get(page_url(arena[1])).text
+
+    assert "v3 is 7.0 % better than v2 by MAE; 1 of 10 gates failed: Segments." in text
+    assert "HOBBIES_2" in text
+
+
+@pytest.mark.parametrize(
+    ("role", "seen", "unseen"),
+    [
+        ("viewer", [], ["decide/promote", "decide/judge", "retrain/", "policy/"]),
+        ("data_scientist", ["decide/judge", "decide/shadow", "retrain/"], ["decide/promote", "decide/archive", "policy/"]),
+        ("ml_manager", ["decide/promote", "decide/archive", "decide/judge", "retrain/", "policy/"], ["decide/rollback"]),
+    ],
+)
+def test_model_page_shows_the_buttons_of_the_role(
+    arena: tuple[ModelVersion, ModelVersion], site: Callable[..., Client], role: str, seen: list[str], unseen: list[str]
+) -> None:
+    text = site(role).get(page_url(arena[1])).text
+
+    assert [part for part in seen if part not in text] == []
+    assert [part for part in unseen if part in text] == []
+
+
+def test_a_viewer_who_knows_the_address_is_refused(arena: tuple[ModelVersion, ModelVersion], site: Callable[..., Client]) -> None:
+    client = site("viewer")
+
+    answers = [client.get(decide_url(arena[1], "promote")), client.post(decide_url(arena[1], "promote"), {"revision": 1, "reason": "x"})]
+
+    assert [answer.status_code for answer in answers] == [403, 403]
+    assert ModelVersion.objects.get(pk=arena[1].pk).status == "challenger"
+
+
+def test_promotion_takes_reason_and_typed_name_and_is_audited(
+    arena: tuple[ModelVersion, ModelVersion], site: Callable[..., Client]
+) -> None:
+    client, challenger = site(), arena[1]
+    revision = RegisteredModel.objects.get(pk=challenger.model_id).revision
+
+    nameless = client.post(decide_url(challenger, "promote"), {"revision": revision, "reason": "Better.", "typed": "v2"})
+    done = client.post(decide_url(challenger, "promote"), {"revision": revision, "reason": "Better.", "typed": "v3"})
+
+    assert "Type v3, the name of the version." in nameless.text
+    assert done.status_code == 302
+    assert ModelVersion.objects.get(pk=challenger.pk).status == "champion"
+    assert AuditEvent.objects.filter(action="version.champion", actor="ml_manager@example.com", reason="Better.").exists()
+
+
+def test_a_decision_on_a_changed_model_is_refused_and_says_who_was_first(
+    arena: tuple[ModelVersion, ModelVersion], site: Callable[..., Client], customer: Customer
+) -> None:
+    client, challenger = site(), arena[1]
+    revision = RegisteredModel.objects.get(pk=challenger.model_id).revision
+    moves.shadow(version_id=challenger.pk, by=system(customer.pk, name="lee@example.com"), at=make.NOW)
+
+    answer = client.post(decide_url(challenger, "promote"), {"revision": revision, "reason": "Better.", "typed": "v3"})
+
+    assert answer.status_code == 409
+    assert "changed since you opened the page" in answer.text
+    assert "lee@example.com made demand_forecast v3 shadow" in answer.text
+    assert ModelVersion.objects.get(pk=challenger.pk).status == "shadow"
+
+
+def test_opening_a_form_from_an_old_page_says_that_the_model_changed(
+    arena: tuple[ModelVersion, ModelVersion], site: Callable[..., Client]
+) -> None:
+    answer = site().get(decide_url(arena[1], "promote"), {"seen": 0})
+
+    assert "The model changed since you opened its page." in answer.text
+
+
+def test_a_request_waits_for_another_manager(customer: Customer, site: Callable[..., Client], principal: Callable[..., Principal]) -> None:
+    with acting(system(customer.pk)):
+        _, challenger = make.make_arena(policy={"four_eyes": True})
+        asked = make.make_request(challenger, by=principal("ml_manager", "kim@example.com"))
+    url = reverse("admin:registry_request_page", args=[asked.pk])
+    client = Client()
+    client.login(username="kim@example.com", password=PASSWORD)
+
+    own = client.get(url).text
+    refused = client.post(url, {"revision": challenger.model.revision + 1, "answer": "approve", "reason": ""})
+
+    assert "another manager has to approve it" in own
+    assert 'value="approve"' not in own
+    assert refused.status_code == 409
+    with acting(system(customer.pk)):
+        assert PromotionRequest.objects.get(pk=asked.pk).status == "pending"
+
+
+def test_rejecting_needs_a_reason(customer: Customer, site: Callable[..., Client], principal: Callable[..., Principal]) -> None:
+    with acting(system(customer.pk)):
+        _, challenger = make.make_arena(policy={"four_eyes": True})
+        asked = make.make_request(challenger, by=principal("ml_manager", "kim@example.com"))
+        revision = RegisteredModel.objects.get(pk=challenger.model_id).revision
+    url = reverse("admin:registry_request_page", args=[asked.pk])
+    client = site("ml_manager", "lee@example.com")
+
+    silent = client.post(url, {"revision": revision, "answer": "reject", "reason": " "})
+    told = client.post(url, {"revision": revision, "answer": "reject", "reason": "Not before Easter."})
+
+    assert "Say why the request is rejected" in silent.text
+    assert told.status_code == 302
+    with acting(system(customer.pk)):
+        assert PromotionRequest.objects.get(pk=asked.pk).decision_reason == "Not before Easter."
+
+
+def test_an_answer_that_comes_too_late_says_who_decided(
+    customer: Customer, site: Callable[..., Client], principal: Callable[..., Principal]
+) -> None:
+    with acting(system(customer.pk)):
+        _, challenger = make.make_arena(policy={"four_eyes": True})
+        asked = make.make_request(challenger, by=principal("ml_manager", "kim@example.com"))
+        revision = RegisteredModel.objects.get(pk=challenger.model_id).revision
+        promotion.approve(request_id=asked.pk, by=principal("ml_manager", "first@example.com"), at=make.NOW)
+    client = site("ml_manager", "lee@example.com")
+
+    answer = client.post(
+        reverse("admin:registry_request_page", args=[asked.pk]), {"revision": revision, "answer": "reject", "reason": "No."}
+    )
+
+    assert "approved by first@example.com already" in answer.text
+
+
+def test_policy_form_stores_what_differs_and_refuses_nonsense(
+    arena: tuple[ModelVersion, ModelVersion], site: Callable[..., Client]
+) -> None:
+    client, model = site(), RegisteredModel.objects.get(pk=arena[0].model_id)
+    url = reverse("admin:registry_policy", args=[model.pk])
+    form = client.get(url).context["form"]
+    values = {name: value for name, value in form.initial.items() if value is not False}
+
+    bad = client.post(url, {**values, "max_p_value": "7"})
+    good = client.post(url, {**values, "four_eyes": "on", "min_improvement_pct": "3"})
+
+    assert "less than or equal to 1" in bad.text
+    assert good.status_code == 302
+    assert RegisteredModel.objects.get(pk=model.pk).policy == {"four_eyes": True, "min_improvement_pct": 3.0}
+
+
+def test_registering_a_model_names_the_field_at_fault(site: Callable[..., Client], customer: Customer) -> None:
+    client, url = site("data_scientist"), reverse("admin:registry_model_register")
+    values = {"task": "forecast", "model_type": "ensemble"}
+
+    bad = client.post(url, {**values, "name": "Not Good"})
+    good = client.post(url, {**values, "name": "good_one"})
+
+    assert "Must start with a lower-case letter" in bad.text
+    assert good.status_code == 302
+    with acting(system(customer.pk)):
+        assert RegisteredModel.objects.get().name == "good_one"
+
+
+def test_another_customers_model_is_not_found(customer: Customer, other_customer: Customer, site: Callable[..., Client]) -> None:
+    with acting(system(other_customer.pk)):
+        foreign = make.make_model("theirs")
+    client = site()
+
+    assert client.get(reverse("admin:registry_model_page", args=[foreign.pk])).status_code == 404
+    assert "theirs" not in client.get("/admin/").text
+
+
+LISTS = ["registeredmodel", "modelversion", "dataset", "datasetversion", "promotionrequest", "decisionrecord", "verdict", "backtestrun"]
+
+
+@pytest.mark.parametrize("name", [*LISTS, "retrainingrun", "forecastaccuracy"])
+def test_lists_show_facts_and_let_nobody_write(arena: tuple[ModelVersion, ModelVersion], site: Callable[..., Client], name: str) -> None:
+    client = site("admin")
+
+    assert client.get(reverse(f"admin:registry_{name}_changelist")).status_code == 200
+    assert client.get(reverse(f"admin:registry_{name}_add")).status_code == 403
+
+
+def test_a_dataset_page_shows_roles_and_left_out_rows(arena: tuple[ModelVersion, ModelVersion], site: Callable[..., Client]) -> None:
+    dataset = RegisteredModel.objects.select_related("dataset").get(pk=arena[0].model_id).dataset
+    assert dataset is not None
+
+    text = site("viewer").get(reverse("admin:registry_dataset_page", args=[dataset.pk])).text
+
+    assert "150 rows were left out" in text
+    assert "Read it again this way" not in text
+
+
+def test_uploading_a_file_reads_it_and_shows_its_mapping(site: Callable[..., Client], customer: Customer) -> None:
+    from django.core.files.uploadedfile import SimpleUploadedFile
+
+    lines = [f"2026-01-{day:02d},{item},{day % 5}" for day in range(1, 29) for item in ("bread", "milk")]
+    file = SimpleUploadedFile("sales.csv", "\n".join(["date,item,units", *lines]).encode())
+    client = site("data_scientist")
+
+    answer = client.post(reverse("admin:registry_dataset_upload"), {"name": "bakery", "file": file}, follow=True)
+
+    assert "Version 1 is ready: 56 days of 2 series" in answer.text
+    assert 'value="target" selected' in answer.text
