@@ -39,6 +39,8 @@ class Policy:
     four_eyes: bool = False
     backtest_days: int = 90
     horizon: int = 7
+    backtest_retrain_days: int = 0
+    """Inside a backtest the recipe is fitted again every so many days; 0 fits it once, at the start of the window."""
 
     def to_json(self) -> dict[str, Any]:
         """All settings."""
@@ -56,6 +58,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "max_p_value": (0.000001, 1.0),
     "backtest_days": (14, 730),
     "horizon": (1, 60),
+    "backtest_retrain_days": (0, 365),
 }
 PRIMARY_METRICS = ("mae", "rmse", "wape", "mase", "rmsse")
 
