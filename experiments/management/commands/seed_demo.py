@@ -1,6 +1,7 @@
 """Fill the demo tenant: synthetic retail data, or your own file or folder with --data. Run again, it only prints the logins."""
 
 import json
+import logging
 import tempfile
 from datetime import date, timedelta
 from pathlib import Path
@@ -69,6 +70,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Seed if needed, then say how to get in. Raises CommandError when the data cannot be used."""
         self.console = Console(stderr=True)
+        logging.getLogger().setLevel(logging.WARNING)  # the steps are told below, for people
         now = timezone.now()
         customer = demo.demo_customer(at=now)
         if not demo.is_seeded():
