@@ -5,17 +5,33 @@ from uuid import UUID
 
 from django.utils import timezone
 
-from experiments.services import retraining
+from experiments.services import retraining, training
 from mlops.jobs.events import JobCancelled, JobFailed
 from mlops.jobs.runner import Attempt, job
 from mlops.outbox.events import subscribe
-from registry.states import RetrainingStatus
+from mlops.tenancy.roles import system
+from registry.states import RetrainingStatus, Trigger
 
 
 @job("retrain")
 def retrain(attempt: Attempt) -> dict[str, Any]:
     """Retrain one model."""
-    return retraining.retrain(attempt)
+    return training.retrain(attempt)
+
+
+@job("retrain_models")
+def retrain_models(attempt: Attempt) -> dict[str, Any]:
+    """Request the retraining of each model: all requests and the end of this job are one commit."""
+    with attempt.fenced():
+        result = retraining.start_retrainings(
+            trigger=Trigger(attempt.payload["trigger"]),
+            by=system(attempt.customer_id, name=attempt.requested_by),
+            at=timezone.now(),
+            data_dir=attempt.payload["data_dir"],
+            model_name=attempt.payload["model_name"],
+        )
+        attempt.finish(result)
+    return result
 
 
 @subscribe(JobFailed, "retraining.failed")

@@ -4,7 +4,6 @@ Documented calls work as printed: `run_daily_backtest.apply_async(args=["<custom
 """
 
 from datetime import datetime
-from uuid import UUID
 
 from celery import shared_task
 from django.db import transaction
@@ -16,6 +15,7 @@ from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import system
 from registry import jobs as work  # noqa: F401 - importing makes the kinds of job known
 from registry import jobs_datasets  # noqa: F401 - as above
+from registry.services.lookups import customer_called
 
 
 @scheduled(cron="0 6 * * *")
@@ -40,7 +40,7 @@ def detect_model_drift(customer_id: str, *, schedule: str = "", slot: str = "") 
 
 
 def _request(kind: str, customer_id: str, schedule: str, slot: str) -> str:
-    customer = UUID(customer_id)
+    customer = customer_called(customer_id)
     with transaction.atomic(), acting(system(customer)):
         job = jobs.request(
             kind=kind,

@@ -14,13 +14,13 @@ RANGES: dict[str, tuple[float, float]] = {
     "learning_rate": (0.0001, 1.0),
     "num_leaves": (2, 4096),
     "min_data_in_leaf": (1, 100_000),
-    "feature_fraction": (0.01, 1.0),
-    "bagging_fraction": (0.01, 1.0),
+    "feature_fraction": (0.05, 1.0),
+    "bagging_fraction": (0.05, 1.0),
     "lambda_l2": (0.0, 10_000.0),
     "tweedie_power": (1.0, 1.99),
-    "history_days": (60, 36_500),
-    "calibration_days": (0, 730),
-    "nominal": (0.5, 0.999),
+    "history_days": (60, 7300),
+    "calibration_days": (0, 728),
+    "nominal": (0.5, 0.99),
     "seed": (0, 2**31 - 1),
 }
 WHOLE = frozenset({"rounds", "num_leaves", "min_data_in_leaf", "history_days", "calibration_days", "seed"})

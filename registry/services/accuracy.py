@@ -5,70 +5,91 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from django.db import transaction
-from django.db.models import Max
+from django.db.models import Max, Min
 
-from registry.models import BacktestResult, ForecastAccuracy, ModelVersion, RegisteredModel
+from mlops.database.reading import reading
+from registry.models import Actual, BacktestResult, ForecastAccuracy, ModelVersion, RegisteredModel
 from registry.models.accuracy import OVERALL
-from registry.rules.policy import parse
+from registry.rules.policy import Policy, parse
 from registry.services.artifacts import load_forecaster
-from registry.services.backtesting import DAILY_FIELDS, daily_values
+from registry.services.backtesting import DAILY_FIELDS, Progress, daily_values, step_of
 from registry.services.judging import champion_of
 from registry.services.panels import model_panel, newest_data
 
 if TYPE_CHECKING:
     from engine.forecasting.backtest import BacktestResult as Measured
+    from engine.forecasting.protocol import Forecaster
+    from engine.frames.panel import Panel
 
 log = structlog.get_logger(__name__)
 
-STEP = 7
 
-
-def validate_new_days(*, model: RegisteredModel, at: datetime, progress: Any = None, through: date | None = None) -> dict[str, Any]:
-    """Score the champion on every day after its training whose truth arrived since the last time.
+def validate_new_days(
+    *, model: RegisteredModel, at: datetime, progress: Progress | None = None, through: date | None = None
+) -> dict[str, Any]:
+    """Score the champion on every day after its training whose truth arrived since the last time, or was corrected by an actual since.
 
     The forecasts are those of rolling origins a week apart, counted from the last day of its training, as in its backtest, so that the
-    numbers compare. Writes `forecast_accuracy` (overall and by segment) and the days' rows of `backtest_results`. `through` looks at the
-    data as it was on that day.
+    numbers compare. Writes `forecast_accuracy` (overall and by segment) and the days' rows of `backtest_results`, except those of a
+    backtest. `through` looks at the data as it was on that day. Raises NoData, NoArtifact, DigestMismatch, ForecastError.
     """
-    from engine.forecasting.backtest import backtest
-    from engine.forecasting.naive import SeasonalNaiveRecipe
-
-    with transaction.atomic():
+    with reading():
         champion = champion_of(model)
     if champion is None or not champion.has_artifact:
         return {"days": 0, "said": "There is no champion that predicts here."}
     forecaster = load_forecaster(champion)
-    panel = model_panel(model, newest_data(model))
-    if through is not None:
-        panel = panel.until(through)
+    panel = model_panel(model, newest_data(model), through=through)
     first = _first_new_day(champion, forecaster.trained_through)
     if panel.last_day < first:
         return {"days": 0, "said": f"No truth after {panel.last_day}: {champion.version} is validated up to there."}
-    window = (panel.last_day - _origin_before(first, forecaster.trained_through)).days
-    policy = parse(model.policy)
-    # With a frozen model older than every origin nothing is fitted; the recipe is never used.
-    measured = backtest(
-        panel, SeasonalNaiveRecipe(), window_days=window, horizon=policy.horizon, step=STEP, frozen=forecaster, progress=progress
-    )
-    days = _store(champion, measured, first=first, at=at)
+    days = _store(champion, _measure(forecaster, panel, first, parse(model.policy), progress), first=first, at=at)
     log.info("accuracy.validated", model=model.name, version=champion.version, days=days, through=str(panel.last_day))
     return {"days": days, "from": str(first), "through": str(panel.last_day), "version": champion.version}
 
 
+def _measure(forecaster: "Forecaster", panel: "Panel", first: date, policy: Policy, progress: Progress | None) -> "Measured":
+    from engine.forecasting.backtest import backtest
+    from engine.forecasting.naive import SeasonalNaiveRecipe
+
+    step = step_of(policy)
+    origin = first_origin(first, trained_through=forecaster.trained_through, horizon=policy.horizon, step=step)
+    return backtest(
+        panel,
+        SeasonalNaiveRecipe(),  # never fitted: the frozen forecaster is older than every origin
+        window_days=(panel.last_day - origin).days,
+        horizon=policy.horizon,
+        step=step,
+        frozen=forecaster,
+        progress=progress,
+    )
+
+
+def first_origin(day: date, *, trained_through: date, horizon: int, step: int) -> date:
+    """The first origin that reaches the day, of those every `step` days from the end of training: a day is always forecast from the same
+    origins, however many days are validated at once."""
+    behind = (day - trained_through).days - horizon
+    return trained_through + timedelta(days=step * max(0, -(-behind // step)))
+
+
 def _first_new_day(champion: ModelVersion, trained_through: date) -> date:
-    with transaction.atomic():
-        last = ForecastAccuracy.objects.filter(version_ref=champion).aggregate(last=Max("forecast_date"))["last"]
-    return max(last or trained_through, trained_through) + timedelta(days=1)
-
-
-def _origin_before(day: date, trained_through: date) -> date:
-    """The last origin before the day, counted in weeks from the end of training."""
-    weeks = ((day - trained_through).days - 1) // STEP
-    return trained_through + timedelta(days=STEP * weeks)
+    with reading():
+        validated = ForecastAccuracy.objects.filter(version_ref=champion, segment_column=OVERALL)
+        done = validated.aggregate(last=Max("forecast_date"), at=Max("created_at"))
+        if done["last"] is None:
+            return trained_through + timedelta(days=1)
+        late = Actual.objects.filter(model_id=champion.model_id, received_at__gt=done["at"], day__gt=trained_through)
+        corrected = late.aggregate(first=Min("day"))["first"]
+    new: date = max(done["last"], trained_through) + timedelta(days=1)
+    return min(new, corrected) if corrected else new
 
 
 def _store(champion: ModelVersion, measured: "Measured", *, first: date, at: datetime) -> int:
-    named = {"version_ref": champion, "model_name": champion.model_name, "model_version": champion.version, "created_at": at}
+    named: dict[str, Any] = {
+        "version_ref": champion,
+        "model_name": champion.model_name,
+        "model_version": champion.version,
+        "created_at": at,
+    }
     daily = [row for row in measured.daily.iter_rows(named=True) if row["date"] >= first]
     segments = [row for row in measured.segments.iter_rows(named=True) if row["date"] >= first]
     rows = [
@@ -81,7 +102,6 @@ def _store(champion: ModelVersion, measured: "Measured", *, first: date, at: dat
         )
         for row in [*daily, *segments]
     ]
-    results = [BacktestResult(**named, forecast_date=row["date"], **daily_values(row)) for row in daily]
     with transaction.atomic():
         ForecastAccuracy.objects.bulk_create(
             rows,
@@ -90,6 +110,10 @@ def _store(champion: ModelVersion, measured: "Measured", *, first: date, at: dat
             update_fields=["created_at", *DAILY_FIELDS],
             batch_size=500,
         )
+        # A row that belongs to a backtest stays its own: its days have to add up to its metrics.
+        backtested = champion.backtest_results.filter(forecast_date__gte=first).exclude(run=None)
+        taken = set(backtested.values_list("forecast_date", flat=True))
+        results = [BacktestResult(**named, forecast_date=row["date"], **daily_values(row)) for row in daily if row["date"] not in taken]
         BacktestResult.objects.bulk_create(
             results,
             update_conflicts=True,

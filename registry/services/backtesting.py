@@ -1,5 +1,6 @@
 """Backtests of versions: run outside any transaction, stored in one."""
 
+import hashlib
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -12,6 +13,7 @@ import structlog
 from django.db import transaction
 
 from registry.models import BacktestResult, BacktestRun, BacktestSegment, DatasetVersion, ModelVersion
+from registry.models.accuracy import OVERALL
 from registry.rules.policy import Policy
 from registry.rules.recipes import build
 from registry.services.artifacts import load_forecaster
@@ -25,8 +27,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-RETRAIN_EVERY = 28
-"""Days between refits inside a backtest window, where the version's own artifact has seen the future of an origin."""
+WEEK = 7
 METRICS = ("mae", "rmse", "mape", "wape", "mase", "rmsse", "bias_pct", "coverage", "stockout_miss_rate", "overstock_rate")
 Progress = Callable[[float, str], None]
 
@@ -39,7 +40,10 @@ class Evaluation:
     data: DatasetVersion
     window_days: int
     horizon: int
+    retrain_days: int
     seconds: float
+    truth: str
+    """Digest of the panel's known values: actuals that came by API change them under the same data."""
 
     @property
     def metrics(self) -> dict[str, float | None]:
@@ -55,35 +59,52 @@ def evaluate(
     policy: Policy,
     frozen: "Forecaster | None" = None,
     progress: Progress | None = None,
-    window_days: int | None = None,
 ) -> Evaluation:
     """Backtest over the panel's last days. Every origin is forecast by the frozen artifact if that had not seen the origin's future,
-    else by its recipe refitted on what was known then. Raises the engine's ForecastError; `progress` may raise to stop."""
+    else by its recipe refitted on what was known then. Raises ForecastError, also for a recipe; `progress` may raise to stop."""
     from engine.forecasting.backtest import backtest
 
     began = time.perf_counter()
-    days = window_days or policy.backtest_days
+    days = policy.backtest_days
     measured = backtest(
         panel,
         build(recipe, horizon=policy.horizon),
         window_days=days,
         horizon=policy.horizon,
-        step=7,
-        retrain_every=RETRAIN_EVERY,
+        step=step_of(policy),
+        retrain_every=policy.backtest_retrain_days or None,
         frozen=frozen,
         progress=progress,
     )
     seconds = time.perf_counter() - began
     log.info("backtest.finished", window_days=days, fits=measured.fits, seconds=round(seconds, 2), mae=measured.overall.get("mae"))
-    return Evaluation(measured, data, days, policy.horizon, seconds)
+    return Evaluation(measured, data, days, policy.horizon, policy.backtest_retrain_days, seconds, truth_digest(panel))
+
+
+def step_of(policy: Policy) -> int:
+    """Days between origins: a week, or the horizon where that is shorter, so that no day is left unforecast."""
+    return min(WEEK, policy.horizon)
+
+
+def truth_digest(panel: "Panel") -> str:
+    """SHA-256 of every value known in the panel, in its order."""
+    return hashlib.sha256(panel.frame["target"].fill_null(float("nan")).to_numpy().tobytes()).hexdigest()
+
+
+def run_on(version: ModelVersion, *, panel: "Panel", data: DatasetVersion, policy: Policy) -> BacktestRun | None:
+    """The version's newest stored backtest on this very data, truth, window and horizon."""
+    runs = version.backtest_runs.filter(dataset_version=data, horizon=policy.horizon, window_end=panel.last_day)
+    same = runs.filter(options__window_days=policy.backtest_days, options__truth=truth_digest(panel))
+    return same.order_by("-created_at", "pk").first()
 
 
 def evaluate_version(
     *, version: ModelVersion, panel: "Panel", data: DatasetVersion, policy: Policy, progress: Progress | None = None
 ) -> Evaluation:
-    """Backtest a registered version with its own artifact. Raises NoArtifact, DigestMismatch, ForecastError."""
-    recipe = version.lineage.get("recipe") or {"kind": version.algorithm or "lightgbm"}
-    return evaluate(recipe=recipe, panel=panel, data=data, policy=policy, frozen=load_forecaster(version), progress=progress)
+    """Backtest a registered version with its own artifact. Raises NoArtifact, DigestMismatch, ArtifactError, ForecastError."""
+    frozen = load_forecaster(version)
+    recipe = version.lineage.get("recipe") or {"kind": frozen.kind}
+    return evaluate(recipe=recipe, panel=panel, data=data, policy=policy, frozen=frozen, progress=progress)
 
 
 def store_run(
@@ -110,7 +131,12 @@ def store_run(
             window_start=days[0],
             window_end=days[-1],
             horizon=evaluation.horizon,
-            options={"window_days": evaluation.window_days, "step": 7, "retrain_every": RETRAIN_EVERY, "nominal": measured.nominal},
+            options={
+                "window_days": evaluation.window_days,
+                "retrain_days": evaluation.retrain_days,
+                "nominal": measured.nominal,
+                "truth": evaluation.truth,
+            },
             metrics=evaluation.metrics,
             by_segment=_by_segment(measured.by_segment),
             worst_series=_plain_rows(measured.worst_series),
@@ -121,23 +147,23 @@ def store_run(
             created_at=at,
         )
         upsert_daily(BacktestResult, version, daily, at=at, run=run)
-        BacktestSegment.objects.bulk_create(
-            [
-                BacktestSegment(
-                    run=run,
-                    forecast_date=row["date"],
-                    segment_column=row["column"],
-                    segment=str(row["value"])[:128],
-                    n=row["n"],
-                    sum_actual=row["sum_actual"],
-                    sum_error=row["sum_forecast"] - row["sum_actual"],
-                    sum_abs_error=row["sum_abs_error"],
-                )
-                for row in measured.segments.iter_rows(named=True)
-            ],
-            batch_size=500,
-        )
+        whole = [_segment(run, OVERALL, OVERALL, row) for row in daily.iter_rows(named=True)]
+        parts = [_segment(run, row["column"], str(row["value"])[:128], row) for row in measured.segments.iter_rows(named=True)]
+        BacktestSegment.objects.bulk_create([*whole, *parts], batch_size=500)
     return run
+
+
+def _segment(run: BacktestRun, column: str, segment: str, row: dict[str, Any]) -> BacktestSegment:
+    return BacktestSegment(
+        run=run,
+        forecast_date=row["date"],
+        segment_column=column,
+        segment=segment,
+        n=row["n"],
+        sum_actual=row["sum_actual"],
+        sum_error=row["sum_forecast"] - row["sum_actual"],
+        sum_abs_error=row["sum_abs_error"],
+    )
 
 
 DAILY_FIELDS = (

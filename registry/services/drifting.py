@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from django.db import transaction
-from django.db.models import F
 
+from mlops.database.reading import reading
 from mlops.outbox.services import publish
 from registry.events import ModelDrifted
-from registry.models import BacktestRun, ForecastAccuracy, ModelVersion, RegisteredModel
+from registry.models import BacktestRun, BacktestSegment, ForecastAccuracy, ModelVersion, RegisteredModel
+from registry.models.accuracy import OVERALL
 from registry.services.judging import champion_of
 
 if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
     from engine.drift import DriftVerdict
 
 log = structlog.get_logger(__name__)
@@ -24,13 +27,13 @@ RECENT_DAYS = 7
 def detect(*, model: RegisteredModel, at: datetime) -> dict[str, Any]:
     """Compare the champion's last seven validated days with the backtest it won by; publish `ModelDrifted` where it drifted.
 
-    Reads two indexed ranges: segments × (90 + days since training) rows, whatever the number of series. Each validated day is judged once:
-    the result is kept with the job, and the event carries every number it rests on.
+    The reference stays that of its first backtest: one on newer days would learn the drift as normal. Reads two indexed ranges,
+    segments × (90 + days since training) rows, whatever the number of series. The event carries every number it rests on.
     """
-    with transaction.atomic():
+    with reading():
         champion = champion_of(model)
-        run = champion.backtest_runs.order_by("-created_at", "pk").first() if champion else None
-        recent = list(_recent_rows(champion)) if champion else []
+        run = champion.backtest_runs.order_by("created_at", "pk").first() if champion else None
+        recent = _recent_rows(champion) if champion else []
     if champion is None or run is None or not recent:
         return {
             "drifted": None,
@@ -88,23 +91,30 @@ def _judge(
     return model_drift(pl.DataFrame([*reference, *recent]), as_of=as_of, reference=reference_window)
 
 
-_NAMES = {
-    "date": F("forecast_date"),
-    "column": F("segment_column"),
-    "value": F("segment"),
-    "sum_forecast": F("sum_actual") + F("sum_error"),
-}
-_SUMS = ("n", "sum_abs_error", "sum_actual")
-
-
 def _reference_rows(run: BacktestRun) -> list[dict[str, Any]]:
-    with transaction.atomic():
-        return list(run.segments.values(*_SUMS, **_NAMES))
+    with reading():
+        return _named(run.segments.all())
 
 
-def _recent_rows(champion: ModelVersion) -> Any:
-    rows = ForecastAccuracy.objects.filter(version_ref=champion).exclude(segment_column="overall")
-    return rows.order_by("forecast_date").values(*_SUMS, **_NAMES)
+def _recent_rows(champion: ModelVersion) -> list[dict[str, Any]]:
+    return _named(ForecastAccuracy.objects.filter(version_ref=champion).order_by("forecast_date"))
+
+
+def _named(rows: "QuerySet[BacktestSegment] | QuerySet[ForecastAccuracy]") -> list[dict[str, Any]]:
+    """Rows as `engine.drift` names them."""
+    columns = ("forecast_date", "segment_column", "segment", "n", "sum_abs_error", "sum_actual", "sum_error")
+    return [
+        {
+            "date": day,
+            "column": column,
+            "value": "" if column == OVERALL else segment,
+            "n": n,
+            "sum_abs_error": absolute,
+            "sum_actual": actual,
+            "sum_forecast": actual + error,
+        }
+        for day, column, segment, n, absolute, actual, error in rows.values_list(*columns)
+    ]
 
 
 def _news(model: RegisteredModel, champion: ModelVersion, verdict: "DriftVerdict") -> ModelDrifted:

@@ -1,6 +1,6 @@
 """The arena at work: gather the evidence of both sides, ask the rule, keep the answer, and act on it where the policy says so."""
 
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -11,7 +11,8 @@ from mlops.lifecycle.mechanism import IllegalMove
 from mlops.outbox.services import publish
 from mlops.tenancy.roles import Principal
 from registry.events import PromotionPending
-from registry.models import BacktestResult, BacktestRun, ModelVersion, RegisteredModel, Verdict
+from registry.models import BacktestRun, DecisionRecord, ModelVersion, RegisteredModel, Verdict
+from registry.models.accuracy import OVERALL
 from registry.rules.arena import Evidence, judge
 from registry.rules.policy import parse
 from registry.services.evidence import record_decision
@@ -21,6 +22,9 @@ from registry.services.promotion import promote
 from registry.states import AUTO_PROMOTING, Trigger, VersionStatus
 
 log = structlog.get_logger(__name__)
+
+MOST_RUNS = 100
+"""How far back common ground is looked for."""
 
 
 def champion_of(model: RegisteredModel) -> ModelVersion | None:
@@ -60,44 +64,45 @@ def pronounce(*, version: ModelVersion, trigger: str, at: datetime) -> Verdict:
 
 
 def act_on(*, verdict: Verdict, trigger: Trigger, by: Principal, at: datetime) -> ModelVersion:
-    """Do what the policy says with a judged candidate: crown it, let it compete, or ask a person.
+    """Do what the policy says with a judged candidate: crown it, let it compete, or ask a person. Locks the model.
 
     Only `scheduled` and `manual` crown by themselves. A drift-triggered winner becomes challenger and a person is asked. Should the
     champion have changed since the verdict, the version competes, and nothing more.
     """
-    version = verdict.version
-    model = version.model
-    policy = parse(model.policy)
-    champion = champion_of(model)
-    same_champion = (champion.pk if champion else None) == verdict.against_id
-    if (
-        verdict.passed
-        and same_champion
-        and (champion is None or (trigger in AUTO_PROMOTING and policy.auto_promote and not policy.four_eyes))
-    ):
-        outcome = promote(version_id=version.pk, by=by, at=at, reason=verdict.summary)
-        log.info("arena.auto_promoted", model=model.name, version=version.version, summary=verdict.summary)
-        return outcome.version
     with transaction.atomic():
-        locked, version = lock_version(version.pk)
+        model, version = lock_version(verdict.version_id)
+        policy = parse(model.policy)
+        champion = champion_of(model)
+        won = verdict.passed and (champion.pk if champion else None) == verdict.against_id
+        may_crown = trigger in AUTO_PROMOTING and policy.auto_promote and not policy.four_eyes
+        if won and (champion is None or may_crown):
+            version = promote(version_id=version.pk, by=by, at=at, reason=verdict.summary).version
+            log.info("arena.auto_promoted", model=model.name, version=version.version, summary=verdict.summary)
+            return version
         if version.status == VersionStatus.CANDIDATE:
-            made = move_version(locked, version, VersionStatus.CHALLENGER, by=by, at=at, reason=verdict.summary)
-            record_decision(
-                kind="challenge",
-                model=locked,
-                version=version,
-                move=made,
-                former=champion,
-                verdict=verdict,
-                proposer=version.created_by,
-                approvers=[by],
-                rationale=verdict.summary,
-                at=at,
-            )
-        if verdict.passed:
-            publish(PromotionPending(locked.name, str(version.pk), version.version, verdict.summary), at=at)
+            _let_compete(model, version, champion, verdict, by=by, at=at)
+        if won:
+            publish(PromotionPending(model.name, str(version.pk), version.version, verdict.summary), at=at)
     log.info("arena.challenger", model=model.name, version=version.version, passed=verdict.passed, summary=verdict.summary)
     return version
+
+
+def _let_compete(
+    model: RegisteredModel, version: ModelVersion, champion: ModelVersion | None, verdict: Verdict, *, by: Principal, at: datetime
+) -> None:
+    made = move_version(model, version, VersionStatus.CHALLENGER, by=by, at=at, reason=verdict.summary)
+    record_decision(
+        kind=DecisionRecord.Kind.CHALLENGE,
+        model=model,
+        version=version,
+        move=made,
+        former=champion,
+        verdict=verdict,
+        proposer=version.created_by,
+        approvers=[by],
+        rationale=verdict.summary,
+        at=at,
+    )
 
 
 def check_judgeable(version: ModelVersion) -> None:
@@ -109,30 +114,30 @@ def check_judgeable(version: ModelVersion) -> None:
 
 
 def _common_runs(version: ModelVersion, champion: ModelVersion | None) -> tuple[BacktestRun | None, BacktestRun | None]:
-    """The newest run of the version, and the champion's newest run on the very same window, data and horizon."""
-    run = version.backtest_runs.order_by("-created_at", "pk").first()
-    if run is None or champion is None:
-        return run, None
-    same = {
-        "dataset_version": run.dataset_version_id,
-        "window_start": run.window_start,
-        "window_end": run.window_end,
-        "horizon": run.horizon,
-    }
-    return run, champion.backtest_runs.filter(**same).order_by("-created_at", "pk").first()
+    """The newest runs of both on the very same window, data, truth and horizon; the version's newest alone where they have none."""
+    runs = list(version.backtest_runs.order_by("-created_at", "pk")[:MOST_RUNS])
+    if champion is not None:
+        theirs: dict[tuple[Any, ...], BacktestRun] = {}
+        for run in champion.backtest_runs.order_by("-created_at", "pk")[:MOST_RUNS]:
+            theirs.setdefault(_ground(run), run)
+        for run in runs:
+            if _ground(run) in theirs:
+                return run, theirs[_ground(run)]
+    return runs[0] if runs else None, None
+
+
+def _ground(run: BacktestRun) -> tuple[Any, ...]:
+    return run.dataset_version_id, run.window_start, run.window_end, run.horizon, run.options.get("truth")
 
 
 def _evidence(version: ModelVersion, run: BacktestRun | None) -> Evidence | None:
     if run is None:
         return None
-    daily = BacktestResult.objects.filter(version_ref=version, forecast_date__range=(run.window_start, run.window_end))
-    days: dict[date, float] = {row.forecast_date: row.mae for row in daily if row.mae is not None}
-    segments = {column: {segment: values.get("mae") for segment, values in rows.items()} for column, rows in _segments_of(run).items()}
+    # The run's own sums: rows of `backtest_results` are those of the newest run that covered the day.
+    rows = run.segments.filter(segment_column=OVERALL, segment=OVERALL, n__gt=0)
+    days = {day: error / n for day, error, n in rows.values_list("forecast_date", "sum_abs_error", "n")}
+    segments = {column: {segment: values.get("mae") for segment, values in parts.items()} for column, parts in run.by_segment.items()}
     return Evidence(version.version, run.metrics, days, segments)
-
-
-def _segments_of(run: BacktestRun) -> dict[str, dict[str, Any]]:
-    return dict(run.by_segment)
 
 
 def _paired_test(mine: Evidence | None, theirs: Evidence | None, horizon: int) -> tuple[float | None, str]:

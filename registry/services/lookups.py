@@ -5,10 +5,19 @@ from collections.abc import Callable
 from uuid import UUID
 
 from mlops.errors import NotFound, Stale
+from mlops.tenancy.models import Customer
 from registry.models import ModelVersion, RegisteredModel
 
 DEFAULT_MODEL = "demand_forecast"
 IfMatch = Callable[[RegisteredModel], None]
+
+
+def customer_called(text: str) -> UUID:
+    """The id of a customer that exists, from the text a task was given. Raises NotFound."""
+    identifier = as_uuid(text)
+    if identifier is None or not Customer.objects.filter(pk=identifier).exists():
+        raise NotFound(f"There is no customer {_shown(text)}.")
+    return identifier
 
 
 def model_named(name: str) -> RegisteredModel:

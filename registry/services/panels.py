@@ -2,17 +2,22 @@
 
 import json
 from dataclasses import replace
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
-from django.db import transaction
-
+from mlops.database.reading import reading
 from mlops.errors import DomainError
+from mlops.tenancy.roles import Principal
 from registry.models import Actual, DatasetVersion, RegisteredModel
-from registry.models.dataset import DatasetVersionStatus
-from registry.services.datasets import panel_of
+from registry.services.datasets import import_path, panel_of
+from registry.states import DatasetVersionStatus
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from engine.frames.panel import Panel
+
+LONGEST_NAME = 128
 
 
 class NoData(DomainError):
@@ -23,7 +28,7 @@ class NoData(DomainError):
 
 def newest_data(model: RegisteredModel) -> DatasetVersion:
     """The newest ready version of the model's dataset. Raises NoData."""
-    with transaction.atomic():
+    with reading():
         ready = DatasetVersion.objects.filter(dataset_id=model.dataset_id, status=DatasetVersionStatus.READY) if model.dataset_id else None
         newest = ready.select_related("dataset").order_by("-number").first() if ready is not None else None
     if newest is None:
@@ -31,45 +36,68 @@ def newest_data(model: RegisteredModel) -> DatasetVersion:
     return newest
 
 
-def model_panel(model: RegisteredModel, data: DatasetVersion) -> "Panel":
-    """The data's panel with the model's actuals laid over it: they replace values of known series and extend it by later days."""
-    panel = panel_of(data)
-    with transaction.atomic():
-        rows = list(Actual.objects.filter(model=model).values_list("series_key", "day", "value"))
-    return lay_over(panel, rows) if rows else panel
+def refresh_data(model: RegisteredModel, *, path: str = "", by: Principal, at: datetime) -> None:
+    """Read the folder the model's data comes from anew, this one or its own; nothing where it has none. Unchanged files are not kept twice.
+
+    Raises InvalidField, UnreadableFile, Busy or TooLarge. `model` knows its data set afterwards.
+    """
+    path = path or model.data_dir
+    if path:
+        named = f"{model.name}.data"
+        name = named if len(named) <= LONGEST_NAME else f"data-{model.pk}"
+        model.dataset = import_path(name=name, path=path, by=by, at=at, model=model).version.dataset
 
 
-def lay_over(panel: "Panel", actuals: list[tuple[str, Any, float]]) -> "Panel":
-    """The panel with these actuals. A later day repeats each series' last price and known columns; series nobody knows are left out."""
+def model_panel(model: RegisteredModel, data: DatasetVersion, *, through: date | None = None) -> "Panel":
+    """The data's panel with the model's actuals laid over it, up to the last day whose truth is known.
+
+    Actuals replace values of known series and extend the panel by later days. `through` looks at it as it was on that day.
+    Raises NoData where no truth is known by then, and as `panel_of`.
+    """
     import polars as pl
 
-    named = panel.series.select("series", series_key=pl.struct(panel.keys).map_elements(series_key_of, return_dtype=pl.String))
+    panel = panel_of(data)
+    with reading():
+        rows = list(Actual.objects.filter(model=model).values_list("series_key", "day", "value"))
+    if rows:
+        panel = lay_over(panel, rows)
+    known = panel.frame.filter(pl.col("target").is_not_null() & (pl.col("date") <= through if through else True))
+    last = known["date"].max()
+    if not isinstance(last, date):
+        raise NoData(f"{data} holds no known value{f' up to {through}' if through else ''}.")
+    return panel.until(last)
+
+
+def lay_over(panel: "Panel", actuals: list[tuple[str, date, float]]) -> "Panel":
+    """The panel with these actuals; series nobody knows are left out. Of later days only each series' last price is known."""
+    import polars as pl
+
     keys, days, values = zip(*actuals, strict=True)
-    truth = pl.DataFrame(
-        {"series_key": keys, "date": days, "truth": values}, schema={"series_key": pl.String, "date": pl.Date, "truth": pl.Float64}
-    )
-    truth = truth.join(named, on="series_key", how="inner").select("series", "date", "truth")
+    schema = {"series_key": pl.String, "date": pl.Date, "truth": pl.Float64}
+    truth = pl.DataFrame({"series_key": keys, "date": days, "truth": values}, schema=schema)
+    named = panel.series.select("series", *panel.keys).to_dicts()
+    identities = [series_key_of({key: row[key] for key in panel.keys}) for row in named]
+    series = panel.series.select("series", pl.Series("series_key", identities, pl.String))
+    truth = truth.join(series, on="series_key", how="inner").select("series", "date", "truth")
     last = truth["date"].max()
-    frame = panel.frame
-    if last is not None and last > panel.last_day:
-        frame = _extend(panel, last)
+    frame = _extend(panel, last) if isinstance(last, date) and last > panel.last_day else panel.frame
     frame = frame.join(truth, on=["series", "date"], how="left", maintain_order="left")
     given = pl.col("truth").is_not_null()
     frame = frame.with_columns(
         target=pl.when(given).then(pl.col("truth")).otherwise(pl.col("target")),
-        closed=pl.when(given).then(pl.lit(False)).otherwise(pl.col("closed")),
+        closed=pl.col("closed") & ~given,
     )
     return replace(panel, frame=frame.drop("truth"))
 
 
-def _extend(panel: "Panel", last: Any) -> Any:
+def _extend(panel: "Panel", last: date) -> "pl.DataFrame":
+    """Rows for every series up to `last`: open days, unknown but for the last price, as the engine lays out days after a panel's end."""
     import polars as pl
 
-    first = panel.last_day
-    days = pl.DataFrame({"date": pl.date_range(first, last, "1d", eager=True)}).filter(pl.col("date") > first)
-    ends = panel.frame.filter(pl.col("date") == first).drop("date")
-    later = ends.join(days, how="cross").with_columns(target=pl.lit(None, pl.Float64), closed=pl.lit(False))
-    return pl.concat([panel.frame, later.select(panel.frame.columns)]).sort("series", "date")
+    days = pl.DataFrame({"date": pl.date_range(panel.last_day, last, "1d", eager=True)[1:]})
+    ends = panel.frame.group_by("series", maintain_order=True).agg(pl.col("price").drop_nulls().last())
+    later = ends.join(days, how="cross").with_columns(closed=pl.lit(False))
+    return pl.concat([panel.frame, later], how="diagonal").select(panel.frame.columns).sort("series", "date")
 
 
 def series_key_of(keys: dict[str, Any]) -> str:
