@@ -25,6 +25,8 @@ _SCALE_DAYS = 91
 _SMALLEST_SCALE = 0.3
 _MIN_PER_BAND = 200
 _MAX_BANDS = 8
+_FEWEST = 20
+"""Residuals that bounds are learnt from, at least."""
 
 
 @dataclass(frozen=True)
@@ -70,13 +72,15 @@ def calibrate(residual: Doubles, prediction: Doubles, level: Doubles, scale: Dou
     Where demand can hardly fall below the lower bound because it ends at zero, the whole miss probability goes to the
     upper side: a slow mover's interval starts at 0 and is as narrow above as the nominal coverage allows.
     """
-    if len(residual) < 20:
+    if len(residual) < _FEWEST:
         return None
     edges = level_edges(level)
     band = np.searchsorted(np.asarray(edges), level)
     lower, upper = [], []
     for index in range(len(edges) + 1):
         inside = band == index
+        if inside.sum() < _FEWEST:  # forecasts that repeat one level leave a band without any: it takes the bounds of all together
+            inside = np.ones(len(band), dtype=np.bool_)
         low, high = _bounds(residual[inside] / scale[inside], prediction[inside] / scale[inside], 1.0 - min(nominal + _ALLOWANCE, 0.995))
         lower.append(low)
         upper.append(high)

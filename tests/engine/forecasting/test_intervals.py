@@ -45,6 +45,20 @@ def test_too_few_residuals_give_no_intervals() -> None:
     assert calibrate(few, few, few, few) is None
 
 
+def test_a_band_that_repeated_levels_leave_empty_takes_the_bounds_of_all() -> None:
+    level = np.repeat([1.0, 4.0], [400, 1600])
+    residual = RNG.normal(0.0, 2.0, 2000)
+    one = np.ones(2000)
+
+    intervals = calibrate(residual, level, level, one)
+
+    pooled = calibrate(residual, level, np.ones(2000), one)
+    assert intervals is not None
+    assert pooled is not None
+    assert intervals.edges == (1.0, 4.0)
+    assert (intervals.lower[-1], intervals.upper[-1]) == (pooled.lower[-1], pooled.upper[-1])
+
+
 @pytest.mark.parametrize("change", [{"edges": [2.0, 1.0]}, {"lower": [0.0]}, {"nominal": 1.5}, {"upper": [1.0, float("inf"), 2.0]}])
 def test_impossible_intervals_are_refused(change: dict[str, object]) -> None:
     value = {"nominal": 0.9, "edges": [1.0, 2.0], "lower": [-1.0, -1.0, -1.0], "upper": [1.0, 1.0, 1.0]}
