@@ -23,7 +23,8 @@ def _problem(status: int, title: str, code: str, detail: str) -> bytes:
 
 HEALTHY = b'{"status": "ok"}'
 BUSY = _problem(503, "Service Unavailable", "busy", "All workers are busy. Try again in a second.")
-UNREADABLE = _problem(400, "Bad Request", "bad_request", "The Content-Type cannot be read.")
+UNREADABLE = _problem(415, "Unsupported Media Type", "unsupported_media_type", "The Content-Type cannot be read, or is not UTF-8.")
+UTF_8 = ("utf-8", "utf8", "us-ascii")
 
 
 def application(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
@@ -32,7 +33,7 @@ def application(environ: dict[str, Any], start_response: StartResponse) -> Itera
         start_response("200 OK", [("Content-Type", "application/json"), ("Cache-Control", "no-store")])
         return [HEALTHY]
     if not _readable_content_type(environ.get("CONTENT_TYPE", "")):
-        start_response("400 Bad Request", [("Content-Type", "application/problem+json")])
+        start_response("415 Unsupported Media Type", [("Content-Type", "application/problem+json")])
         return [UNREADABLE]
     if not gate.acquire(timeout=5.0):
         start_response("503 Service Unavailable", [("Content-Type", "application/problem+json"), ("Retry-After", "1")])
@@ -44,9 +45,10 @@ def application(environ: dict[str, Any], start_response: StartResponse) -> Itera
 
 
 def _readable_content_type(header: str) -> bool:
-    # Django parses the header while it builds the request, where no handler of errors is in place yet.
+    # Django reads the header while it builds the request, where no handler of errors is in place yet, and decodes the query string by
+    # whatever codec it names, be it one that decodes nothing.
     try:
-        parse_header_parameters(header)
+        _, parameters = parse_header_parameters(header)
     except ValueError:
         return False
-    return True
+    return (parameters.get("charset") or "utf-8").strip().lower() in UTF_8

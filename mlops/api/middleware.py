@@ -58,7 +58,7 @@ class OutageMiddleware:
 
 
 class IntakeMiddleware:
-    """What no view should have to refuse: NUL in the address, a body above the limit (413 before it is read), odd character sets."""
+    """What no view should have to refuse: NUL in the address, a body above the limit (413 before it is read)."""
 
     uploads = re.compile(r"/api/v1/(datasets(/[^/]+/versions)?|models/[^/]+/versions)/?\Z")
 
@@ -69,7 +69,6 @@ class IntakeMiddleware:
         problem = self._problem(request)
         if problem is not None:
             return http_response(problem)
-        request.encoding = "utf-8"  # a Content-Type may name a codec that decodes nothing, and Django would use it on the query string
         return self.get_response(request)
 
     def _problem(self, request: HttpRequest) -> Problem | None:

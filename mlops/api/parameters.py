@@ -1,7 +1,7 @@
 """Query parameters: declared, typed, bounded. A parameter nobody declared is 400 and names the known ones."""
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from django.utils.dateparse import parse_datetime
@@ -50,14 +50,14 @@ def choice(request: Request, name: str, allowed: Iterable[str], *, default: str 
 
 
 def moment(request: Request, name: str) -> datetime | None:
-    """An ISO 8601 moment (UTC when it names no zone), or None when absent. Raises a 400 problem otherwise."""
+    """An ISO 8601 moment (UTC when it names no zone), in UTC, or None when absent. Raises a 400 problem otherwise."""
     text: Any = request.query_params.get(name)
     if text is None:
         return None
     try:
         value = parse_datetime(text.replace(" ", "+"))
-    except ValueError:
-        value = None
-    if value is None:
-        raise invalid(name, "Must be an ISO 8601 moment such as 2026-03-01T06:00:00Z.")
-    return make_aware(value) if is_naive(value) else value
+        if value is not None:
+            return (make_aware(value) if is_naive(value) else value).astimezone(UTC)
+    except (ValueError, OverflowError):  # no such day, or one that has no moment in UTC
+        pass
+    raise invalid(name, "Must be an ISO 8601 moment such as 2026-03-01T06:00:00Z.")

@@ -62,7 +62,7 @@ class Schema(AutoSchema):
             operation["parameters"] = [*operation.get("parameters", []), *missing, *headers]
 
 
-class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call] - the base registers subclasses without types
+class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # the base registers subclasses without types
     """API keys in OpenAPI."""
 
     target_class = "mlops.api.authentication.BearerAuthentication"

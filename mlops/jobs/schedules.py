@@ -17,6 +17,7 @@ from mlops.errors import DomainError
 from mlops.jobs.models import Job, Schedule
 from mlops.jobs.services import AlreadyRunning
 from mlops.tenancy.models import Customer
+from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import Principal
 
 log = structlog.get_logger(__name__)
@@ -102,7 +103,7 @@ def configure(*, schedule: Schedule, cron: str, enabled: bool, at: datetime, by:
     """
     by.authorize("schedule.configure")
     check_cron(cron)
-    with transaction.atomic():
+    with transaction.atomic(), acting(by):
         task = PeriodicTask.objects.select_related("crontab").select_for_update(of=("self",)).get(pk=schedule.periodic_task_id)
         before = {"cron": _text(task.crontab), "enabled": task.enabled}
         after = {"cron": cron, "enabled": enabled}

@@ -174,7 +174,7 @@ def fail(*, job: Job, error: str, final: bool) -> None:
 def cancel(*, job: Job, at: datetime, by: Principal) -> Job:
     """Ask for the job to stop: a queued one ends at once, a running one at its next step. An ended one is left as it is."""
     by.authorize("job.cancel")
-    with transaction.atomic():
+    with transaction.atomic(), acting(by):
         current = Job.objects.select_for_update().get(pk=job.pk, customer_id=by.customer_id)
         if current.state in OPEN and current.cancel_requested_at is None:
             record(action="job.cancelled", target=current, label=str(current), at=at, before={"state": current.state}, actor=by)

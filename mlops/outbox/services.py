@@ -91,7 +91,7 @@ def _tell_everybody(message: Message, at: datetime) -> list[str]:
 
 def resend(*, message_id: UUID, at: datetime, by: Principal) -> bool:
     """Bring a dead message of the actor's customer back. False if there is none."""
-    with transaction.atomic():
+    with transaction.atomic(), acting(by):
         dead = Message.objects.filter(pk=message_id, customer_id=by.customer_id).exclude(dead_at=None)
         message = dead.select_for_update().first()
         if message is None:

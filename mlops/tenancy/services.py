@@ -100,7 +100,7 @@ def create_api_key(
 def revoke_api_key(*, key: ApiKey, at: datetime, by: Principal) -> bool:
     """End a key at once. False if it was revoked before, or is another customer's."""
     by.authorize("key.manage")
-    with transaction.atomic():
+    with transaction.atomic(), acting(by):
         revoked = ApiKey.objects.filter(pk=key.pk, customer_id=by.customer_id, revoked_at=None).update(revoked_at=at)
         if revoked:
             record(action="key.revoked", target=key, label=str(key), at=at, after={"revoked_at": at.isoformat()}, actor=by)

@@ -237,7 +237,10 @@ def test_an_administrator_changes_when_a_schedule_fires_for_one_customer(
 
     changed = PeriodicTask.objects.select_related("crontab").get(pk=schedule.pk)
     assert (answer.status_code, changed.crontab.minute, changed.crontab.day_of_week) == (302, "15", "1,2")
-    assert list(CrontabSchedule.objects.filter(periodictask__tiltyard_schedule__customer=other_customer).order_by("id").values()) == others_before
+    assert (
+        list(CrontabSchedule.objects.filter(periodictask__tiltyard_schedule__customer=other_customer).order_by("id").values())
+        == others_before
+    )
     with scoped(customer.pk):
         assert AuditEvent.objects.filter(action="schedule.configured").count() == 1
 

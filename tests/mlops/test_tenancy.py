@@ -1,12 +1,20 @@
 """Nobody sees another customer's rows, whatever is forgotten."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Thread
+from uuid import uuid4
+
 import pytest
 from django.db import IntegrityError, connection, transaction
 from django.db.utils import ProgrammingError
 
 from mlops.audit.models import AuditEvent
+from mlops.database.checks import guards_are_installed as check_database
 from mlops.database.guards import tenant_models
-from mlops.tenancy.context import NoCustomer, customer as scoped
+from mlops.tenancy import services as tenancy
+from mlops.tenancy.context import NoCustomer
+from mlops.tenancy.context import customer as scoped
 from mlops.tenancy.models import Customer
 from mlops.tenancy.models.base import ForeignCustomer
 from mlops.tenancy.roles import Principal
@@ -108,8 +116,7 @@ def test_an_exception_inside_an_inner_customer_leaves_the_outer_one(customer: Cu
     with scoped(customer.pk):
         make_dataset()
         with pytest.raises(IntegrityError), transaction.atomic(), scoped(other_customer.pk):
-            make_dataset()
-            make_dataset()
+            Dataset.objects.bulk_create([Dataset(name="twice", created_by="kim", created_at=NOON) for _ in range(2)])
 
         assert Dataset.objects.count() == 1
 
@@ -119,3 +126,82 @@ def test_the_audit_trail_refuses_updates_and_deletes(scope: Principal) -> None:
         AuditEvent.objects.update(actor="nobody")
     with pytest.raises(IntegrityError), transaction.atomic():
         AuditEvent.objects.all().delete()
+
+
+def test_an_error_of_ours_inside_an_inner_customer_leaves_the_outer_one(customer: Customer, other_customer: Customer) -> None:
+    with scoped(customer.pk):
+        make_dataset()
+        with pytest.raises(ValueError, match="ours"), scoped(other_customer.pk):
+            raise ValueError("ours")
+
+        assert Dataset.objects.count() == 1
+
+
+def test_a_row_cannot_be_given_to_another_customer(customer: Customer, other_customer: Customer) -> None:
+    with scoped(customer.pk):
+        dataset = make_dataset()
+        dataset.customer = other_customer
+
+        with pytest.raises(ForeignCustomer):
+            dataset.save()
+        with pytest.raises(ForeignCustomer):
+            Dataset.objects.update(customer=other_customer)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_threads_and_pooled_connections_keep_customers_apart() -> None:
+    customers = [tenancy.create_customer(name=f"Shop {number}", at=NOON) for number in range(4)]
+    seen: list[tuple[int, set[str]]] = []
+
+    def work(number: int) -> None:
+        for _ in range(10):
+            with scoped(customers[number].pk), transaction.atomic():
+                make_dataset(f"of {number} {uuid4()}")
+                seen.append((number, {name.split()[1] for name in Dataset.objects.values_list("name", flat=True)}))
+            connection.close()  # back to the pool, for whoever comes next
+
+    threads = [Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+
+    assert len(seen) == 40
+    assert all(names == {str(number)} for number, names in seen)
+
+
+@pytest.mark.postgres_only
+@pytest.mark.django_db(transaction=True)
+def test_nothing_of_a_customer_stays_on_a_connection(customer: Customer) -> None:
+    with scoped(customer.pk), transaction.atomic():
+        make_dataset()
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('app.current_customer_id', true), (SELECT count(*) FROM datasets)")
+        assert cursor.fetchone() == ("", 0)
+
+
+def test_the_database_check_finds_a_missing_guard(customer: Customer) -> None:
+    before = check_database(databases=["default"])
+    on = " ON audit_events" if connection.vendor == "postgresql" else ""
+    drop = f"DROP TRIGGER audit_events_append_only_u{on}"
+    with as_owner_of_the_tables(), connection.cursor() as cursor:
+        cursor.execute(drop)
+
+    problems = check_database(databases=["default"])
+
+    assert before == []
+    assert [problem.id for problem in problems] == ["database.E001"]
+    assert "audit_events_append_only_u" in problems[0].msg
+
+
+@contextmanager
+def as_owner_of_the_tables() -> Iterator[None]:
+    """Inside the test's transaction, which takes everything back."""
+    if connection.vendor != "postgresql":
+        yield
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL ROLE NONE")
+        yield
+        cursor.execute("SET LOCAL ROLE tiltyard_app")

@@ -1,0 +1,88 @@
+"""The WSGI door: what it answers without Django, and what it keeps from Django."""
+
+import json
+from io import BytesIO
+from typing import Any
+
+import pytest
+
+from mlops import wsgi
+
+pytestmark = pytest.mark.django_db
+
+
+def call(path: str, *, method: str = "GET", **environ: str) -> tuple[str, dict[str, str], bytes]:
+    seen: dict[str, Any] = {}
+
+    def start_response(status: str, headers: list[tuple[str, str]], *_: object) -> None:
+        seen.update(status=status, headers=dict(headers))
+
+    base = {"REQUEST_METHOD": method, "PATH_INFO": path, "QUERY_STRING": "x=%41%ff", "SERVER_NAME": "localhost", "SERVER_PORT": "80"}
+    server = {"wsgi.input": BytesIO(), "wsgi.url_scheme": "http", "SERVER_PROTOCOL": "HTTP/1.1"}
+    body = b"".join(wsgi.application({**base, **server, **environ}, start_response))
+    return seen["status"], seen["headers"], body
+
+
+def test_liveness_needs_no_django(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wsgi, "django", None)
+
+    assert call("/health")[0] == "200 OK"
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "application/json; charset=rot13",
+        "application/json; charset=undefined",
+        "a/b; charset=base64",
+        "a/b; x*=nonsense''y",
+        "a/b; charset=utf-16",
+    ],
+)
+def test_a_content_type_that_would_break_the_request_is_415(content_type: str) -> None:
+    status, headers, body = call("/api/v1/me", CONTENT_TYPE=content_type)
+
+    assert (status[:3], headers["Content-Type"], json.loads(body)["status"]) == ("415", "application/problem+json", 415)
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["", ";", "a/b; c", "; charset", 'a/b; charset="utf-8"', "a/b; charset*=utf-8'en'utf-8", "\xff", "a/b; " + "x=y; " * 500],
+)
+def test_other_odd_content_types_reach_the_views(content_type: str) -> None:
+    assert call("/api/v1/me", CONTENT_TYPE=content_type)[0][:3] == "401"
+
+
+@pytest.mark.parametrize("path", ["/\xff\xfe", "/api/v1/jobs/\xe2\x82", "*", "//evil.example/", "/..", ""])
+def test_paths_in_any_bytes_are_answered(path: str) -> None:
+    assert int(call(path, HTTP_ACCEPT="application/json")[0][:3]) < 500
+
+
+@pytest.mark.parametrize("host", ["evil.example", "a b", "[::1", "\xff"])
+def test_a_host_that_is_not_ours_is_400(host: str) -> None:
+    assert call("/", HTTP_HOST=host)[0][:3] == "400"
+
+
+def test_a_busy_server_says_when_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        def acquire(self, timeout: float) -> bool:
+            return False
+
+    monkeypatch.setattr(wsgi, "gate", Full())
+
+    status, headers, body = call("/api/v1/me")
+
+    assert (status[:3], headers["Retry-After"], json.loads(body)["code"]) == ("503", "1", "busy")
+
+
+def test_the_gate_is_left_even_by_a_request_that_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(environ: Any, start_response: Any) -> Any:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(wsgi, "django", broken)
+    before = wsgi.gate._value  # type: ignore[attr-defined]  # how many may still enter
+
+    with pytest.raises(RuntimeError):
+        call("/api/v1/me")
+
+    assert wsgi.gate._value == before  # type: ignore[attr-defined]
