@@ -12,6 +12,8 @@ class JobsConfig(AppConfig):
     verbose_name = "Jobs"
 
     def ready(self) -> None:
+        from mlops import celery  # noqa: F401 - importing makes it the current app, so that every process publishes to our broker
+
         post_migrate.connect(_install_schedules, sender=self)
 
 
