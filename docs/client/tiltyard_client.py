@@ -1,6 +1,6 @@
 """A small client of Tiltyard's API, on Python's standard library alone: copy it and change it.
 
-    TILTYARD_URL=http://127.0.0.1:8000 TILTYARD_KEY=ty_… python docs/client/tiltyard_client.py sales.csv
+    TILTYARD=http://127.0.0.1:8000 KEY=ty_… python docs/client/tiltyard_client.py sales.csv
 
 uploads a file, makes a model of it, retrains, waits, and prints what the arena said. A refusal is raised as `Problem`, with the `code` that
 docs/problems.md explains.
@@ -269,7 +269,7 @@ def _multipart(fields: dict[str, str], file: Path) -> tuple[bytes, str]:
 
 def main(path: Path) -> None:
     """From a file to a judged model."""
-    client = Tiltyard(os.environ["TILTYARD_URL"], os.environ["TILTYARD_KEY"])
+    client = Tiltyard(os.environ["TILTYARD"], os.environ["KEY"])
     name = f"example_{uuid.uuid4().hex[:8]}"
     data = client.upload_dataset(path, name=name)
     print(f"{data.rows:,} rows, {data.series} series, {data.first_day} to {data.last_day}; read as {data.mapping}")
