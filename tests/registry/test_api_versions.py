@@ -1,0 +1,362 @@
+"""`/api/v1/models/{model_name}/versions`: register, list, one version, evidence, lineage."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import transaction
+from rest_framework.test import APIClient
+
+from mlops.audit.models import AuditEvent
+from mlops.tenancy.models import Customer
+from mlops.tenancy.principals import acting
+from mlops.tenancy.roles import Principal
+from registry.models import ModelVersion
+from registry.services import moves, promotion
+from tests.conftest import NOON
+from tests.engine.formats.samples import model_text
+from tests.registry.counting import frame
+from tests.registry.factories import make_arena, make_champion, make_model, make_request, make_version
+
+pytestmark = pytest.mark.django_db
+Api = Callable[..., APIClient]
+URL = "/api/v1/models/demand_forecast/versions"
+
+TREE = model_text()
+
+
+def fields_of(response: Any) -> set[str]:
+    return {error["field"] for error in response.json()["errors"]}
+
+
+def test_a_version_is_registered_by_its_metadata(api: Api, scope: Principal) -> None:
+    make_model()
+    body = {"metrics": {"mae": 11.2, "tier": "gold"}, "hyperparameters": {"depth": 6}, "algorithm": "catboost", "training_seconds": 3.5}
+    body |= {"signature": {"features": [{"name": "price", "dtype": "float"}]}, "trained_through": "2026-03-01", "lineage": {"code": "abc"}}
+
+    response = api("data_scientist").post(URL, body)
+
+    found = response.json()
+    assert (response.status_code, response["Location"]) == (201, f"{URL}/v1")
+    assert (found["version"], found["status"], found["has_artifact"]) == ("v1", "candidate", False)
+    assert {name: found[name] for name in body} == body
+    assert found["feature_names"] == ["price"]
+    assert response["ETag"] == '"model-2"'
+
+
+def test_labels_follow_each_other_and_pass_over_given_ones(api: Api, scope: Principal) -> None:
+    make_model()
+    client = api()
+
+    labels = [client.post(URL, body).json()["version"] for body in ({}, {"version": "v2"}, {"version": "2.1.0+rc"}, {}, {})]
+
+    assert labels == ["v1", "v2", "2.1.0+rc", "v3", "v4"]
+    assert [row["number"] for row in client.get(URL).json()["results"]] == [5, 4, 3, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"version": "history"}, "version"),
+        ({"version": str(uuid4())}, "version"),
+        ({"version": "with space"}, "version"),
+        ({"metrics": [1]}, "metrics"),
+        ({"metrics": "mae"}, "metrics"),
+        ({"training_seconds": "NaN"}, "training_seconds"),
+        ({"training_seconds": -1}, "training_seconds"),
+        ({"training_seconds": True}, "training_seconds"),
+        ({"trained_through": "yesterday"}, "trained_through"),
+        ({"signature": {"features": ["price"]}}, "signature"),
+        ({"signature": {"features": [{"name": "a"}, {"name": "a"}]}}, "signature"),
+        ({"parent": "v9"}, "parent"),
+        ({"dataset_version_id": str(uuid4())}, "dataset_version_id"),
+        ({"status": "champion"}, "status"),
+    ],
+)
+def test_metadata_that_will_not_do_is_refused_naming_the_field(api: Api, scope: Principal, body: dict[str, Any], field: str) -> None:
+    make_model()
+
+    response = api().post(URL, body)
+
+    assert (response.status_code, field in fields_of(response)) == (400, True)
+
+
+@pytest.mark.parametrize(
+    "content", [b'{"metrics": {"mae": NaN}}', b'{"metrics": {"a": "\\u0000"}}', b'{"notes": "\\ud800"}', b"[1]", b'{"a":1,"a":2}']
+)
+def test_json_that_could_not_be_stored_is_refused(api: Api, scope: Principal, content: bytes) -> None:
+    make_model()
+
+    assert api().generic("POST", URL, content, content_type="application/json").status_code == 400
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_refused_file_leaves_no_version(api: Api, manager: Principal) -> None:
+    with acting(manager), transaction.atomic():
+        make_model()
+    client = api()
+
+    refused = client.post(URL, {"file": SimpleUploadedFile("model.pkl", b"\x80\x04\x95cos\nsystem\n")}, format="multipart")
+
+    assert refused.status_code == 400
+    assert client.get(URL).json()["count"] == 0
+
+
+def test_a_label_that_is_taken_is_a_conflict(api: Api, scope: Principal) -> None:
+    make_version(make_model(), label="blue")
+
+    assert api().post(URL, {"version": "blue"}).status_code == 409
+
+
+def test_an_artifact_comes_with_its_metadata_in_a_multipart_body(api: Api, scope: Principal) -> None:
+    make_model()
+    parts = {"file": SimpleUploadedFile("model.txt", TREE.encode()), "metadata": json.dumps({"metrics": {"mae": 1.5}, "notes": "by hand"})}
+
+    response = api("data_scientist").post(URL, parts, format="multipart")
+
+    found = response.json()
+    assert response.status_code == 201, found
+    assert (found["artifact_format"], found["has_artifact"], len(found["artifact_sha256"])) == ("lightgbm", True, 64)
+    assert (found["metrics"], found["notes"], found["feature_names"]) == ({"mae": 1.5}, "by hand", ["price", "stock", "weekday"])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code"),
+    [
+        ("model.pkl", b"\x80\x04\x95cos\nsystem\n", "unsafe_artifact"),
+        ("model.txt", TREE[:200].encode(), "unsafe_artifact"),
+        ("empty.txt", b"", "empty"),
+    ],
+)
+def test_a_file_that_is_no_sound_model_is_refused(api: Api, scope: Principal, name: str, content: bytes, code: str) -> None:
+    make_model()
+
+    response = api().post(URL, {"file": SimpleUploadedFile(name, content)}, format="multipart")
+
+    assert response.status_code == 400
+    assert response.json()["errors"][0]["code"] == code
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"metadata": "{}"},
+        {"file": "no file", "metadata": "{}"},
+        {"metadata": "not json", "file": None},
+        {"metadata": "[1]", "file": None},
+        {"metadata": '{"frobnicate": 1}', "file": None},
+        {"metadata": '{"metrics": {"mae": NaN}}', "file": None},
+        {"metadata": '{"training_seconds": "1"}', "file": None},
+        {"frobnicate": "1", "file": None},
+    ],
+)
+def test_a_multipart_body_that_will_not_do_is_refused(api: Api, scope: Principal, parts: dict[str, Any]) -> None:
+    make_model()
+    sent = {name: SimpleUploadedFile("model.txt", TREE.encode()) if value is None else value for name, value in parts.items()}
+
+    assert api().post(URL, sent, format="multipart").status_code == 400
+
+
+def test_a_version_is_found_by_label_number_and_id(api: Api, scope: Principal) -> None:
+    version = make_version(make_model())
+    dotted = make_version(version.model, label="2.1.0")
+    client = api()
+
+    found = [client.get(f"{URL}/{reference}").json()["id"] for reference in ("v1", "1", version.pk, "2.1.0", dotted.pk)]
+
+    assert found == [str(version.pk), str(version.pk), str(version.pk), str(dotted.pk), str(dotted.pk)]
+
+
+def test_an_exact_label_goes_before_a_bare_number(api: Api, scope: Principal) -> None:
+    model = make_model()
+    make_version(model)
+    exact = make_version(model, label="1")
+
+    assert api().get(f"{URL}/1").json()["id"] == str(exact.pk)
+
+
+def test_a_version_of_another_model_or_customer_is_not_there(api: Api, scope: Principal, other_customer: Customer) -> None:
+    version = make_version(make_model())
+    make_model("other")
+
+    assert api().get(f"/api/v1/models/other/versions/{version.pk}").status_code == 404
+    stranger = api("admin", of=other_customer)
+    assert stranger.get(f"{URL}/{version.pk}").status_code == 404
+    assert stranger.post(f"/api/v1/models/{version.pk}/promote", {}).status_code == 404
+    assert stranger.post(URL, {}).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("query", "labels"),
+    [
+        ("", ["v4", "v3", "v2", "v1"]),
+        ("limit=2", ["v4", "v3"]),
+        ("limit=2&page=2", ["v2", "v1"]),
+        ("page_size=1", ["v4"]),
+        ("status=champion", ["v1"]),
+        ("status=candidate&limit=1", ["v4"]),
+        ("algorithm=catboost", ["v3"]),
+        ("search=needle", ["v2"]),
+        ("ordering=number", ["v1", "v2", "v3", "v4"]),
+    ],
+)
+def test_versions_are_listed_newest_first_and_filtered(api: Api, scope: Principal, query: str, labels: list[str]) -> None:
+    model = make_model()
+    make_champion(model)
+    make_version(model, notes="a needle in the hay")
+    make_version(model, algorithm="catboost")
+    make_version(model)
+
+    body = api("viewer").get(f"{URL}?{query}").json()
+
+    assert [row["version"] for row in body["results"]] == labels
+
+
+def test_the_count_is_that_of_all_pages(api: Api, scope: Principal) -> None:
+    model = make_model()
+    make_champion(model)
+    for _ in range(4):
+        make_version(model)
+    client = api()
+
+    assert client.get(f"{URL}?limit=2").json()["count"] == 5
+    assert client.get(f"{URL}?status=candidate&limit=2").json()["count"] == 4
+    assert client.get(f"{URL}?limit=2").json()["next"].endswith("?limit=2&page=2")
+
+
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=101", "limit=x", "limit=2&page_size=2", "status=staging", "format=html", "ordering=metrics"]
+)
+def test_a_query_out_of_range_is_refused(api: Api, scope: Principal, query: str) -> None:
+    make_model()
+
+    assert api().get(f"{URL}?{query}").status_code == 400
+
+
+@pytest.mark.parametrize("count", [3, 30])
+def test_the_list_takes_the_same_queries_for_any_number(api: Api, scope: Principal, count: int, django_assert_num_queries: Any) -> None:
+    model = make_model()
+    for _ in range(count):
+        make_version(model)
+    client = api()
+    client.get("/api/v1/me")
+
+    with django_assert_num_queries(3 + frame(atomic=False)):  # the key, the model, the page
+        body = client.get(f"{URL}?limit=100").json()
+
+    assert len(body["results"]) == count
+
+
+def test_one_version_takes_three_queries(api: Api, scope: Principal, django_assert_num_queries: Any) -> None:
+    make_arena()
+    client = api()
+    client.get("/api/v1/me")
+
+    with django_assert_num_queries(3 + frame()):  # the key, the version with its model and data, its verdict
+        body = client.get(f"{URL}/v3").json()
+
+    assert body["verdict"]["against"] == "v2"
+
+
+def test_the_evidence_has_everything_the_decision_rested_on(api: Api, scope: Principal) -> None:
+    _, challenger = make_arena()
+    promotion.promote(version_id=challenger.pk, by=scope, at=NOON, reason="Better in every department.")
+
+    body = api("viewer").get(f"{URL}/v3/evidence").json()
+
+    decision = body["decisions"][0]
+    assert (decision["kind"], decision["former_champion"], decision["rationale"]) == ("promotion", "v2", "Better in every department.")
+    assert decision["verdict"]["gates"][0]["name"] == "improvement"
+    assert set(decision["rests_on"]) == {"dataset_version", "verdict", "backtest", "champion_backtest"}
+    assert [move["to"] for move in body["moves"]] == ["champion", "challenger"]
+    assert [event["action"] for event in body["audit_events"]] == ["version.champion", "version.challenger", "version.registered"]
+    assert decision["audit_number"] == body["audit_events"][0]["number"]
+    assert len(body["backtests"]) == 1
+
+
+def test_the_auditors_page_is_inert_html(api: Api, scope: Principal) -> None:
+    model = make_model()
+    version = make_version(model, notes="x", metrics={"<img src=x onerror=alert(1)>": "<b>"})
+    moves.archive(version_id=version.pk, by=scope, at=NOON, reason="<script>alert(1)</script>")
+
+    response = api("viewer").get(f"{URL}/v1/evidence?format=html")
+
+    page = response.content.decode()
+    assert (response.status_code, response["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert "<script" not in page
+    assert "<img" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert response["Content-Security-Policy"].startswith("default-src 'none'")
+    assert response["X-Content-Type-Options"] == "nosniff"
+
+
+def test_the_auditors_page_shows_the_gates(api: Api, scope: Principal) -> None:
+    make_arena()
+
+    page = api("viewer").get(f"{URL}/v3/evidence?format=html").content.decode()
+
+    assert "Stock-out miss rate" in page
+    assert "Diebold–Mariano" in page
+
+
+def test_evidence_comes_in_declared_formats_only(api: Api, scope: Principal) -> None:
+    make_version(make_model())
+
+    assert api().get(f"{URL}/v1/evidence?format=json").status_code == 200
+    assert api().get(f"{URL}/v1/evidence?format=pdf").status_code == 400
+
+
+def test_lineage_leads_both_ways(api: Api, scope: Principal) -> None:
+    make_arena()
+    client = api("viewer")
+
+    down, up = client.get(f"{URL}/v3/lineage").json(), client.get(f"{URL}/v2/lineage").json()
+
+    assert (down["parent"]["version"], down["dataset"]["name"], down["dataset"]["number"]) == ("v2", "m5_small", 1)
+    assert down["retraining"]["version_produced"] == "v3"
+    assert [child["version"] for child in up["children"]] == ["v3"]
+    assert down["recipe"] == {"kind": "lightgbm", "rounds": 200}
+
+
+def test_a_request_shows_in_the_evidence(api: Api, scope: Principal) -> None:
+    _, challenger = make_arena(policy={"four_eyes": True})
+    make_request(challenger, by=scope)
+
+    body = api("viewer").get(f"{URL}/v3/evidence").json()
+
+    assert (body["promotion_requests"][0]["status"], body["promotion_requests"][0]["requested_by"]) == ("pending", scope.name)
+
+
+def test_a_registration_repeated_under_its_key_happens_once(api: Api, scope: Principal) -> None:
+    make_model()
+    client = api()
+
+    answers = [client.post(URL, {"notes": "once"}, headers={"Idempotency-Key": "abc"}) for _ in range(2)]
+
+    assert [one.status_code for one in answers] == [201, 201]
+    assert answers[0].json()["id"] == answers[1].json()["id"]
+    assert ModelVersion.objects.count() == 1
+
+
+def test_registering_is_in_the_audit_trail(api: Api, scope: Principal) -> None:
+    make_model()
+
+    api("data_scientist", email="kim@shop.example").post(URL, {"user_id": "kim@shop.example"})
+
+    event = AuditEvent.objects.get(action="version.registered")
+    assert (event.actor, event.on_behalf_of) == ("kim@shop.example", "")
+
+
+def test_no_path_leaves_the_artifacts_folder(api: Api, scope: Principal, settings: Any) -> None:
+    make_model()
+    evil = SimpleUploadedFile("../../../../tmp/evil.txt", TREE.encode())
+
+    found = api().post(URL, {"file": evil}, format="multipart").json()
+
+    version = ModelVersion.objects.get(pk=found["id"])
+    assert Path(version.artifact_path).name == "model.txt"
+    assert ".." not in version.artifact_path
