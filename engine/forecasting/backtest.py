@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from engine.forecasting.grid import build_grid
 from engine.forecasting.protocol import FORECAST_SCHEMA, Forecaster, ForecastError, Recipe
 from engine.frames.panel import Panel
 from engine.metrics import error_sums, from_sums
@@ -98,9 +99,19 @@ def plan_origins(panel: Panel, *, window_days: int, step: int) -> tuple[date, ..
 
 def naive_scales(panel: Panel, *, through: date, season: int = 7) -> pl.DataFrame:
     """Per series the mean absolute (`scale`) and mean squared (`squared_scale`) seasonal difference up to `through`."""
-    recent = panel.frame.lazy().filter(pl.col("date").is_between(through - timedelta(days=_SCALE_DAYS + season), through))
-    change = (pl.col("target") - pl.col("target").shift(season)).drop_nulls()
-    return recent.group_by("series").agg(scale=change.abs().mean(), squared_scale=(change**2).mean()).collect()
+    grid = build_grid(panel, first=max(panel.first_day, through - timedelta(days=_SCALE_DAYS + season)), last=through)
+    change = grid.target[:, season:] - grid.target[:, :-season]
+    known = ~np.isnan(change)
+    change = np.where(known, change, np.float32(0))
+    count = known.sum(axis=1)
+    scales = {
+        name: np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
+        for name, total in (
+            ("scale", np.abs(change).sum(axis=1, dtype=np.float64)),
+            ("squared_scale", np.square(change).sum(axis=1, dtype=np.float64)),
+        )
+    }
+    return pl.DataFrame({"series": grid.series, **scales}).with_columns(pl.col("scale", "squared_scale").fill_nan(None))
 
 
 def _plan_legs(origins: Sequence[date], *, frozen: Forecaster | None, retrain_every: int | None) -> list[_Leg]:
@@ -150,9 +161,13 @@ def _run(
 
 
 def _with_targets(panel: Panel, forecasts: pl.DataFrame) -> pl.DataFrame:
-    first = forecasts["date"].min()
-    actual = panel.frame.filter((pl.col("date") >= first) & pl.col("target").is_not_null()).select("series", "date", "target")
-    return forecasts.join(actual, on=["series", "date"], how="inner").sort("date", "series", "origin")
+    """The forecasts whose actual is known, with it as `target`; sorted by date, series and origin."""
+    grid = build_grid(panel)
+    row = np.searchsorted(grid.series, forecasts["series"].to_numpy())
+    column = (forecasts["date"] - grid.first).dt.total_days().to_numpy()
+    target = grid.target[row, np.minimum(column, grid.days - 1)].astype(np.float64)
+    target[column >= grid.days] = np.nan
+    return forecasts.with_columns(pl.Series("target", target)).filter(~np.isnan(target)).sort("date", "series", "origin")
 
 
 def _result(

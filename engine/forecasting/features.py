@@ -90,24 +90,28 @@ class Rows:
         return Rows(self.series[which], self.day[which], self.step[which])
 
 
-def training_rows(grid: Grid, features: FeatureSet, *, from_day: int = 0) -> Rows:
+def training_rows(grid: Grid, features: FeatureSet, *, from_day: int = 0, until: int | None = None) -> Rows:
     """Every known day after the warm-up, once, with a step that changes from day to day.
 
     One step per day keeps the table at its natural size; steps are spread by a fixed multiplicative hash, so that a
-    step is not tied to a weekday.
+    step is not tied to a weekday. `from_day` and `until` are the first and last column used.
     """
-    column = np.arange(grid.days)
+    column = np.arange(grid.days, dtype=np.int32)
     usable = ~np.isnan(grid.target) & (column >= (grid.start + features.warmup)[:, None]) & (column >= from_day)
-    series, day = np.nonzero(usable)
-    mixed = (day + 7919 * series.astype(np.int64)) * 2654435761 % 2**32
-    return Rows(series, day, 1 + (mixed >> 13) % features.horizon)
+    if until is not None:
+        usable[:, until + 1 :] = False
+    series = np.repeat(np.arange(len(grid.series), dtype=np.int32), usable.sum(axis=1))
+    day = np.broadcast_to(column, usable.shape)[usable]
+    # Knuth's multiplier; 32-bit numbers wrap around as they should.
+    mixed = (day.astype(np.uint32) + np.uint32(7919) * series.astype(np.uint32)) * np.uint32(2654435761)
+    step = (mixed >> np.uint32(13)) % np.uint32(features.horizon) + np.uint32(1)
+    return Rows(series, day, step.astype(np.int32))
 
 
 def forecast_rows(grid: Grid, *, origins: list[int], horizon: int) -> Rows:
     """Each series that has begun at an origin, each origin, each step; sorted by series, origin and step."""
-    origin, step = np.meshgrid(np.asarray(origins, dtype=np.int64), np.arange(1, horizon + 1), indexing="ij")
-    width = origin.size
-    series = np.repeat(np.arange(len(grid.series)), width)
+    origin, step = np.meshgrid(np.asarray(origins, dtype=np.int32), np.arange(1, horizon + 1, dtype=np.int32), indexing="ij")
+    series = np.repeat(np.arange(len(grid.series), dtype=np.int32), origin.size)
     day = np.tile((origin + step).ravel(), len(grid.series))
     steps = np.tile(step.ravel(), len(grid.series))
     begun = day - steps >= grid.start[series]

@@ -1,6 +1,6 @@
 """A panel as dense arrays, series by days: what features and baselines are computed on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from engine.frames.panel import Panel
 
 Floats = NDArray[np.float32]
-Ints = NDArray[np.int64]
+Ints = NDArray[np.int32]
 
 OPTIONAL = ("price", "promotion", "stock")
 
@@ -48,43 +48,49 @@ def build_grid(panel: Panel, *, first: date | None = None, last: date | None = N
     Raises ValueError if a series misses a day: every later step counts on whole calendars.
     """
     begin, end = first or panel.first_day, last or panel.last_day
-    frame = panel.frame
-    if first is not None or last is not None:
-        frame = frame.filter(pl.col("date").is_between(begin, end))
-    days = (end - begin).days + 1
-    inside, identifiers, start = _occupied(frame, begin=begin, days=days, until=min(end, panel.last_day))
-    shape = inside.shape
+    cut = slice(max((begin - panel.first_day).days, 0), max((end - panel.first_day).days + 1, 0))
+    # The whole panel is laid out before it is cut: copying a column of a grid is much less than filtering the frame.
+    inside, identifiers, start = _occupied(panel)
+    frame, ahead = panel.frame, max((end - panel.last_day).days, 0)
     columns: dict[str, Floats] = {}
     for name in (*OPTIONAL, *panel.known):
         if frame[name].null_count() < frame.height:
-            columns[name] = _spread(frame[name], inside)
-    if "price" in columns and panel.last_day < end:
-        ahead = (panel.last_day - begin).days + 1
-        columns["price"][:, ahead:] = _last_value(columns["price"][:, :ahead])[:, None]
-    closed = np.zeros(shape, dtype=np.bool_)
+            columns[name] = _spread(frame[name], inside, cut, ahead)
+    if "price" in columns and ahead:
+        columns["price"][:, -ahead:] = _last_value(columns["price"][:, :-ahead])[:, None]
+    target = _spread(frame["target"], inside, cut, ahead)
+    closed = np.zeros(target.shape, dtype=np.bool_)
     if frame["closed"].any():
-        closed[inside] = frame["closed"].fill_null(value=False).to_numpy()
-    return Grid(identifiers, begin, days, _spread(frame["target"], inside), start, closed, columns)
+        whole = np.zeros(inside.shape, dtype=np.bool_)
+        whole[inside] = frame["closed"].fill_null(value=False).to_numpy()
+        closed[:, : target.shape[1] - ahead] = whole[:, cut]
+    begun = start < (cut.stop if not ahead else inside.shape[1])
+    grid = Grid(identifiers, max(begin, panel.first_day), target.shape[1], target, np.maximum(start - cut.start, 0), closed, columns)
+    return grid if begun.all() else _only(grid, begun)
 
 
-def _occupied(
-    frame: pl.DataFrame, *, begin: date, days: int, until: date
-) -> tuple[NDArray[np.bool_], NDArray[np.uint32], NDArray[np.int32]]:
-    """Mask of the cells that have a row; in row-major order they are the frame's rows."""
-    spans = frame.group_by("series", maintain_order=True).agg(pl.col("date").min(), pl.len().alias("rows"))
-    offset = (spans["date"] - begin).dt.total_days().to_numpy()
-    length = (until - begin).days + 1
-    if not np.array_equal(offset + spans["rows"].to_numpy(), np.full(len(spans), length)):
+def _only(grid: Grid, which: NDArray[np.bool_]) -> Grid:
+    columns = {name: values[which] for name, values in grid.columns.items()}
+    return replace(
+        grid, series=grid.series[which], target=grid.target[which], start=grid.start[which], closed=grid.closed[which], columns=columns
+    )
+
+
+def _occupied(panel: Panel) -> tuple[NDArray[np.bool_], NDArray[np.uint32], NDArray[np.int32]]:
+    """Mask of the cells that have a row (in row-major order they are the frame's rows), the series, and where each begins."""
+    spans = panel.frame.group_by("series", maintain_order=True).agg(pl.col("date").min(), pl.len().alias("rows"))
+    offset = (spans["date"] - panel.first_day).dt.total_days().to_numpy()
+    days = (panel.last_day - panel.first_day).days + 1
+    if not np.array_equal(offset + spans["rows"].to_numpy(), np.full(len(spans), days)):
         raise ValueError("every series needs one row per calendar day from its first day to the panel's last day")
-    column = np.arange(days)
-    inside = (column >= offset[:, None]) & (column < length)
-    return inside, spans["series"].to_numpy(), offset.astype(np.int32)
+    return np.arange(days) >= offset[:, None], spans["series"].to_numpy(), offset.astype(np.int32)
 
 
-def _spread(values: pl.Series, inside: NDArray[np.bool_]) -> Floats:
-    out: Floats = np.full(inside.shape, np.nan, dtype=np.float32)
-    out[inside] = values.cast(pl.Float32).fill_null(float("nan")).to_numpy()
-    return out
+def _spread(values: pl.Series, inside: NDArray[np.bool_], cut: slice, ahead: int) -> Floats:
+    out: Floats = np.full((inside.shape[0], inside.shape[1] + ahead), np.nan, dtype=np.float32)
+    out[:, : inside.shape[1]][inside] = values.cast(pl.Float32).fill_null(float("nan")).to_numpy()
+    kept = slice(cut.start, None) if ahead else cut
+    return out if kept.start == 0 and ahead else np.ascontiguousarray(out[:, kept])
 
 
 def _last_value(values: Floats) -> Floats:

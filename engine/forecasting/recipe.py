@@ -126,15 +126,17 @@ class LightGBMWorkspace:
         self.recipe, self.panel = recipe, panel
         # Days after the panel's end are laid out too, so that the last origin can be forecast on this grid.
         self.grid = build_grid(panel, last=max(panel.last_day, last_fit) + timedelta(days=recipe.horizon))
-        rows = training_rows(self.grid, recipe.features, from_day=self._first_day(self.grid.index(first_fit) - recipe.calibration_days))
-        self.rows = rows.pick(rows.day <= self.grid.index(last_fit))
-        if int((self.rows.day <= self.grid.index(first_fit)).sum()) < _MIN_ROWS:
+        from_day = self._first_day(self.grid.index(first_fit) - recipe.calibration_days)
+        rows = training_rows(self.grid, recipe.features, from_day=from_day, until=self.grid.index(last_fit))
+        # Of the training rows only their days are needed again, to tell which a fit may use.
+        self.days = rows.day
+        if int((self.days <= self.grid.index(first_fit)).sum()) < _MIN_ROWS:
             warmup = recipe.features.warmup
             raise ForecastError(f"fewer than {_MIN_ROWS} usable days up to {first_fit}, not counting each series' first {warmup}")
         self.schema = learn_schema(panel, self.grid, recipe.features)
-        label = np.maximum(self.grid.target[self.rows.series, self.rows.day], np.float32(0))
-        matrix = build_matrix(panel, self.grid, recipe.features, self.schema, self.rows)
-        visible = self.rows.day <= self.grid.index(first_fit)
+        label = np.maximum(self.grid.target[rows.series, rows.day], np.float32(0))
+        matrix = build_matrix(panel, self.grid, recipe.features, self.schema, rows)
+        visible = self.days <= self.grid.index(first_fit)
         self._binned = Binned(matrix, label, self.schema, visible=visible, max_bin=recipe.max_bin)
 
     @property
@@ -168,14 +170,14 @@ class LightGBMWorkspace:
         return _Plan(through, jobs, held_out)
 
     def _between(self, first: int, last: int) -> NDArray[np.int32] | None:
-        inside = (self.rows.day >= first) & (self.rows.day <= last)
+        inside = (self.days >= first) & (self.days <= last)
         return None if inside.all() else np.flatnonzero(inside).astype(np.int32)
 
     def _held_out_days(self, last: int) -> int:
         """Whole horizons within `calibration_days`, but at most a quarter of the history; 0 where that leaves too little."""
         horizon = self.recipe.horizon
-        days = min(self.recipe.calibration_days, (last - int(self.rows.day.min())) // 4) // horizon * horizon
-        trained = int((self.rows.day <= last - days).sum())
+        days = min(self.recipe.calibration_days, (last - int(self.days.min())) // 4) // horizon * horizon
+        trained = int((self.days <= last - days).sum())
         return days if days and trained >= _MIN_ROWS else 0
 
     def _assemble(self, plan: "_Plan", texts: list[str]) -> LightGBMForecaster:
