@@ -136,4 +136,7 @@ def _problem_with(event: AuditEvent, expected: int, previous: str) -> str:
 
 def _values(canonical: str) -> Any:
     # PostgreSQL gives the number 1e300 back as an integer of 301 digits; as floats both are the same again.
-    return json.loads(canonical, parse_int=lambda digits: int(digits) if len(digits) < 20 else float(digits))
+    try:
+        return json.loads(canonical, parse_int=lambda digits: int(digits) if len(digits) < 20 else float(digits))
+    except (ValueError, RecursionError):
+        return None  # never written by us, and equal to nothing that was

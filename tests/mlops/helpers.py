@@ -1,0 +1,43 @@
+"""What several tests of the platform need."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Thread
+from typing import Any
+
+from django.db import connection, connections
+
+from mlops.database import guards
+
+
+def in_threads(count: int, act: Callable[[int], object], *, seconds: float = 60) -> list[BaseException]:
+    """Run `act(number)` in that many threads at once; returns what they raised."""
+    raised: list[BaseException] = []
+
+    def run(number: int) -> None:
+        try:
+            act(number)
+        except BaseException as failure:  # noqa: BLE001 - handed to the test, which judges it
+            raised.append(failure)
+        finally:
+            connections.close_all()
+
+    threads = [Thread(target=run, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(seconds)
+    return raised
+
+
+@contextmanager
+def as_intruder() -> Iterator[Any]:
+    """A cursor of the tables' owner with all guards dropped, in the test's own transaction: what somebody with the database can do."""
+    postgresql = connection.vendor == "postgresql"
+    with connection.cursor() as cursor:
+        if postgresql:
+            cursor.execute("SET LOCAL ROLE NONE")
+        guards.remove_append_only(connection)
+        yield cursor
+        if postgresql:
+            cursor.execute("SET LOCAL ROLE tiltyard_app")
