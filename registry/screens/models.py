@@ -36,12 +36,13 @@ POLICY_TEXTS: dict[str, tuple[str, str]] = {
     "four_eyes": ("Four eyes", "Every promotion and rollback waits for another manager than the one who trained, proposed or asked."),
     "backtest_days": ("Backtest window", "Days both versions are compared on."),
     "horizon": ("Horizon", "Days ahead that are forecast."),
+    "backtest_retrain_days": ("Refits", "Inside a backtest the recipe is fitted again every so many days; 0 fits it once, at its start."),
 }
 GROUPS = (
-    ("Gates", ("primary_metric", "min_improvement_pct", "accuracy_tolerance_pct", "bias_tolerance_pp", "coverage_tolerance_pp")),
-    ("More gates", ("nominal_coverage_pct", "stock_tolerance_pp", "segment_tolerance_pct", "max_p_value")),
+    ("Errors", ("primary_metric", "min_improvement_pct", "accuracy_tolerance_pct", "bias_tolerance_pp")),
+    ("Guard-rails", ("nominal_coverage_pct", "coverage_tolerance_pp", "stock_tolerance_pp", "segment_tolerance_pct", "max_p_value")),
     ("Who decides", ("auto_promote", "enforce_gates", "four_eyes")),
-    ("Comparison", ("backtest_days", "horizon")),
+    ("Comparison", ("backtest_days", "horizon", "backtest_retrain_days")),
 )
 
 
@@ -119,7 +120,8 @@ def policy(request: HttpRequest, pk: UUID) -> HttpResponse:
     form = PolicyForm(request.POST or None, initial={**now, "revision": model.revision})
     if request.method == "POST" and form.is_valid():
         given = {name: form.cleaned_data[name] for name in POLICY_TEXTS}
-        wanted = {name: value for name, value in given.items() if value != getattr(Policy, name)}
+        unshown = {name: value for name, value in model.policy.items() if name not in POLICY_TEXTS}
+        wanted = unshown | {name: value for name, value in given.items() if value != getattr(Policy, name)}
         if _configure(request, form, model, {"policy": wanted}):
             messages.success(request, f"The policy of {model} is changed.")
             return redirect("admin:registry_model_page", pk)

@@ -13,6 +13,8 @@ from mlops.tenancy.models import Customer
 from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import Principal, system
 from registry.models import ModelVersion, PromotionRequest, RegisteredModel
+from registry.rules.policy import Policy
+from registry.screens.models import GROUPS, POLICY_TEXTS
 from registry.services import moves, promotion
 from tests.conftest import PASSWORD
 from tests.registry import factories as make
@@ -212,6 +214,12 @@ def test_policy_form_stores_what_differs_and_refuses_nonsense(
     assert "less than or equal to 1" in bad.text
     assert good.status_code == 302
     assert RegisteredModel.objects.get(pk=model.pk).policy == {"four_eyes": True, "min_improvement_pct": 3.0}
+
+
+def test_every_setting_of_the_policy_is_explained_and_shown() -> None:
+    shown = [name for _, names in GROUPS for name in names]
+
+    assert sorted(shown) == sorted(POLICY_TEXTS) == sorted(Policy().to_json())
 
 
 def test_registering_a_model_names_the_field_at_fault(site: Callable[..., Client], customer: Customer) -> None:

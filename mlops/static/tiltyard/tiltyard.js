@@ -51,7 +51,15 @@
     root.querySelectorAll("select[data-submit]").forEach((select) => select.addEventListener("change", () => select.form.submit()));
   }
 
+  /* The theme writes its icons as words of an icon font; where a text stands beside one, nobody should hear the icon's name too. */
+  function hideIcons() {
+    document.querySelectorAll(".material-symbols-outlined:not([aria-hidden])").forEach((icon) => {
+      if (icon.parentElement.textContent.trim() !== icon.textContent.trim()) icon.setAttribute("aria-hidden", "true");
+    });
+  }
+
   document.addEventListener("DOMContentLoaded", () => {
+    hideIcons();
     localize(document);
     confirmations(document);
     setInterval(() => document.querySelectorAll('time[data-style="relative"]').forEach(showTime), 60000);
