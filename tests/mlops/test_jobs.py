@@ -1,0 +1,399 @@
+"""A job ends, once, whatever dies meanwhile."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import IntegrityError, connection, transaction
+from django.utils import timezone
+
+from mlops.audit.models import AuditEvent
+from mlops.audit.services import record
+from mlops.jobs import runner, services
+from mlops.jobs.models import Job, JobState
+from mlops.jobs.queries import jobs
+from mlops.jobs.runner import Attempt
+from mlops.jobs.services import AlreadyRunning, JobRefused, LeaseLost
+from mlops.outbox import relay
+from mlops.outbox.models import Message
+from mlops.tenancy.context import customer as scoped
+from mlops.tenancy.context import required
+from mlops.tenancy.models import Customer
+from mlops.tenancy.principals import acting
+from mlops.tenancy.roles import Forbidden, Principal, Role, system
+from tests.conftest import NOON
+from tests.mlops.helpers import in_threads
+
+pytestmark = pytest.mark.django_db
+
+Work = Callable[[Attempt], dict[str, Any]]
+
+
+@pytest.fixture(autouse=True)
+def _own_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "_work", {})
+
+
+def make_job(customer: Customer, kind: str = "test", **values: Any) -> Job:
+    with acting(system(customer.pk)), transaction.atomic():
+        return services.request(kind=kind, payload={"n": 1}, label="Train demand", by=system(customer.pk), at=NOON, **values)
+
+
+def do(work: Work, job: Job) -> Job:
+    runner.job(job.kind)(work)
+    job.refresh_from_db()
+    runner.run(job_id=job.pk, attempts=job.attempt)
+    job.refresh_from_db()
+    return job
+
+
+def expire(job: Job) -> None:
+    Job.objects.filter(pk=job.pk).update(lease_expires_at=timezone.now() - timedelta(seconds=1))
+
+
+def topics(customer: Customer) -> list[str]:
+    return list(Message.objects.filter(customer=customer).order_by("created_at").values_list("topic", flat=True))
+
+
+def test_work_runs_for_its_customer_and_its_result_is_kept(customer: Customer) -> None:
+    seen: list[Any] = []
+
+    job = do(lambda attempt: seen.append((required(), attempt.payload, attempt.number)) or {"mae": 2.5}, make_job(customer))
+
+    assert seen == [(customer.pk, {"n": 1}, 1)]
+    assert (job.state, job.result, job.progress, job.lease_expires_at) == (JobState.SUCCEEDED, {"mae": 2.5}, 1.0, None)
+    assert job.started_at is not None
+    assert job.finished_at is not None
+
+
+def test_the_lease_is_the_databases_time_from_now(customer: Customer) -> None:
+    job = make_job(customer)
+
+    started = services.start(job_id=job.pk, attempts=0)
+
+    assert started is not None
+    assert started.lease_expires_at is not None
+    assert abs(started.lease_expires_at - timezone.now() - services.LEASE) < timedelta(seconds=5)
+
+
+def test_a_job_is_claimed_once(customer: Customer) -> None:
+    job = make_job(customer)
+
+    claims = [services.start(job_id=job.pk, attempts=0) for _ in range(2)]
+
+    assert [claim is not None for claim in claims] == [True, False]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_workers_at_the_same_time_claim_a_job_once(customer: Customer) -> None:
+    job = make_job(customer)
+    claims: list[Job | None] = []
+
+    raised = in_threads(6, lambda _: claims.append(services.start(job_id=job.pk, attempts=0)))
+
+    assert (raised, sum(claim is not None for claim in claims)) == ([], 1)
+
+
+def test_a_failing_attempt_is_tried_again_later_with_its_cause(customer: Customer) -> None:
+    def broken(_: Attempt) -> dict[str, Any]:
+        raise ZeroDivisionError("no rows")
+
+    job = do(broken, make_job(customer))
+
+    assert (job.state, job.attempt, job.lease_expires_at) == (JobState.QUEUED, 1, None)
+    assert job.last_error.startswith("ZeroDivisionError: no rows (at broken, line")
+    assert job.due_at > timezone.now() + services.BACKOFF / 2
+
+
+def test_after_three_attempts_the_job_has_failed_and_says_so(customer: Customer) -> None:
+    def broken(_: Attempt) -> dict[str, Any]:
+        raise RuntimeError("always")
+
+    job = make_job(customer)
+    states = [do(broken, job).state for _ in range(4)]
+
+    assert states == [JobState.QUEUED, JobState.QUEUED, JobState.FAILED, JobState.FAILED]
+    assert (job.attempt, topics(customer)) == (3, ["jobs.failed"])
+
+
+def test_a_refusal_is_final_at_once(customer: Customer) -> None:
+    def refuse(_: Attempt) -> dict[str, Any]:
+        raise JobRefused("The data set has no target column.")
+
+    job = do(refuse, make_job(customer))
+
+    assert (job.state, job.attempt, job.last_error) == (JobState.FAILED, 1, "The data set has no target column.")
+    assert topics(customer) == ["jobs.failed"]
+
+
+def test_an_unknown_kind_fails_in_the_end(customer: Customer) -> None:
+    job = make_job(customer, kind="nobody's")
+    for attempts in range(3):
+        runner.run(job_id=job.pk, attempts=attempts)
+
+    job.refresh_from_db()
+    assert (job.state, "nobody's" in job.last_error) == (JobState.FAILED, True)
+
+
+def test_a_dead_workers_job_is_taken_up_again(customer: Customer) -> None:
+    job = make_job(customer)
+    services.start(job_id=job.pk, attempts=0)
+    expire(job)
+
+    taken = services.take_up_abandoned()
+
+    job.refresh_from_db()
+    assert (taken, job.state, job.attempt) == (1, JobState.QUEUED, 1)
+    assert "stopped answering during attempt 1 of 3" in job.last_error
+
+
+def test_a_job_that_kills_every_worker_fails_after_three(customer: Customer) -> None:
+    job = make_job(customer)
+    for attempts in range(3):
+        services.start(job_id=job.pk, attempts=attempts)
+        expire(job)
+        services.take_up_abandoned()
+
+    job.refresh_from_db()
+    assert (job.state, topics(customer)) == (JobState.FAILED, ["jobs.failed"])
+
+
+def test_a_living_workers_job_is_left_alone(customer: Customer) -> None:
+    services.start(job_id=make_job(customer).pk, attempts=0)
+
+    assert services.take_up_abandoned() == 0
+
+
+def test_a_heartbeat_renews_the_lease(customer: Customer) -> None:
+    job = make_job(customer)
+    services.start(job_id=job.pk, attempts=0)
+    expire(job)
+
+    services.keep_alive(job_id=job.pk, attempt=1)
+
+    assert services.take_up_abandoned() == 0
+
+
+def test_an_attempt_that_was_given_up_on_writes_nothing(customer: Customer) -> None:
+    job = make_job(customer)
+
+    def overtaken(attempt: Attempt) -> dict[str, Any]:
+        expire(job)
+        services.take_up_abandoned()
+        services.start(job_id=job.pk, attempts=1)
+        with attempt.fenced():
+            record(action="late output", target=customer, label="x", at=NOON)
+        return {}
+
+    do(overtaken, job)
+
+    with scoped(customer.pk):
+        assert not AuditEvent.objects.filter(action="late output").exists()
+    assert (job.state, job.attempt) == (JobState.RUNNING, 2)
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        lambda job: services.report(job_id=job.pk, attempt=1, progress=0.5, text="x"),
+        lambda job: services.keep_alive(job_id=job.pk, attempt=1),
+        lambda job: services.succeed(job_id=job.pk, attempt=1, result={}),
+    ],
+)
+def test_every_late_word_of_an_old_attempt_is_refused(customer: Customer, late: Callable[[Job], object]) -> None:
+    job = make_job(customer)
+    services.start(job_id=job.pk, attempts=0)
+    expire(job)
+    services.take_up_abandoned()
+
+    with pytest.raises(LeaseLost):
+        late(job)
+
+
+def test_a_late_failure_of_an_old_attempt_changes_nothing(customer: Customer) -> None:
+    job = make_job(customer)
+    old = services.start(job_id=job.pk, attempts=0)
+    assert old is not None
+    expire(job)
+    services.take_up_abandoned()
+    services.start(job_id=job.pk, attempts=1)
+
+    services.fail(job=old, error="late", final=True)
+
+    job.refresh_from_db()
+    assert (job.state, job.attempt, topics(customer)) == (JobState.RUNNING, 2, [])
+
+
+def test_outputs_and_the_end_of_a_job_are_one_commit(customer: Customer) -> None:
+    def breaks_after_its_outputs(attempt: Attempt) -> dict[str, Any]:
+        with attempt.fenced():
+            record(action="output", target=customer, label="x", at=NOON)
+            attempt.finish({"made": 1})
+        raise RuntimeError("after the commit")
+
+    job = do(breaks_after_its_outputs, make_job(customer))
+
+    with scoped(customer.pk):
+        assert AuditEvent.objects.filter(action="output").count() == 1
+    assert (job.state, job.result) == (JobState.SUCCEEDED, {"made": 1})
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_heart_beats_beside_the_work_and_carries_the_wish_to_stop(customer: Customer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(services, "HEARTBEAT", timedelta(seconds=0.05))
+    job = make_job(customer)
+
+    def long_work(attempt: Attempt) -> dict[str, Any]:
+        with acting(system(customer.pk)):
+            services.cancel(job=job, at=NOON, by=system(customer.pk))
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            attempt.progress(0.1, "step")
+            time.sleep(0.05)
+        return {}
+
+    do(long_work, job)
+
+    assert (job.state, topics(customer)) == (JobState.CANCELLED, ["jobs.cancelled"])
+
+
+def test_cancelling_a_queued_job_ends_it_and_leaves_a_trace(customer: Customer) -> None:
+    job = make_job(customer)
+
+    services.cancel(job=job, at=NOON, by=system(customer.pk))
+    services.cancel(job=job, at=NOON, by=system(customer.pk))
+
+    assert (job.state, services.start(job_id=job.pk, attempts=0), topics(customer)) == (JobState.CANCELLED, None, ["jobs.cancelled"])
+    with scoped(customer.pk):
+        assert AuditEvent.objects.filter(action="job.cancelled").count() == 1
+
+
+def test_a_job_somebody_wants_stopped_is_not_tried_again(customer: Customer) -> None:
+    job = make_job(customer)
+    services.start(job_id=job.pk, attempts=0)
+    services.cancel(job=job, at=NOON, by=system(customer.pk))
+    expire(job)
+
+    services.take_up_abandoned()
+
+    job.refresh_from_db()
+    assert job.state == JobState.CANCELLED
+
+
+def test_an_ended_job_cannot_be_cancelled(customer: Customer) -> None:
+    job = do(lambda attempt: {}, make_job(customer))
+
+    services.cancel(job=job, at=NOON, by=system(customer.pk))
+
+    assert (job.state, job.cancel_requested_at) == (JobState.SUCCEEDED, None)
+
+
+def test_cancelling_needs_the_right_and_the_customer(customer: Customer, other_customer: Customer) -> None:
+    job = make_job(customer)
+
+    with pytest.raises(Forbidden):
+        services.cancel(job=job, at=NOON, by=Principal("user", "kim", Role.VIEWER, customer.pk))
+    with pytest.raises(Job.DoesNotExist):
+        services.cancel(job=job, at=NOON, by=system(other_customer.pk))
+
+
+def test_one_open_job_per_key(customer: Customer, other_customer: Customer) -> None:
+    first = make_job(customer, exclusive_key="train:demand")
+    make_job(other_customer, exclusive_key="train:demand")
+
+    with pytest.raises(AlreadyRunning) as busy:
+        make_job(customer, exclusive_key="train:demand")
+    services.cancel(job=first, at=NOON, by=system(customer.pk))
+
+    assert busy.value.job == first
+    assert make_job(customer, exclusive_key="train:demand").state == JobState.QUEUED
+
+
+def test_a_slot_of_a_schedule_is_one_job(customer: Customer) -> None:
+    make_job(customer, schedule="nightly", slot=NOON)
+
+    with pytest.raises(IntegrityError), transaction.atomic():
+        make_job(customer, schedule="nightly", slot=NOON)
+
+
+def test_a_lost_message_loses_no_job(customer: Customer) -> None:
+    job = make_job(customer)
+
+    claims = [services.claim_for_publishing(at=NOON + after) for after in (timedelta(0), timedelta(0), services.REPUBLISH)]
+
+    assert claims == [[(job.pk, 0)], [], [(job.pk, 0)]]
+
+
+def test_a_late_copy_of_a_message_does_not_skip_the_back_off(customer: Customer) -> None:
+    def broken(_: Attempt) -> dict[str, Any]:
+        raise RuntimeError
+
+    job = do(broken, make_job(customer))
+
+    assert services.start(job_id=job.pk, attempts=0) is None
+
+
+def test_the_list_shows_only_the_customers_jobs(customer: Customer, other_customer: Customer) -> None:
+    mine = make_job(customer)
+    make_job(other_customer)
+
+    with scoped(customer.pk):
+        assert list(jobs()) == [mine]
+
+
+# --- real processes ---------------------------------------------------------------------------------------------------------------------
+@contextmanager
+def worker() -> Iterator[subprocess.Popen[bytes]]:
+    """A Celery worker on the test's database and broker, in a process group of its own."""
+    name = str(connection.settings_dict["NAME"])
+    url = os.environ["DATABASE_URL"]
+    database = f"sqlite:///{name}" if url.startswith("sqlite") else f"{url.rsplit('/', 1)[0]}/{name}"
+    environment = {**os.environ, "DATABASE_URL": database, "DJANGO_SETTINGS_MODULE": "mlops.settings_test", "LOG_LEVEL": "WARNING"}
+    command = [sys.executable, "-m", "celery", "-A", "tests.mlops.worker_app", "worker", "-c", "1", "-Q", "jobs,events", "-l", "WARNING"]
+    options = ["--without-gossip", "--without-mingle", "-n", f"test-{time.monotonic_ns()}@here"]
+    process = subprocess.Popen([*command, *options], env=environment, cwd=Path(__file__).parents[2], start_new_session=True)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(20)
+
+
+def relay_until(condition: Callable[[], bool], *, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        relay.relay_once(at=timezone.now())
+        time.sleep(0.1)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_killed_workers_job_is_finished_by_the_next_one_once(customer: Customer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(services, "BACKOFF", timedelta(seconds=0.2))
+    with acting(system(customer.pk)), transaction.atomic():
+        payload, who = {"folder": str(tmp_path)}, system(customer.pk)
+        job = services.request(kind="test.first_attempt_hangs", payload=payload, label="x", by=who, at=timezone.now())
+    with worker() as doomed:
+        relay_until((tmp_path / "started-1").exists)
+        os.killpg(doomed.pid, signal.SIGKILL)
+        doomed.wait(20)
+    killed_at = time.monotonic()
+
+    with worker():
+        relay_until(lambda: Job.objects.get(pk=job.pk).state == JobState.SUCCEEDED)
+
+    job.refresh_from_db()
+    with scoped(customer.pk), transaction.atomic():
+        outputs = list(AuditEvent.objects.filter(action="test.output").values_list("object_label", "number"))
+    assert time.monotonic() - killed_at < 60
+    assert outputs == [("attempt 2", job.result["event"])]
+    assert (job.attempt, sorted(path.name for path in tmp_path.iterdir())) == (2, ["started-1", "started-2"])
