@@ -31,7 +31,7 @@ from registry.screens import overview as overview
 from registry.templatetags import tiltyard as words
 
 
-class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # the theme has no types
+class ReadOnlyAdmin(ModelAdmin):
     """A list and a page of facts; nobody adds, changes or deletes here."""
 
     list_fullwidth = True

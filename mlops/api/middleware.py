@@ -60,7 +60,9 @@ class OutageMiddleware:
 class IntakeMiddleware:
     """What no view should have to refuse: NUL in the address, a body above the limit (413 before it is read)."""
 
-    uploads = re.compile(r"/api/v1/(datasets(/[^/]+/versions)?|models/[^/]+/versions)/?\Z")
+    uploads = re.compile(
+        r"/api/v1/(datasets(/[^/]+/versions)?|models/[^/]+/versions)/?\Z|/admin/registry/dataset/(upload|[^/]+/new-version)/\Z"
+    )
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response

@@ -55,8 +55,8 @@ class MappingForm(forms.Form):
         pattern = forms.CharField(required=False, max_length=40, label="Date pattern", initial=self.before.get("date_format") or "")
         pattern.help_text = "Like %d/%m/%Y; empty lets the reader find it."
         self.fields["date_format"] = pattern
-        for field in self.fields.values():
-            field.disabled = not editable
+        for one in self.fields.values():
+            one.disabled = not editable
 
     def column_rows(self) -> list[tuple[dict[str, Any], forms.BoundField]]:
         """Each column's profile with its select."""
@@ -90,7 +90,7 @@ class MappingForm(forms.Form):
         wide = given["shape"] == "wide"
         item_key = [self.before.get("item_key", "item")] if wide and self.before.get("item_key") in self.before.get("segments", []) else []
         mapping = {name: given[name] for name in OPTION_TEXTS}
-        mapping |= {role: (by_role.get(role) or [None])[0] for role in SINGLE}
+        mapping |= {role: next(iter(by_role.get(role, [])), None) for role in SINGLE}
         mapping |= {"keys": keys, "attributes": attributes, "known": by_role.get("known", []), "items": by_role.get("item", [])}
         mapping |= {"segments": [*by_role.get("key_segment", []), *by_role.get("attribute_segment", []), *item_key]}
         mapping["date_format"] = given["date_format"] or None

@@ -165,7 +165,7 @@ def _configure(request: HttpRequest, form: forms.Form, model: RegisteredModel, c
         configure_model(model=model, changes=changes, by=principal_of(request), at=timezone.now(), if_match=revision)
     except Stale as stale:
         form.add_error(None, f"{stale} What you see below is what you wrote; nothing was saved.")
-        form.data = {**form.data.dict(), "revision": str(_model(model.pk).revision)}  # type: ignore[assignment,attr-defined]  # a QueryDict of single values
+        form.data = {**form.data.dict(), "revision": str(_model(model.pk).revision)}  # type: ignore[attr-defined]  # a QueryDict of single values
     except DomainError as refusal:
         _refuse(form, refusal)
     else:
