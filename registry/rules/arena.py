@@ -235,4 +235,5 @@ def _sentence(mine: str, theirs: str, policy: Policy, improvement: float | None,
         start = f"{mine} is {abs(improvement):.1f} % {'better' if improvement >= 0 else 'worse'} than {theirs} by {metric}"
     if not failed:
         return f"{start}; all {len(gates)} gates passed."
-    return f"{start}; {len(failed)} of {len(gates)} gates failed: {'; '.join(f'{gate.label} — {gate.why}' for gate in failed)}"
+    told = "; ".join(f"{gate.label} — {gate.why.rstrip('.')}" for gate in failed)
+    return f"{start}; {len(failed)} of {len(gates)} gates failed: {told}."

@@ -106,7 +106,7 @@ def gates(arena: Arena) -> list[dict[str, Any]]:
 
 def _gate(gate: dict[str, Any], primary: str) -> dict[str, Any]:
     unit, name = gate["unit"], gate["name"]
-    fraction = unit == "fraction" or (unit == "ratio" and name in ("mape", "wape")) or (name == "improvement" and primary == "wape")
+    fraction = unit == "fraction" or (unit == "ratio" and name == "wape") or (name == "improvement" and primary == "wape")
     mine, theirs = (100 * value if fraction and value is not None else value for value in (gate["candidate"], gate["champion"]))
     change, change_unit = None, ""
     if mine is not None and theirs is not None and name != "segments":
@@ -119,8 +119,8 @@ def _gate(gate: dict[str, Any], primary: str) -> dict[str, Any]:
         **gate,
         "candidate": mine,
         "champion": theirs,
-        "shown_unit": "%" if fraction or unit == "%" else {"mae": "units", "rmse": "units"}.get(unit, ""),
-        "digits": {"p": 4, "segments": 0}.get(unit, 1 if fraction or unit == "%" else 3),
+        "shown_unit": "%" if fraction or unit == "%" or name == "mape" else {"mae": "units", "rmse": "units"}.get(unit, ""),
+        "digits": {"p": 4, "segments": 0}.get(unit, 1 if fraction or unit == "%" or name == "mape" else 3),
         "change": change,
         "change_unit": change_unit,
         "state": "passed" if gate["passed"] else ("no input" if missing else "failed"),
