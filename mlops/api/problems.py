@@ -151,7 +151,10 @@ def _api_exception(failure: exceptions.APIException) -> Problem:
 def _flatten(detail: Any, path: str = "") -> Any:
     if isinstance(detail, dict):
         for key, item in detail.items():
-            name = path if key == "non_field_errors" else f"{path}.{key}".lstrip(".")
+            if isinstance(key, int):  # a list's errors, by position
+                name = f"{path}[{key}]"
+            else:
+                name = path if key == "non_field_errors" else f"{path}.{key}".lstrip(".")
             yield from _flatten(item, name)
     elif isinstance(detail, list):
         nested = any(isinstance(item, dict | list) for item in detail)

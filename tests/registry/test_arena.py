@@ -1,0 +1,223 @@
+"""The arena's rule: every gate from both sides, and what happens when a number is missing or is none."""
+
+import math
+from datetime import date
+from typing import Any
+
+import pytest
+
+from registry.rules.arena import Evidence, Gate, Judgement, improvement_pct, judge
+from registry.rules.policy import Policy, PolicyError, parse
+
+CHAMPION = {
+    "mae": 10.0,
+    "mape": 0.20,
+    "wape": 0.10,
+    "mase": 0.80,
+    "bias_pct": 2.0,
+    "coverage": 0.90,
+    "stockout_miss_rate": 0.05,
+    "overstock_rate": 0.10,
+}
+BETTER = {**CHAMPION, "mae": 9.0}
+SEGMENTS = {"dept": {"FOODS": 1.0, "HOBBIES": 2.0}}
+GATES = ["improvement", "mape", "wape", "mase", "bias", "coverage", "stockout_miss_rate", "overstock_rate", "segments", "significance"]
+
+
+def judged(
+    changes: dict[str, Any] | None = None,
+    *,
+    champion: dict[str, Any] | None = None,
+    p_value: float | None = 0.01,
+    segments: dict[str, Any] | None = None,
+    policy: Policy | None = None,
+) -> Judgement:
+    """A candidate that is 10 % better and else equal, with these changes."""
+    candidate = Evidence("v2", {**BETTER, **(changes or {})}, {date(2026, 1, 1): 1.0}, SEGMENTS if segments is None else segments)
+    against = Evidence("v1", {**CHAMPION, **(champion or {})}, {}, SEGMENTS)
+    return judge(candidate, against, policy or Policy(), p_value=p_value, p_method="Diebold–Mariano")
+
+
+def gate(judgement: Judgement, name: str) -> Gate:
+    return next(one for one in judgement.gates if one.name == name)
+
+
+def failed(judgement: Judgement) -> list[str]:
+    return [one.name for one in judgement.gates if not one.passed]
+
+
+def test_a_candidate_that_is_better_and_nowhere_worse_passes() -> None:
+    judgement = judged()
+
+    assert judgement.passed
+    assert [one.name for one in judgement.gates] == GATES
+    assert judgement.improvement_pct == pytest.approx(10.0)
+    assert judgement.summary == "v2 is 10.0 % better than v1 by MAE; all 10 gates passed."
+
+
+@pytest.mark.parametrize(
+    ("name", "passing", "failing"),
+    [
+        ("improvement", {"mae": 9.5}, {"mae": 9.51}),
+        ("mape", {"mape": 0.2039}, {"mape": 0.2041}),
+        ("wape", {"wape": 0.1019}, {"wape": 0.1021}),
+        ("mase", {"mase": 0.8159}, {"mase": 0.8161}),
+        ("bias", {"bias_pct": -3.0}, {"bias_pct": -3.01}),
+        ("bias", {"bias_pct": 2.99}, {"bias_pct": 3.01}),
+        ("coverage", {"coverage": 0.90}, {"coverage": 0.899}),
+        ("stockout_miss_rate", {"stockout_miss_rate": 0.0549}, {"stockout_miss_rate": 0.0551}),
+        ("overstock_rate", {"overstock_rate": 0.1049}, {"overstock_rate": 0.1051}),
+    ],
+)
+def test_each_gate_has_two_sides(name: str, passing: dict[str, float], failing: dict[str, float]) -> None:
+    assert failed(judged(passing)) == []
+    assert failed(judged(failing)) == [name]
+
+
+@pytest.mark.parametrize(("p_value", "passes"), [(0.0499, True), (0.05, False), (0.9, False), (0.0, True)])
+def test_the_difference_has_to_be_significant(p_value: float, passes: bool) -> None:
+    assert gate(judged(p_value=p_value), "significance").passed is passes
+
+
+@pytest.mark.parametrize(("hobbies", "passes"), [(2.03, True), (2.05, False), (1.0, True)])
+def test_no_segment_may_lose(hobbies: float, passes: bool) -> None:
+    judgement = judged(segments={"dept": {"FOODS": 0.8, "HOBBIES": hobbies}})
+
+    assert gate(judgement, "segments").passed is passes
+    assert ("HOBBIES" in gate(judgement, "segments").why) is not passes
+
+
+def test_a_segment_that_only_the_champion_has_fails_closed() -> None:
+    found = gate(judged(segments={"dept": {"FOODS": 0.8}}), "segments")
+
+    assert (found.passed, "HOBBIES" in found.why) == (False, True)
+
+
+def test_a_segment_without_error_on_both_sides_is_equal() -> None:
+    segments = {"dept": {"FOODS": 0.0}}
+    sides = [Evidence(label, metrics, {}, segments) for label, metrics in (("v2", BETTER), ("v1", CHAMPION))]
+
+    assert judge(sides[0], sides[1], Policy(), p_value=0.01).passed
+
+
+METRIC_GATES = {
+    "mae": "improvement",
+    "mape": "mape",
+    "wape": "wape",
+    "mase": "mase",
+    "bias_pct": "bias",
+    "coverage": "coverage",
+    "stockout_miss_rate": "stockout_miss_rate",
+    "overstock_rate": "overstock_rate",
+}
+
+
+@pytest.mark.parametrize("value", [None, math.nan, math.inf, -math.inf, "9", True], ids=repr)
+@pytest.mark.parametrize("side", ["candidate", "champion"])
+@pytest.mark.parametrize("metric", list(METRIC_GATES))
+def test_what_is_no_number_fails_its_gate_closed_and_leaves_no_number(metric: str, side: str, value: Any) -> None:
+    judgement = judged({metric: value}) if side == "candidate" else judged(champion={metric: value})
+
+    found = gate(judgement, METRIC_GATES[metric])
+    assert not judgement.passed
+    assert failed(judgement) == [found.name]
+    assert all(number is None or math.isfinite(number) for one in judgement.gates for number in (one.candidate, one.champion))
+    assert "fails closed" in found.why
+
+
+@pytest.mark.parametrize("metric", ["mae", "mape", "wape", "mase", "coverage", "stockout_miss_rate", "overstock_rate"])
+def test_a_negative_error_does_not_improve(metric: str) -> None:
+    assert METRIC_GATES[metric] in failed(judged({metric: -5.0}))
+
+
+def test_a_champion_without_error_cannot_be_beaten_by_a_ratio() -> None:
+    judgement = judged({"mae": 0.0}, champion={"mae": 0.0})
+
+    assert (judgement.passed, judgement.improvement_pct) == (False, None)
+    assert "above zero" in gate(judgement, "improvement").why
+
+
+@pytest.mark.parametrize("p_value", [None, math.nan, -0.1])
+def test_a_test_that_could_not_be_made_fails_closed(p_value: float | None) -> None:
+    assert failed(judged(p_value=p_value)) == ["significance"]
+
+
+def test_without_the_candidates_evidence_every_gate_fails_but_none_raises() -> None:
+    judgement = judge(None, Evidence("v1", CHAMPION, {}, SEGMENTS), Policy(), p_value=None)
+
+    assert failed(judgement) == GATES
+
+
+def test_without_the_champions_evidence_it_fails_closed() -> None:
+    judgement = judge(Evidence("v2", BETTER), Evidence("v1", {}), Policy(), p_value=None)
+
+    assert not judgement.passed
+    assert "the champion" in gate(judgement, "improvement").why
+
+
+def test_the_first_version_has_nobody_to_beat() -> None:
+    judgement = judge(Evidence("v1", {}), None, Policy(), p_value=None)
+
+    assert (judgement.passed, judgement.gates, judgement.improvement_pct) == (True, (), None)
+
+
+def test_the_policys_settings_are_the_limits() -> None:
+    lenient = Policy(min_improvement_pct=0, max_p_value=1.0, accuracy_tolerance_pct=50, bias_tolerance_pp=50, stock_tolerance_pp=50)
+
+    assert judged({"mae": 10.0, "mape": 0.25, "bias_pct": 40, "overstock_rate": 0.5}, p_value=0.9, policy=lenient).passed
+
+
+def test_another_primary_metric_is_the_one_that_has_to_improve() -> None:
+    by_wape = Policy(primary_metric="wape")
+
+    assert failed(judged({"wape": 0.10}, policy=by_wape)) == ["improvement"]
+    assert judged({"wape": 0.09, "mae": 11.0}, policy=by_wape).passed
+
+
+def test_coverage_above_nominal_is_no_advantage_and_no_fault() -> None:
+    assert judged({"coverage": 0.90}, champion={"coverage": 0.99}).passed
+    assert failed(judged({"coverage": 0.80}, champion={"coverage": 0.85})) == ["coverage"]
+
+
+def test_the_sentence_names_what_failed() -> None:
+    summary = judged({"mae": 9.9, "coverage": 0.8}).summary
+
+    assert summary.startswith("v2 is 1.0 % better than v1 by MAE; 2 of 10 gates failed: Improvement — ")
+    assert "Interval coverage" in summary
+
+
+@pytest.mark.parametrize(
+    ("candidate", "champion", "expected"),
+    [
+        (9.0, 10.0, 10.0),
+        (11.0, 10.0, -10.0),
+        (0.0, 10.0, 100.0),
+        (None, 10.0, None),
+        (9.0, None, None),
+        (9.0, 0.0, None),
+        (-1.0, 10.0, None),
+    ],
+)
+def test_improvement_is_percent_of_the_champions_error(candidate: float | None, champion: float | None, expected: float | None) -> None:
+    assert improvement_pct(candidate, champion) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"min_improvement_pct": -1}, "min_improvement_pct"),
+        ({"min_improvement_pct": math.nan}, "min_improvement_pct"),
+        ({"min_improvement_pct": "5"}, "min_improvement_pct"),
+        ({"min_improvement_pct": True}, "min_improvement_pct"),
+        ({"backtest_days": 90.5}, "backtest_days"),
+        ({"horizon": 61}, "horizon"),
+        ({"four_eyes": 1}, "four_eyes"),
+        ({"primary_metric": "charm"}, "primary_metric"),
+        ({"sorcery": 1}, "sorcery"),
+    ],
+)
+def test_a_policy_that_will_not_do_names_its_setting(values: dict[str, Any], field: str) -> None:
+    with pytest.raises(PolicyError) as refused:
+        parse(values)
+
+    assert refused.value.field == field
