@@ -5,6 +5,7 @@ from typing import Any
 
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
+from django.utils.module_loading import import_string
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ def _shown(entry: Entry, request: HttpRequest) -> dict[str, Any] | None:
         link = reverse(entry.url_name)
     except NoReverseMatch:
         return None
-    badge = {"badge": entry.badge, "badge_variant": "primary"} if entry.badge else {}
+    count = import_string(entry.badge)(request) if entry.badge else ""
+    badge = {"badge": count, "badge_variant": "primary"} if count else {}
     return {"title": entry.title, "icon": entry.icon, "link": link, **badge}
 
 

@@ -1,6 +1,7 @@
 """The audit trail for people: read, filter, verify, take away."""
 
 import json
+from textwrap import shorten
 from typing import Any
 
 from django.contrib import admin, messages
@@ -39,7 +40,7 @@ _COLUMNS = (
 class AuditEventAdmin(ReadOnlyPlatformAdmin):
     """Who did what, when and why."""
 
-    list_display = ("number", "occurred_at", "shown_actor", "action", "object_label", "change", "reason")
+    list_display = ("number", "occurred_at", "shown_actor", "action", "object_label", "gist", "shown_reason")
     list_filter = (
         ("actor", FieldTextFilter),
         ("action", FieldTextFilter),
@@ -82,18 +83,31 @@ class AuditEventAdmin(ReadOnlyPlatformAdmin):
         return [event.actor, f"for {event.on_behalf_of}" if event.on_behalf_of else event.get_actor_kind_display()]
 
     @display(description="Before → after")
+    def gist(self, event: AuditEvent) -> SafeString:
+        """The first changes, short enough for a row; the event's page has them whole."""
+        return self._lines(event, most=3, longest=40)
+
+    @display(description="Reason")
+    def shown_reason(self, event: AuditEvent) -> SafeString:
+        """The reason's beginning, over a few lines rather than one endless one."""
+        return format_html('<div class="ty-reason">{}</div>', shorten(event.reason, 160, placeholder="…") or "–")
+
+    @display(description="Before → after")
     def change(self, event: AuditEvent) -> SafeString:
         """The values that changed, one per line."""
+        return self._lines(event, most=100, longest=200)
+
+    def _lines(self, event: AuditEvent, *, most: int, longest: int) -> SafeString:
         names = [*event.before, *(name for name in event.after if name not in event.before)]
-        pairs = [(name, _short(event.before.get(name)), _short(event.after.get(name))) for name in names]
+        pairs = [(name, _short(event.before.get(name), longest), _short(event.after.get(name), longest)) for name in names[:most]]
         if not pairs:
             return format_html("–")
         return format_html_join("", "<div><span>{}</span>: {} → <strong>{}</strong></div>", pairs)
 
 
-def _short(value: Any) -> str:
+def _short(value: Any, longest: int) -> str:
     text = "–" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 200 else f"{text[:199]}…"
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def _cell(value: Any) -> Any:
