@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import dj_database_url
+import dj_email_url
 import structlog
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
@@ -25,6 +26,8 @@ if not SECRET_KEY:
     if not _NEEDS_NO_SECRET.intersection(sys.argv[1:2]):
         raise ImproperlyConfigured("SECRET_KEY is not set. `make run` and `make up` make one; elsewhere put 50 random characters in it.")
     SECRET_KEY = "only-for-commands-that-sign-nothing"  # noqa: S105 - never used to sign: see the set above
+
+SECRET_KEY_FALLBACKS: list[str] = env.list("SECRET_KEY_FALLBACKS", [])
 
 HOST = env.str("HOST", "127.0.0.1")
 PORT = env.int("PORT", 8000)
@@ -233,6 +236,21 @@ CONTENT_SECURITY_POLICY = {
         "default-src": [SELF],
         "script-src": [SELF],
         "style-src": [SELF, "'unsafe-inline'"],
+# --- notifications ----------------------------------------------------------------------------------------------------------------------
+WEBHOOK_ALLOWED_HOSTS: list[str] = env.list("WEBHOOK_ALLOWED_HOSTS", [])
+_MAIL = dj_email_url.parse(env.str("EMAIL_URL", "") or (f"file://{VAR_DIR / 'mail'}" if DEBUG else "dummy:"))
+if "EMAIL_BACKEND" not in _MAIL:
+    raise ImproperlyConfigured(
+        "EMAIL_URL cannot be read: write submission://user:password@host:587, smtp://host:25, file:///folder or console:."
+    )
+EMAIL_BACKEND = _MAIL["EMAIL_BACKEND"]
+EMAIL_HOST, EMAIL_PORT = _MAIL["EMAIL_HOST"] or "localhost", _MAIL["EMAIL_PORT"] or 25
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _MAIL["EMAIL_HOST_USER"] or "", _MAIL["EMAIL_HOST_PASSWORD"] or ""
+EMAIL_USE_TLS, EMAIL_USE_SSL = _MAIL["EMAIL_USE_TLS"], _MAIL["EMAIL_USE_SSL"]
+EMAIL_FILE_PATH = f"/{_MAIL['EMAIL_FILE_PATH'].lstrip('/')}" if _MAIL["EMAIL_FILE_PATH"] else None
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", f"Tiltyard <tiltyard@{HOST}>")
+
         "img-src": [SELF, "data:"],
         "font-src": [SELF, "data:"],
         "connect-src": [SELF],
