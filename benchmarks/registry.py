@@ -1,0 +1,306 @@
+"""The registry at 200 and 20,000 versions of one model, over HTTP, beside an MLflow server on the same PostgreSQL.
+
+Run: .venv/bin/python -m benchmarks.registry [--repeats 21] [--sizes 200 20000]
+
+Both servers have one worker process and one keep-alive client; calls alternate between them. MLflow goes into an environment of its own
+under VAR_DIR, made on demand; where it cannot be installed only our side is measured, and the output says so.
+"""
+
+import argparse
+import http.client
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import psycopg
+
+from tests.servers import DATABASE, LOGIN, PostgresServer
+
+ROOT = Path(__file__).resolve().parents[1]
+MLFLOW = "mlflow~=3.17.0"
+STATE = Path(os.environ.get("VAR_DIR", ROOT / "var")) / "benchmarks"
+NEEDLES = 20
+METRICS = {"mae": 11.2, "mape": 0.14, "wape": 0.09, "rmse": 17.5, "bias_pct": -0.8, "coverage": 0.9, "tier": "gold"}
+PARAMETERS = {"rounds": 200, "learning_rate": 0.05, "num_leaves": 63, "objective": "tweedie"}
+
+
+@dataclass
+class Client:
+    """One keep-alive connection."""
+
+    connection: http.client.HTTPConnection
+    headers: dict[str, str]
+
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        """The answer's JSON. Raises RuntimeError for anything but success."""
+        content = None if body is None else json.dumps(body)
+        self.connection.request(method, path, content, {"Content-Type": "application/json", **self.headers})
+        response = self.connection.getresponse()
+        answer = response.read()
+        if response.status >= 300:
+            raise RuntimeError(f"{method} {path}: {response.status} {answer[:500]!r}")
+        return json.loads(answer or b"{}")
+
+
+@dataclass(frozen=True)
+class Side:
+    """One product's calls. Each takes the model's name and the repetition, and answers the version numbers it saw."""
+
+    name: str
+    calls: dict[str, Callable[[str, int], list[int]]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=21)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[200, 20_000])
+    arguments = parser.parse_args()
+    began = time.perf_counter()
+    with ExitStack() as stack:
+        postgres = stack.enter_context(PostgresServer())
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tiltyard-benchmark-")))
+        sides = [stack.enter_context(tiltyard(postgres, folder, arguments.sizes))]
+        python = mlflow_environment()
+        if python is None:
+            print(f"MLflow could not be installed ({MLFLOW}; see {STATE / 'mlflow.log'}): our side alone.\n")
+        else:
+            sides.append(stack.enter_context(mlflow(python, postgres, folder, arguments.sizes)))
+        for database in (DATABASE, "mlflow")[: len(sides)]:
+            postgres.execute("VACUUM ANALYZE", database=database)
+        measured = {size: measure(sides, model_name(size), size, arguments.repeats) for size in arguments.sizes}
+    show(measured, [side.name for side in sides], arguments.sizes)
+    print(f"\n{arguments.repeats} repetitions each; whole run {time.perf_counter() - began:.0f} s")
+
+
+def model_name(size: int) -> str:
+    """The model with this many versions."""
+    return f"model_{size}"
+
+
+def measure(sides: list[Side], model: str, size: int, repeats: int) -> dict[str, dict[str, float]]:
+    """Median milliseconds per call and side. The sides take turns, and have to see the same versions."""
+    found: dict[str, dict[str, float]] = {}
+    for call in sides[0].calls:
+        times: dict[str, list[float]] = {side.name: [] for side in sides}
+        for repetition in range(-3, repeats):
+            number = size - 1 - repetition % (size // 2)
+            seen = []
+            for side in sides:
+                start = time.perf_counter()
+                seen.append(side.calls[call](model, number))
+                if repetition >= 0:
+                    times[side.name].append(1000 * (time.perf_counter() - start))
+            if any(other != seen[0] for other in seen):
+                raise AssertionError(f"{call} of {model}: the answers differ: {[one[:5] for one in seen]}")
+        found[call] = {name: statistics.median(values) for name, values in times.items()}
+    return found
+
+
+def show(measured: dict[int, dict[str, dict[str, float]]], names: list[str], sizes: list[int]) -> None:
+    """A line per call: p50 of each side and size, how often ours fits into theirs, and how each grows with the number of versions."""
+    first, last = sizes[0], sizes[-1]
+    print(f"{'p50, ms':16}" + "".join(f"{f'{name} {size:,}':>18}" for name in names for size in sizes), end="")
+    print(f"{'growth':>9}" + "".join(f"{f'ratio {size:,}':>14}" for size in sizes if len(names) > 1))
+    for call in measured[first]:
+        cells = "".join(f"{measured[size][call][name]:18.2f}" for name in names for size in sizes)
+        growth = measured[last][call][names[0]] / measured[first][call][names[0]]
+        ratios = "".join(f"{measured[size][call][names[1]] / measured[size][call][names[0]]:13.1f}x" for size in sizes if len(names) > 1)
+        print(f"{call:16}{cells}{growth:8.2f}x{ratios}")
+
+
+@contextmanager
+def tiltyard(postgres: PostgresServer, folder: Path, sizes: list[int]) -> Iterator[Side]:
+    """Our server as a user has it: granian, one worker, a manager's API key."""
+    environment = {"DATABASE_URL": postgres.url, "VAR_DIR": str(folder / "var"), "SECRET_KEY": "only-for-this-benchmark-" + "x" * 40}
+    environment |= {"THROTTLE_PER_MINUTE": "1000000", "LOG_LEVEL": "WARNING", "DJANGO_SETTINGS_MODULE": "mlops.settings"}
+    os.environ.update(environment)
+    subprocess.run([sys.executable, str(ROOT / "manage.py"), "migrate", "-v", "0"], check=True, timeout=300, cwd=ROOT)
+    secret = fill_tiltyard(sizes)
+    port = free_port()
+    options = ["--interface", "wsgi", "--workers", "1", "--blocking-threads", "8", "--no-ws", "--host", "127.0.0.1", "--port", str(port)]
+    with running([sys.executable, "-m", "granian", *options, "mlops.wsgi:application"], folder / "tiltyard.log", port) as connection:
+        client = Client(connection, {"Authorization": f"Bearer {secret}"})
+        base = "/api/v1/models"
+
+        def numbers(path: str) -> list[int]:
+            return [row["number"] for row in client.call("GET", path)["results"]]
+
+        def promoted(model: str, number: int) -> list[int]:
+            answer = client.call("POST", f"{base}/{model}/promote/v{number}", {"reason": "benchmark"})
+            return [int(answer["version"].removeprefix("v"))]
+
+        yield Side(
+            "tiltyard",
+            {
+                "get version": lambda model, number: [client.call("GET", f"{base}/{model}/versions/v{number}")["number"]],
+                "list 100": lambda model, number: numbers(f"{base}/{model}/versions?limit=100"),
+                "set champion": promoted,
+                "get model": lambda model, number: [int(client.call("GET", f"{base}/{model}")["champion"]["version"].removeprefix("v"))],
+                "search": lambda model, number: numbers(f"{base}/{model}/versions?search=needle&limit=100"),
+            },
+        )
+
+
+def fill_tiltyard(sizes: list[int]) -> str:
+    """A customer with a model for each size; returns an API key."""
+    import django
+
+    django.setup()
+    from django.db import transaction
+
+    from mlops.tenancy.principals import acting
+    from mlops.tenancy.roles import Role, system
+    from mlops.tenancy.services import create_api_key, create_customer
+    from registry.models import ModelVersion, RegisteredModel
+
+    now = datetime.now(UTC)
+    customer = create_customer(name="Benchmark", at=now)
+    _, secret = create_api_key(customer=customer, role=Role.ML_MANAGER, name="benchmark", user=None, at=now)
+    common = {"metrics": METRICS, "hyperparameters": PARAMETERS, "created_by": "benchmark", "created_at": now, "status_changed_at": now}
+    for size in sizes:
+        with transaction.atomic(), acting(system(customer.pk)):
+            name = model_name(size)
+            counters = {"last_version_number": size, "last_label_number": size}
+            model = RegisteredModel.objects.create(name=name, created_by="benchmark", created_at=now, **counters)
+            versions = []
+            for number in range(1, size + 1):
+                notes = "needle" if is_needle(number, size) else ""
+                versions.append(ModelVersion(model=model, model_name=name, version=f"v{number}", number=number, notes=notes, **common))
+            ModelVersion.objects.bulk_create(versions, batch_size=2000)
+    return secret
+
+
+def is_needle(number: int, size: int) -> bool:
+    """Whether a search should find this version: as many in every size, spread over all of them."""
+    return number % (size // NEEDLES) == 0
+
+
+def mlflow_environment() -> Path | None:
+    """The Python of an environment with MLflow, made if it is not there; None if it cannot be."""
+    python = STATE / "mlflow" / "bin" / "python"
+    if (python.parent / "mlflow").exists():
+        return python
+    STATE.mkdir(parents=True, exist_ok=True)
+    print(f"installing {MLFLOW} …", flush=True)
+    with (STATE / "mlflow.log").open("w") as log:
+        made = subprocess.run([sys.executable, "-m", "venv", str(STATE / "mlflow")], stdout=log, stderr=log, check=False, timeout=120)
+        install = [str(python), "-m", "pip", "install", "--quiet", MLFLOW, "psycopg2-binary"]
+        done = made.returncode == 0 and subprocess.run(install, stdout=log, stderr=log, check=False, timeout=480).returncode == 0
+    return python if done else None
+
+
+@contextmanager
+def mlflow(python: Path, postgres: PostgresServer, folder: Path, sizes: list[int]) -> Iterator[Side]:
+    """MLflow's server on a database of its own in the same cluster."""
+    postgres.execute(f"CREATE DATABASE mlflow OWNER {LOGIN}")
+    postgres.execute(f"ALTER SCHEMA public OWNER TO {LOGIN}", database="mlflow")
+    store = f"postgresql+psycopg2://{LOGIN}@/mlflow?host={quote(str(postgres.folder), safe='')}"
+    port = free_port()
+    command = [str(python.parent / "mlflow"), "server", "--backend-store-uri", store, "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--workers", "1", "--default-artifact-root", str(folder / "mlruns")]
+    os.environ.update({"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"})
+    with running(command, folder / "mlflow.log", port) as connection:
+        client = Client(connection, {})
+        base = "/api/2.0/mlflow"
+        for size in sizes:
+            name = model_name(size)
+            client.call("POST", f"{base}/registered-models/create", {"name": name})
+            client.call("POST", f"{base}/model-versions/create", {"name": name, "source": "s3://benchmark/model", "tags": []})
+            fill_mlflow(postgres, name, size)
+
+        def search(text: str) -> list[int]:
+            query = urlencode({"filter": text, "max_results": 100, "order_by": "version_number DESC"})
+            rows = client.call("GET", f"{base}/model-versions/search?{query}").get("model_versions", [])
+            return [int(row["version"]) for row in rows]
+
+        def crowned(model: str, number: int) -> list[int]:
+            client.call("POST", f"{base}/registered-models/alias", {"name": model, "alias": "champion", "version": str(number)})
+            return [number]
+
+        def got(model: str, number: int) -> list[int]:
+            query = urlencode({"name": model, "version": number})
+            return [int(client.call("GET", f"{base}/model-versions/get?{query}")["model_version"]["version"])]
+
+        def champion(model: str, number: int) -> list[int]:
+            found = client.call("GET", f"{base}/registered-models/get?{urlencode({'name': model})}")["registered_model"]
+            return [int(alias["version"]) for alias in found["aliases"]]
+
+        yield Side(
+            "mlflow",
+            {
+                "get version": got,
+                "list 100": lambda model, number: search(f"name='{model}'"),
+                "set champion": crowned,
+                "get model": champion,
+                "search": lambda model, number: search(f"name='{model}' and tags.note = 'needle'"),
+            },
+        )
+
+
+def fill_mlflow(postgres: PostgresServer, name: str, size: int) -> None:
+    """Copy the version that MLflow made itself, whatever columns it has; the API would take minutes."""
+    with psycopg.connect(host=str(postgres.folder), user=LOGIN, dbname="mlflow") as connection:
+        query = "SELECT column_name FROM information_schema.columns WHERE table_schema = 'public' AND table_name = %s"
+        columns = [row[0] for row in connection.execute(query, ["model_versions"])]
+        taken = ", ".join("number" if column == "version" else column for column in columns)
+        copied = f"INSERT INTO model_versions ({', '.join(columns)}) SELECT {taken} FROM model_versions, generate_series(2, %s) AS number"
+        connection.execute(f"{copied} WHERE name = %s AND version = 1".encode(), [size, name])
+        tags = [row[0] for row in connection.execute(query, ["model_version_tags"])]
+        values = {"name": "v.name", "version": "v.version", "key": "'note'", "value": "'needle'"}
+        given = ", ".join(values.get(column, f"v.{column}") for column in tags)
+        tagged = f"INSERT INTO model_version_tags ({', '.join(tags)}) SELECT {given} FROM model_versions v WHERE v.name = %s"
+        connection.execute(f"{tagged} AND v.version %% %s = 0".encode(), [name, size // NEEDLES])
+
+
+@contextmanager
+def running(command: list[str], log: Path, port: int) -> Iterator[http.client.HTTPConnection]:
+    """The server, and a connection to it once it takes one."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, cwd=ROOT)
+    try:
+        deadline = time.monotonic() + 120
+        while not takes_connections(port):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"{command[0]} does not start: {log.read_text()[-2000:]}")
+            time.sleep(0.2)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+        yield connection
+        connection.close()
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def takes_connections(port: int) -> bool:
+    """Whether something listens there."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def free_port() -> int:
+    """A port nobody listens on now."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+if __name__ == "__main__":
+    main()
