@@ -220,7 +220,7 @@ class GateAnswer(serializers.Serializer[Any]):
     """One condition with both numbers."""
 
     name = serializers.CharField()
-    label = serializers.CharField()  # type: ignore[assignment] - declared fields are taken out of the class
+    label = serializers.CharField()  # type: ignore[assignment] # declared fields are taken out of the class
     passed = serializers.BooleanField()
     candidate = serializers.FloatField(allow_null=True)
     champion = serializers.FloatField(allow_null=True)
@@ -251,7 +251,7 @@ class VersionDetailAnswer(VersionAnswer):
     feature_names = serializers.ListField(child=serializers.CharField())
     reference_statistics = serializers.DictField()
     lineage = serializers.DictField()
-    parent = serializers.CharField(allow_null=True)  # type: ignore[assignment] - as above
+    parent = serializers.CharField(allow_null=True)  # type: ignore[assignment] # as above
     notes = serializers.CharField()
     allowed_moves = serializers.ListField(child=serializers.CharField())
     verdict = VerdictAnswer(allow_null=True)

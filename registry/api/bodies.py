@@ -117,7 +117,7 @@ class NewVersionBody(serializers.Serializer[Any]):
     reference_statistics = ObjectField(required=False)
     lineage = ObjectField(required=False, help_text="Ids of split, study, trial, experiment; code revision; recipe.")
     dataset_version_id = serializers.UUIDField(required=False, allow_null=True)
-    parent = serializers.CharField(  # type: ignore[assignment] - declared fields are taken out of the class
+    parent = serializers.CharField(  # type: ignore[assignment] # declared fields are taken out of the class
         required=False, allow_blank=True, max_length=64, help_text="Label or id of a version of this model."
     )
     trained_through = serializers.DateField(required=False, allow_null=True)
@@ -166,7 +166,7 @@ class ActualBody(serializers.Serializer[Any]):
 class ActualsBody(serializers.Serializer[Any]):
     """Ground truth."""
 
-    rows = ActualBody(many=True, allow_empty=False, max_length=MOST_ACTUALS)  # type: ignore[call-arg] - many=True makes a list of it
+    rows = ActualBody(many=True, allow_empty=False, max_length=MOST_ACTUALS)  # type: ignore[call-arg] # many=True makes a list of it
 
 
 class RetrainBody(ActBody):
