@@ -11,7 +11,7 @@ from mlops.errors import DomainError
 from mlops.tenancy.roles import Forbidden, Principal
 
 
-class PlatformAdmin(ModelAdmin):  # type: ignore[misc] - the theme has no types
+class PlatformAdmin(ModelAdmin):
     """A list whose pages answer what a service refuses with the service's own words."""
 
     list_fullwidth = True

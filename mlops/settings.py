@@ -305,7 +305,7 @@ UNFOLD = {
 # --- logs -------------------------------------------------------------------------------------------------------------------------------
 LOG_FORMAT = env.str("LOG_FORMAT", "console" if sys.stderr.isatty() else "json")
 LOG_LEVEL = env.str("LOG_LEVEL", "INFO")
-_SHARED = [
+_SHARED: list[Any] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,

@@ -5,7 +5,7 @@ import os
 os.environ.setdefault("SECRET_KEY", "only-for-tests-0123456789abcdefghijklmnopqrstuvwxyz")
 os.environ.setdefault("LOG_FORMAT", "console")
 
-from mlops.settings import *  # noqa: E402, F403 - the environment has to be ready first; a settings module is its names
+from mlops.settings import *  # noqa: F403 - the environment has to be ready first; a settings module is its names
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 ALLOWED_HOSTS = ["testserver", "localhost", "127.0.0.1"]

@@ -4,10 +4,9 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
 from django.urls import include, path, re_path
-from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView
 
-from mlops.api.docs import SwaggerView
-from mlops.api.errors import bad_request, forbidden, not_found, server_error
+from mlops.api.docs import RedocView, SchemaView, SwaggerView
+from mlops.api.errors import bad_request, forbidden, not_found, read_only, server_error
 from mlops.telemetry import health
 
 SURFACES = {
@@ -26,6 +25,7 @@ SURFACES = {
 }
 
 
+@read_only
 def home(request: HttpRequest) -> HttpResponse:
     """The surfaces, for programs; the site (or its login), for browsers."""
     if "text/html" in request.headers.get("Accept", ""):
@@ -35,12 +35,12 @@ def home(request: HttpRequest) -> HttpResponse:
 
 urlpatterns = [
     path("", home, name="home"),
-    re_path(r"^health/?$", health.health, name="health"),
-    re_path(r"^ready/?$", health.ready, name="ready"),
-    re_path(r"^metrics/?$", health.metrics, name="metrics"),
-    re_path(r"^api/schema/?$", SpectacularAPIView.as_view(), name="schema"),
-    re_path(r"^docs/?$", SwaggerView.as_view(url_name="schema"), name="swagger"),
-    re_path(r"^redoc/?$", SpectacularRedocView.as_view(url_name="schema"), name="redoc"),
+    re_path(r"^health/?\Z", health.health, name="health"),
+    re_path(r"^ready/?\Z", health.ready, name="ready"),
+    re_path(r"^metrics/?\Z", health.metrics, name="metrics"),
+    re_path(r"^api/schema/?\Z", SchemaView.as_view(), name="schema"),
+    re_path(r"^docs/?\Z", SwaggerView.as_view(url_name="schema"), name="swagger"),
+    re_path(r"^redoc/?\Z", RedocView.as_view(url_name="schema"), name="redoc"),
     path("api/v1/", include("mlops.api.urls")),
     path("api/v1/", include("experiments.api.urls")),
     path("api/v1/", include("registry.api.urls")),

@@ -39,8 +39,7 @@ class ArtifactError(ValueError):
 
 def dump(forecaster: Forecaster) -> bytes:
     """The forecaster as bytes; the same forecaster always gives the same bytes."""
-    body = _lightgbm_to_json(forecaster) if isinstance(forecaster, LightGBMForecaster) else forecaster.to_json()
-    return orjson.dumps({"format": FORMAT, "kind": forecaster.kind, **body}, option=orjson.OPT_SORT_KEYS)
+    return orjson.dumps({"format": FORMAT, "kind": forecaster.kind, **forecaster.to_json()}, option=orjson.OPT_SORT_KEYS)
 
 
 def load(content: bytes) -> LightGBMForecaster | SeasonalNaiveForecaster:
@@ -76,21 +75,6 @@ def _document(content: bytes) -> dict[str, Any]:
     return document
 
 
-def _lightgbm_to_json(forecaster: LightGBMForecaster) -> dict[str, Any]:
-    return {
-        "trained_through": forecaster.trained_through.isoformat(),
-        "features": forecaster.features.to_json(),
-        "names": list(forecaster.schema.names),
-        "categories": {name: list(values) for name, values in forecaster.schema.categories.items()},
-        "mean_model": _booster_to_json(forecaster.mean_model),
-        "typical_model": None if forecaster.typical_model is None else _booster_to_json(forecaster.typical_model),
-        "blend": forecaster.blend.to_json(),
-        "tail": forecaster.tail.to_json() if forecaster.tail else None,
-        "intervals": forecaster.intervals.to_json() if forecaster.intervals else None,
-        "recipe": dict(forecaster.recipe),
-    }
-
-
 def _lightgbm_from_json(value: Mapping[str, Any]) -> LightGBMForecaster:
     names = tuple(_strings(value["names"], "names"))
     if not names or len(names) > _MAX_FEATURES or len(set(names)) < len(names):
@@ -112,10 +96,6 @@ def _lightgbm_from_json(value: Mapping[str, Any]) -> LightGBMForecaster:
         intervals=None if value["intervals"] is None else Intervals.from_json(_mapping(value["intervals"], "intervals")),
         recipe=_mapping(value["recipe"], "recipe"),
     )
-
-
-def _booster_to_json(text: str) -> dict[str, str]:
-    return {"sha256": hashlib.sha256(text.encode()).hexdigest(), "text": text}
 
 
 def _booster_from_json(value: object, names: tuple[str, ...]) -> str:

@@ -1,5 +1,6 @@
 """The trained global model: one booster for the mean, one for a quantile, blended, corrected and with intervals."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -83,6 +84,21 @@ class LightGBMForecaster:
         shares = gain / gain.sum() if gain.sum() > 0 else gain
         return {self.schema.names[index]: float(shares[index]) for index in np.argsort(-shares, kind="stable")}
 
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the kind; boosters as text beside its digest."""
+        return {
+            "trained_through": self.trained_through.isoformat(),
+            "features": self.features.to_json(),
+            "names": list(self.schema.names),
+            "categories": {name: list(values) for name, values in self.schema.categories.items()},
+            "mean_model": _booster_to_json(self.mean_model),
+            "typical_model": None if self.typical_model is None else _booster_to_json(self.typical_model),
+            "blend": self.blend.to_json(),
+            "tail": self.tail.to_json() if self.tail else None,
+            "intervals": self.intervals.to_json() if self.intervals else None,
+            "recipe": dict(self.recipe),
+        }
+
     @property
     def stride(self) -> int:
         """Days between the origins of the correction: a week, or the horizon where that is shorter."""
@@ -121,3 +137,7 @@ class LightGBMForecaster:
             foreseen = forecast[own].sum() + np.asarray(self.tail.forecast)[before].sum()
             out[moment] = correction(float(total), float(foreseen))
         return out
+
+
+def _booster_to_json(text: str) -> dict[str, str]:
+    return {"sha256": hashlib.sha256(text.encode()).hexdigest(), "text": text}

@@ -47,7 +47,9 @@ class Forecaster(Protocol):
         """The same for many origins at once, features computed once; frame as in `FORECAST_SCHEMA`."""
         ...
 
-    def to_json(self) -> dict[str, Any]: ...
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the kind, as JSON values."""
+        ...
 
 
 class Workspace(Protocol):

@@ -1,7 +1,17 @@
-"""Swagger UI from local files, without a script inside the page."""
+"""The OpenAPI document and the pages that show it: local files only, and no script inside a page, as the content security policy wants."""
 
-from drf_spectacular.views import SpectacularSwaggerSplitView
+from drf_spectacular.views import SpectacularJSONAPIView, SpectacularRedocView, SpectacularSwaggerSplitView
+
+
+class SchemaView(SpectacularJSONAPIView):
+    """The document, as JSON."""
 
 
 class SwaggerView(SpectacularSwaggerSplitView):
-    """The split view serves its set-up script as a file of its own, which the content security policy wants."""
+    """Swagger UI; the split view serves its set-up script as a file of its own."""
+
+
+class RedocView(SpectacularRedocView):
+    """ReDoc, by a template of ours: the stock one fetches fonts from elsewhere."""
+
+    template_name = "tiltyard/redoc.html"

@@ -27,7 +27,7 @@ class JSONProblem(ValueError):
 def check_value(value: Any, path: str = "", depth: int = 0) -> None:
     """Raise JSONProblem for what a database, a browser or another language could not take: NUL, lone surrogates, NaN, infinity,
     integers beyond 64 bits, nesting deeper than 64."""
-    if depth > MAX_DEPTH:
+    if depth >= MAX_DEPTH and isinstance(value, dict | list):
         raise JSONProblem(path, f"nested deeper than {MAX_DEPTH} levels")
     if isinstance(value, str):
         _check_text(value, path)

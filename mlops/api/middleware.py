@@ -109,7 +109,7 @@ def _take_chunks(request: HttpRequest) -> Problem | None:
         if len(content) > settings.MAX_BODY_BYTES:
             return _too_large(settings.MAX_BODY_BYTES)
     request.META["CONTENT_LENGTH"] = str(len(content))
-    request._stream = BytesIO(content)  # type: ignore[attr-defined] # noqa: SLF001 - where Django keeps the body it has not read yet
+    request._stream = BytesIO(content)  # noqa: SLF001 - where Django keeps the body it has not read yet
     return None
 
 

@@ -140,8 +140,9 @@ def as_problem(failure: Exception) -> Problem | None:  # noqa: C901 - one flat t
 
 def _api_exception(failure: exceptions.APIException) -> Problem:
     headers = {}
-    if isinstance(failure, exceptions.Throttled) and failure.wait is not None:
-        headers["Retry-After"] = str(max(int(failure.wait + 0.999), 1))
+    wait = getattr(failure, "wait", None)  # of Throttled
+    if wait is not None:
+        headers["Retry-After"] = str(max(int(wait + 0.999), 1))
     if isinstance(failure, exceptions.NotAuthenticated | exceptions.AuthenticationFailed):
         headers["WWW-Authenticate"] = 'Bearer realm="tiltyard"'
     codes = failure.get_codes()

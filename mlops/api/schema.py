@@ -49,9 +49,9 @@ class Schema(AutoSchema):
     def _add_parameters(self, operation: dict[str, Any]) -> None:
         names = self.view.query_parameters if hasattr(self.view, "query_parameters") else ()
         extra = list(names)
-        if self.method == "GET" and getattr(self.view, "ordering_fields", ()):
+        if self.method == "GET" and getattr(self.view, "ordering_fields", None):
             extra.append("ordering")
-        if self.method == "GET" and getattr(self.view, "search_fields", ()):
+        if self.method == "GET" and getattr(self.view, "search_fields", None):
             extra.append("search")
         present = {parameter["name"] for parameter in operation.get("parameters", [])}
         missing = [{"name": name, "in": "query", "required": False, "schema": {"type": "string"}} for name in extra if name not in present]

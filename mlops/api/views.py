@@ -114,7 +114,8 @@ class ListView(ApiView):
         if not filters.is_valid():
             name, messages = next(iter(filters.errors.items()))
             raise invalid(name, " ".join(str(message) for message in messages))
-        return filters.qs
+        found: QuerySet[Any] = filters.qs
+        return found
 
     def _search(self, request: Request, queryset: QuerySet[Any]) -> QuerySet[Any]:
         words = request.query_params.get("search", "")

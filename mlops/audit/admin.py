@@ -51,8 +51,21 @@ class AuditEventAdmin(ReadOnlyPlatformAdmin):
     list_filter_submit = True
     search_fields = ("object_label", "reason", "actor", "action")
     ordering = ("-number",)
-    fields = ("number", "occurred_at", "actor", "actor_kind", "on_behalf_of", "action", "object_type", "object_id", "object_label")
-    fields += ("change", "reason", "request_id", "digest")
+    fields = (
+        "number",
+        "occurred_at",
+        "actor",
+        "actor_kind",
+        "on_behalf_of",
+        "action",
+        "object_type",
+        "object_id",
+        "object_label",
+        "change",
+        "reason",
+        "request_id",
+        "digest",
+    )
     actions = None
     actions_list = ("verify_chain", "export")
 

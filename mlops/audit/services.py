@@ -17,6 +17,8 @@ from mlops.tenancy.context import required
 from mlops.tenancy.principals import ambient_principal
 from mlops.tenancy.roles import Principal, system
 
+LARGEST_EXACT = 2.0**53
+"""From here on not every integer is a float of its own."""
 _HASHED = (
     "number",
     "actor",
@@ -62,8 +64,8 @@ def record(
         object_type=target._meta.label_lower,
         object_id=str(target.pk),
         object_label=label[:300],
-        before=dict(before or {}),
-        after=dict(after or {}),
+        before=_exact(before or {}),
+        after=_exact(after or {}),
         reason=reason,
         request_id=request_id(),
         occurred_at=at,
@@ -129,14 +131,22 @@ def _problem_with(event: AuditEvent, expected: int, previous: str) -> str:
         return f"event {expected} is missing"
     if link(previous, event.canonical) != event.digest:
         return f"the link of event {expected} does not fit its predecessor or its text"
-    if _values(event.canonical) != _values(canonical_text(event)):
+    if _values(event.canonical) != json.loads(canonical_text(event)):
         return f"a column of event {expected} differs from the text that was hashed"
     return ""
 
 
 def _values(canonical: str) -> Any:
-    # PostgreSQL gives the number 1e300 back as an integer of 301 digits; as floats both are the same again.
     try:
-        return json.loads(canonical, parse_int=lambda digits: int(digits) if len(digits) < 20 else float(digits))
+        return json.loads(canonical)
     except (ValueError, RecursionError):
         return None  # never written by us, and equal to nothing that was
+
+
+def _exact(value: Any) -> Any:
+    """The value as every database gives it back: PostgreSQL keeps large floats by their digits and returns integers."""
+    if isinstance(value, float) and abs(value) >= LARGEST_EXACT:
+        return int(value)
+    if isinstance(value, Mapping):
+        return {str(name): _exact(item) for name, item in value.items()}
+    return [_exact(item) for item in value] if isinstance(value, list | tuple) else value

@@ -104,7 +104,7 @@ def _foreign_rows(model: type[TenantModel]) -> str:
 
 
 def _frozen_changes(model: type[TenantModel], differs: str) -> str:
-    columns = [model._meta.get_field(name).column for name in model.frozen_fields]
+    columns = [field.column for field in model._meta.local_fields if field.name in model.frozen_fields]
     return " OR ".join(f"OLD.{column} {differs} NEW.{column}" for column in columns)
 
 

@@ -35,8 +35,24 @@ class JobAdmin(ReadOnlyPlatformAdmin):
     list_filter = ("state", "kind")
     search_fields = ("label", "kind", "requested_by")
     ordering = ("-created_at", "pk")
-    fields = ("label", "kind", "state", "shown_progress", "attempt", "max_attempts", "lease_expires_at", "last_error", "shown_result")
-    fields += ("requested_by", "schedule", "slot", "created_at", "started_at", "finished_at", "cancel_requested_at")
+    fields = (
+        "label",
+        "kind",
+        "state",
+        "shown_progress",
+        "attempt",
+        "max_attempts",
+        "lease_expires_at",
+        "last_error",
+        "shown_result",
+        "requested_by",
+        "schedule",
+        "slot",
+        "created_at",
+        "started_at",
+        "finished_at",
+        "cancel_requested_at",
+    )
     actions = ("cancel",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Job]:
@@ -75,7 +91,7 @@ class JobAdmin(ReadOnlyPlatformAdmin):
         return format_html("<pre>{}</pre>", json.dumps(job.result, indent=2, ensure_ascii=False))
 
 
-class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg] - Django's class takes none at run time
+class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]  # Django's class takes none at run time
     """When it fires: the five fields of a crontab, in UTC."""
 
     minute = forms.CharField(widget=UnfoldAdminTextInputWidget, max_length=240, help_text="0 to 59, lists, ranges or * for every minute.")
@@ -157,7 +173,8 @@ class ScheduleAdmin(PlatformAdmin):
     @display(description="Job", ordering="task")
     def shown_job(self, task: PeriodicTask) -> str:
         """Its short name, for people."""
-        return task.tiltyard_schedule.job.replace("_", " ").capitalize()
+        name: str = task.tiltyard_schedule.job
+        return name.replace("_", " ").capitalize()
 
     @display(description="Last slot that fired")
     def last_slot(self, task: PeriodicTask) -> Any:

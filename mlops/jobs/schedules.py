@@ -68,13 +68,8 @@ def install_defaults(*, customer: Customer) -> None:
     for job in scheduled_jobs():
         if Schedule.objects.filter(customer=customer, job=job.name).exists():
             continue
-        task = PeriodicTask.objects.create(
-            name=f"{job.name} · {customer.pk}",
-            task=job.task.name,
-            crontab=_crontab(job.cron),
-            args=f'["{customer.pk}"]',
-            description=job.description,
-        )
+        values = {"task": job.task.name, "crontab": _crontab(job.cron), "args": f'["{customer.pk}"]', "description": job.description}
+        task, _ = PeriodicTask.objects.get_or_create(name=f"{job.name} · {customer.pk}", defaults=values)
         Schedule.objects.create(customer=customer, periodic_task=task, job=job.name)
 
 
@@ -205,4 +200,5 @@ def _last_due_since(schedule: BaseSchedule, start: datetime, at: datetime) -> da
 
 def _next_due(schedule: BaseSchedule, moment: datetime) -> datetime:
     last_run, delta, _ = schedule.remaining_delta(moment)
-    return (last_run + delta).astimezone(UTC).replace(microsecond=0)
+    due: datetime = last_run + delta
+    return due.astimezone(UTC).replace(microsecond=0)

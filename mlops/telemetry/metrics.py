@@ -41,7 +41,7 @@ def scrape_registry(multiprocess_dir: str) -> CollectorRegistry:
     """The registry to expose: of all processes when they share a directory, else of this one; always with the database's gauges."""
     registry = CollectorRegistry()
     if multiprocess_dir:
-        multiprocess.MultiProcessCollector(registry, path=multiprocess_dir)
+        multiprocess.MultiProcessCollector(registry, path=multiprocess_dir)  # type: ignore[no-untyped-call]  # the library types the rest
     else:
         registry.register(_Own())
     registry.register(DatabaseGauges())
@@ -50,4 +50,4 @@ def scrape_registry(multiprocess_dir: str) -> CollectorRegistry:
 
 class _Own(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        yield from REGISTRY.collect()  # type: ignore[misc] - any family will do
+        yield from REGISTRY.collect()  # type: ignore[misc]  # any family will do

@@ -25,7 +25,7 @@ __all__ = ["screens", "stock_admin"]
 admin.site.unregister(Group)  # rights follow from the role in a customer, never from groups
 
 
-class MembershipForm(forms.ModelForm):  # type: ignore[type-arg] - Django's class takes none at run time
+class MembershipForm(forms.ModelForm):  # type: ignore[type-arg]  # Django's class takes none at run time
     """A new member: the address, the role, and a password where the account is new."""
 
     email = forms.EmailField(widget=UnfoldAdminEmailInputWidget)
@@ -154,11 +154,11 @@ class ApiKeyAdmin(PlatformAdmin):
             by=by,
         )
         obj.pk, obj.prefix, obj.digest, obj.customer = key.pk, key.prefix, key.digest, customer
-        request.new_secret = secret  # type: ignore[attr-defined] - from here to `response_add`, and nowhere else
+        request.new_secret = secret  # type: ignore[attr-defined]  # from here to `response_add`, and nowhere else
 
     def response_add(self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None) -> HttpResponse:
         """The one page that shows the secret; the admin never lets a browser keep its pages."""
-        secret = request.new_secret  # type: ignore[attr-defined] - set by `save_model`
+        secret = request.new_secret  # type: ignore[attr-defined]  # set by `save_model`
         return show(request, "tenancy/key_created.html", title="API key created", key=obj, secret=secret)
 
     def has_revoke_permission(self, request: HttpRequest) -> bool:

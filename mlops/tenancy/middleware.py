@@ -34,7 +34,7 @@ class PrincipalMiddleware:
             return principal_of_key(secret.strip(), at=timezone.now())
         if header or not request.user.is_authenticated:
             return None
-        return principal_of_person(request.user, _uuid(request.session.get(CHOSEN_CUSTOMER)))  # type: ignore[arg-type]  # our user model
+        return principal_of_person(request.user, _uuid(request.session.get(CHOSEN_CUSTOMER)))
 
 
 def _uuid(value: object) -> UUID | None:

@@ -15,7 +15,8 @@ from mlops.tenancy.models import Membership
 
 def memberships_of(request: HttpRequest) -> QuerySet[Membership]:
     """The viewer's memberships in all customers, by customer."""
-    return Membership.objects.filter(user_id=principal_of(request).user_id).select_related("customer").order_by("customer__name", "id")
+    mine = Membership.objects.filter(user_id__in=[principal_of(request).user_id])
+    return mine.select_related("customer").order_by("customer__name", "id")
 
 
 @page("customers/choose/<uuid:customer_id>/", name="choose_customer")

@@ -16,7 +16,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
     """
 
     def _set_autocommit(self, autocommit: bool) -> None:
-        super()._set_autocommit(autocommit)
+        super()._set_autocommit(autocommit)  # type: ignore[misc]  # there, but unknown to the stubs
         customer_id = current()
         if not autocommit and customer_id is not None:
             stamp(self, str(customer_id))

@@ -15,13 +15,13 @@ Row = TypeVar("Row", bound="TenantModel")
 class CurrentCustomer(Expression):
     """The ambient customer, read when the query is compiled: a manager that raised earlier would break imports and forms."""
 
-    output_field = models.UUIDField()  # type: ignore[assignment]  # the stubs want a cached property
+    output_field = models.UUIDField()
 
-    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, tuple[Any, ...]]:
         """The id as a parameter. Raises NoCustomer outside any scope, or where row-level security would silently hide every row."""
         if connection.vendor == "postgresql" and not connection.in_atomic_block:
             raise NoCustomer
-        return "%s", [self.output_field.get_db_prep_value(required(), connection)]
+        return "%s", (self.output_field.get_db_prep_value(required(), connection),)
 
 
 class ForeignCustomer(ValueError):
@@ -66,7 +66,7 @@ class TenantModel(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     customer = models.ForeignKey("tenancy.Customer", on_delete=models.PROTECT, default=required, editable=False, related_name="+")
 
-    objects: ClassVar[TenantManager[Self]] = TenantManager()  # type: ignore[misc]  # a class variable that names Self
+    objects: ClassVar[TenantManager[Self]] = TenantManager()
 
     class Meta:
         abstract = True

@@ -10,7 +10,7 @@ from mlops.database.roles import as_owner
 class Command(migrate.Command):
     """Django's own command inside `as_owner`."""
 
-    def get_check_kwargs(self, options: dict[str, Any]) -> dict[str, Any]:
+    def get_check_kwargs(self, options: Any) -> Any:
         """Without the database checks: what they would find missing is what this command is about to install."""
         return {name: value for name, value in super().get_check_kwargs(options).items() if name != "databases"}
 
