@@ -64,7 +64,7 @@ def model_panel(model: RegisteredModel, data: DatasetVersion, *, through: date |
     known = panel.frame.filter(pl.col("target").is_not_null() & (pl.col("date") <= through if through else True))
     last = known["date"].max()
     if not isinstance(last, date):
-        raise NoData(f"{data} holds no known value{f' up to {through}' if through else ''}.")
+        raise NoData(f"The data of {model.name} holds no known value{f' up to {through}' if through else ''}.")
     return panel.until(last)
 
 

@@ -1,4 +1,4 @@
-"""A small made-up retail chain under a registered model, and retrainings of it: the same files, fits and trials are made once per test run."""
+"""A small made-up retail chain under a registered model, and retrainings of it. The same work is done once per test run."""
 
 import hashlib
 from dataclasses import replace
@@ -74,19 +74,20 @@ def make_chain_model(
     name: str = "demand",
     frame: pl.DataFrame | None = None,
     policy: dict[str, Any] | None = None,
+    mapping: dict[str, Any] | None = None,
     **options: Any,
 ) -> RegisteredModel:
     """A registered model whose data set is the chain."""
     model = register_model(name=name, by=by, at=NOON, policy=POLICY | (policy or {}), recipe=GOOD, **options)
-    give_data(model, folder, by, frame if frame is not None else chain())
+    give_data(model, folder, by, chain() if frame is None else frame, mapping=mapping)
     return model
 
 
-def give_data(model: RegisteredModel, folder: Path, by: Principal, frame: pl.DataFrame) -> None:
+def give_data(model: RegisteredModel, folder: Path, by: Principal, frame: pl.DataFrame, *, mapping: dict[str, Any] | None = None) -> None:
     """Import the frame as the model's newest data."""
     path = folder / f"{model.name}.parquet"
     frame.write_parquet(path)
-    import_path(name=f"{model.name}.sales", path=path, by=by, at=NOON, model=model, trusted=True)
+    import_path(name=f"{model.name}.sales", path=path, by=by, at=NOON, model=model, mapping=mapping, trusted=True)
     model.refresh_from_db()
 
 

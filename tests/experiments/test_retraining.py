@@ -8,14 +8,14 @@ from django.db import connections, transaction
 
 from experiments.services import retraining
 from experiments.services.retraining import NotRetrainable, end_without_version, request_retrain, start_retrainings
-from mlops.errors import DomainError, InvalidField
+from mlops.errors import InvalidField
 from mlops.jobs import services as jobs
 from mlops.jobs.models import Job, JobState
 from mlops.jobs.services import AlreadyRunning
 from mlops.outbox.models import Message
 from mlops.outbox.services import handle
 from mlops.tenancy.principals import acting
-from mlops.tenancy.roles import Forbidden, Principal, system
+from mlops.tenancy.roles import Forbidden, Principal
 from registry.models import Dataset, RegisteredModel, RetrainingRun
 from registry.services.registration import register_model
 from registry.states import RetrainingStatus, Trigger

@@ -1,0 +1,186 @@
+"""The daily validation: which days are scored, by which forecasts, and what is written."""
+
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from django.db import transaction
+
+from mlops.tenancy.roles import Principal
+from registry.models import BacktestResult, ForecastAccuracy, ModelVersion, RegisteredModel
+from registry.services import panels
+from registry.services.accuracy import first_origin, validate_new_days
+from registry.services.actuals import ActualRow, record_actuals
+from tests.experiments.chain import LAST_DAY, NOON, chain, do_each_work_once, make_chain_model, retrain
+
+TRAINED = LAST_DAY - timedelta(days=16)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same work is done once in the whole run."""
+    do_each_work_once(monkeypatch)
+
+
+@pytest.fixture
+def champion(scope: Principal, tmp_path: Path) -> ModelVersion:
+    """A champion that saw all but the last 16 days of its model's data."""
+    run = retrain(make_chain_model(tmp_path, scope), scope, as_of=TRAINED)
+    assert run.produced.status == "champion"
+    return run.produced
+
+
+def day(number: int) -> date:
+    """The number-th day after training."""
+    return TRAINED + timedelta(days=number)
+
+
+def validate(version: ModelVersion, **options: Any) -> dict[str, Any]:
+    return validate_new_days(**({"model": version.model, "at": NOON} | options))
+
+
+def scores(version: ModelVersion) -> dict[tuple[date, str, str], tuple[float, ...]]:
+    """Per day, column and segment: n, MAE, sum of absolute errors, coverage."""
+    rows = ForecastAccuracy.objects.filter(version_ref=version)
+    measures = ("n", "mae", "sum_abs_error", "coverage")
+    return {(row.forecast_date, row.segment_column, row.segment): tuple(round(getattr(row, name), 9) for name in measures) for row in rows}
+
+
+@pytest.mark.django_db
+def test_only_days_that_are_new_are_scored(champion: ModelVersion) -> None:
+    answers = [validate(champion, through=day(number))["days"] for number in (3, 3, 2, 10)]
+
+    days = sorted({when for when, _, _ in scores(champion)})
+    assert answers == [3, 0, 0, 7]
+    assert days == [day(number) for number in range(1, 11)]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("ends", [(3, 10, 16), (7, 8, 16), (1, 2, 14, 15, 16)])
+def test_day_by_day_gives_the_same_scores_as_all_at_once(champion: ModelVersion, ends: tuple[int, ...]) -> None:
+    with transaction.atomic():
+        validate(champion)
+        at_once = scores(champion)
+        ForecastAccuracy.objects.all().delete()
+
+    for end in ends:
+        validate(champion, through=day(end))
+
+    assert len(at_once) == 16 * (1 + 2 + 4)
+    assert scores(champion) == at_once
+
+
+@pytest.mark.django_db
+def test_segments_add_up_to_the_whole(champion: ModelVersion) -> None:
+    validate(champion)
+
+    sums: dict[str, float] = {}
+    for (_, column, _), (_, _, error, _) in scores(champion).items():
+        sums[column] = sums.get(column, 0.0) + float(error or 0.0)
+    assert sorted(sums) == ["department", "overall", "store"]
+    assert sums["store"] == pytest.approx(sums["overall"])
+    assert sums["department"] == pytest.approx(sums["overall"])
+
+
+@pytest.mark.django_db
+def test_scored_days_stand_in_the_backtest_results(champion: ModelVersion) -> None:
+    validate(champion, through=day(5))
+
+    rows = champion.backtest_results.filter(forecast_date__gt=TRAINED).order_by("forecast_date")
+    assert [(row.forecast_date, round(row.mae or 0.0, 9)) for row in rows] == [
+        (when, scores(champion)[when, "overall", "overall"][1]) for when in map(day, range(1, 6))
+    ]
+
+
+@pytest.mark.django_db
+def test_the_days_of_a_backtest_stay_its_own(champion: ModelVersion, scope: Principal) -> None:
+    retrain(champion.model, scope, as_of=day(12))
+
+    validate(champion)
+
+    run = champion.backtest_runs.get(window_end=day(12))
+    rows = BacktestResult.objects.filter(run=run)
+    assert rows.count() == 28
+    assert sum(row.sum_abs_error for row in rows) / sum(row.n for row in rows) == pytest.approx(run.metrics["mae"])
+    assert champion.backtest_results.filter(forecast_date__gt=day(12)).count() == 4
+
+
+@pytest.mark.django_db
+def test_truth_by_api_extends_the_data_and_is_scored(champion: ModelVersion, scope: Principal) -> None:
+    validate(champion)
+    record_actuals(model=champion.model, rows=actuals(LAST_DAY + timedelta(days=1)), by=scope, at=NOON)
+
+    answer = validate(champion)
+
+    assert (answer["days"], answer["through"]) == (1, "2026-03-01")
+    assert scores(champion)[LAST_DAY + timedelta(days=1), "overall", "overall"][0] == 8
+
+
+@pytest.mark.django_db
+def test_truth_that_comes_late_is_scored_again(champion: ModelVersion, scope: Principal) -> None:
+    validate(champion)
+    before = scores(champion)
+    record_actuals(model=champion.model, rows=actuals(day(10), value=500.0), by=scope, at=NOON + timedelta(hours=1))
+
+    answer = validate(champion, at=NOON + timedelta(hours=2))
+
+    after = scores(champion)
+    changed = {
+        when for (when, _, _), row in after.items() if row[2] != pytest.approx(before[when, "overall", "overall"][2]) and row[2] > 3000
+    }
+    assert answer["days"] == 7
+    assert changed == {day(10)}
+    assert validate(champion, at=NOON + timedelta(hours=3))["days"] == 0
+
+
+def actuals(when: date, *, value: float = 5.0) -> list[ActualRow]:
+    series = chain().select("store", "item").unique().rows(named=True)
+    return [ActualRow(day=when, keys=keys, value=value) for keys in series]
+
+
+@pytest.mark.django_db
+def test_days_on_which_nothing_is_known_are_passed_over(champion: ModelVersion, monkeypatch: pytest.MonkeyPatch) -> None:
+    unknown = pl.col("date").is_in([day(1), day(2), day(5), day(16)])
+    real = panels.panel_of
+
+    def partly_unknown(data: Any) -> Any:
+        panel = real(data)
+        return type(panel)(
+            panel.frame.with_columns(target=pl.when(~unknown).then("target")), panel.series, panel.keys, panel.segments, panel.known
+        )
+
+    monkeypatch.setattr(panels, "panel_of", partly_unknown)
+
+    answers = [validate(champion, through=day(number)).get("days") for number in (2, 5, 16, 16)]
+
+    assert answers == [0, 2, 10, 0]
+    assert {when for when, _, _ in scores(champion)} == {day(number) for number in range(1, 17)} - {day(1), day(2), day(5), day(16)}
+
+
+@pytest.mark.django_db
+def test_a_model_without_a_champion_that_predicts_has_nothing_to_validate(scope: Principal, tmp_path: Path) -> None:
+    model: RegisteredModel = make_chain_model(tmp_path, scope)
+
+    assert validate_new_days(model=model, at=NOON)["said"] == "There is no champion that predicts here."
+
+
+@pytest.mark.parametrize(("horizon", "step"), [(1, 1), (3, 3), (7, 7), (14, 7), (10, 7)])
+def test_a_day_is_forecast_from_every_origin_that_reaches_it(horizon: int, step: int) -> None:
+    origins = [TRAINED + timedelta(days=step * number) for number in range(80)]
+
+    found = [first_origin(day(number), trained_through=TRAINED, horizon=horizon, step=step) for number in range(1, 60)]
+
+    assert found == [next(origin for origin in origins if origin + timedelta(days=horizon) >= day(number)) for number in range(1, 60)]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("horizon", [3, 14])
+def test_every_day_is_scored_whatever_the_horizon(scope: Principal, tmp_path: Path, horizon: int) -> None:
+    model = make_chain_model(tmp_path, scope, policy={"horizon": horizon})
+    retrain(model, scope, as_of=TRAINED)
+
+    answer = validate_new_days(model=model, at=NOON)
+
+    assert answer["days"] == 16
