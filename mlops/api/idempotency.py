@@ -75,7 +75,7 @@ def _fingerprint(request: Request) -> str:
     return digest.hexdigest()
 
 
-def _file_digest(file: UploadedFile[Any]) -> bytes:
+def _file_digest(file: "UploadedFile[Any]") -> bytes:
     digest = hashlib.sha256()
     for chunk in file.chunks():
         digest.update(chunk)
