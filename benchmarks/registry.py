@@ -86,7 +86,7 @@ def main() -> None:
 
 def model_name(size: int) -> str:
     """The model with this many versions."""
-    return f"model_{size}"
+    return f"model-of-{size}"
 
 
 def measure(sides: list[Side], model: str, size: int, repeats: int) -> dict[str, dict[str, float]]:
@@ -148,7 +148,8 @@ def tiltyard(postgres: PostgresServer, folder: Path, sizes: list[int]) -> Iterat
                 "list 100": lambda model, number: numbers(f"{base}/{model}/versions?limit=100"),
                 "set champion": promoted,
                 "get model": lambda model, number: [int(client.call("GET", f"{base}/{model}")["champion"]["version"].removeprefix("v"))],
-                "search": lambda model, number: numbers(f"{base}/{model}/versions?search=needle&limit=100"),
+                "search versions": lambda model, number: numbers(f"{base}/{model}/versions?search=needle&limit=100"),
+                "search models": lambda model, number: [len(client.call("GET", f"{base}?search={model}")["results"])],
             },
         )
 
@@ -172,7 +173,7 @@ def fill_tiltyard(sizes: list[int]) -> str:
     for size in sizes:
         with transaction.atomic(), acting(system(customer.pk)):
             name = model_name(size)
-            counters = {"last_version_number": size, "last_label_number": size}
+            counters = {"last_version_number": size, "last_label_number": size, "status_counts": {"candidate": size}}
             model = RegisteredModel.objects.create(name=name, created_by="benchmark", created_at=now, **counters)
             versions = []
             for number in range(1, size + 1):
@@ -237,6 +238,10 @@ def mlflow(python: Path, postgres: PostgresServer, folder: Path, sizes: list[int
             found = client.call("GET", f"{base}/registered-models/get?{urlencode({'name': model})}")["registered_model"]
             return [int(alias["version"]) for alias in found["aliases"]]
 
+        def models(model: str, number: int) -> list[int]:
+            query = urlencode({"filter": f"name LIKE '%{model}%'"})
+            return [len(client.call("GET", f"{base}/registered-models/search?{query}")["registered_models"])]
+
         yield Side(
             "mlflow",
             {
@@ -244,7 +249,8 @@ def mlflow(python: Path, postgres: PostgresServer, folder: Path, sizes: list[int
                 "list 100": lambda model, number: search(f"name='{model}'"),
                 "set champion": crowned,
                 "get model": champion,
-                "search": lambda model, number: search(f"name='{model}' and tags.note = 'needle'"),
+                "search versions": lambda model, number: search(f"name='{model}' and tags.note = 'needle'"),
+                "search models": models,
             },
         )
 

@@ -4,13 +4,14 @@ Fields are declared for OpenAPI; values are made by plain functions, which are s
 run for every row of a list. A test holds the two together.
 """
 
+from dataclasses import asdict
 from typing import Any, ClassVar
 
 from rest_framework import serializers
 
 from mlops.lifecycle.models import Move
 from registry.models import ModelVersion, Verdict
-from registry.queries.models import ModelSummary, summaries
+from registry.queries.models import ModelSummary
 from registry.rules.policy import parse
 from registry.states import VERSION_LIFECYCLE
 
@@ -26,17 +27,9 @@ class Answer(serializers.Serializer[Any]):
         return type(self).make(instance)
 
 
-class Summaries(serializers.ListSerializer[Any]):
-    """A page of models: their counts and champions are read at once."""
-
-    def to_representation(self, data: Any) -> list[Any]:
-        """Two queries for the whole page."""
-        return [model_row(summary) for summary in summaries(list(data))]
-
-
-def model_row(summary: ModelSummary) -> dict[str, Any]:
+def model_row(found: ModelSummary) -> dict[str, Any]:
     """One line of the list of models."""
-    model, champion = summary.model, summary.champion
+    model, champion = found.model, found.champion
     return {
         "id": model.pk,
         "name": model.name,
@@ -45,9 +38,9 @@ def model_row(summary: ModelSummary) -> dict[str, Any]:
         "task": model.task,
         "model_type": model.model_type,
         "domain": model.domain,
-        "version_count": summary.version_count,
-        "versions": summary.by_status,
-        "champion": None if champion is None else _champion(champion),
+        "version_count": found.version_count,
+        "versions": found.by_status,
+        "champion": None if champion is None else asdict(champion),
         "production_status": "in_production" if champion else "not_in_production",
         "scheduled": model.scheduled,
         "created_by": model.created_by,
@@ -55,11 +48,11 @@ def model_row(summary: ModelSummary) -> dict[str, Any]:
     }
 
 
-def model_detail(summary: ModelSummary) -> dict[str, Any]:
+def model_detail(found: ModelSummary) -> dict[str, Any]:
     """A model with its settings."""
-    model = summary.model
+    model = found.model
     return {
-        **model_row(summary),
+        **model_row(found),
         "dataset_id": model.dataset_id,
         "data_dir": model.data_dir,
         "recipe": model.recipe,
@@ -104,7 +97,7 @@ def version_detail(version: ModelVersion, verdict: Verdict | None) -> dict[str, 
         "feature_names": [one.get("name") for one in features if isinstance(one, dict)],
         "reference_statistics": version.reference_statistics,
         "lineage": version.lineage,
-        "parent": version.parent.version if version.parent else None,
+        "parent": _parent(version),
         "notes": version.notes,
         "allowed_moves": VERSION_LIFECYCLE.allowed(version.status),
         "verdict": None if verdict is None else verdict_row(verdict),
@@ -139,8 +132,10 @@ def move_row(made: Move) -> dict[str, Any]:
     }
 
 
-def _champion(version: ModelVersion) -> dict[str, Any]:
-    return {"id": version.pk, "version": version.version, "promoted_at": version.promoted_at, "metrics": version.metrics}
+def _parent(version: ModelVersion) -> str | None:
+    """The parent's label: where `find_version` brought it along, without loading the parent."""
+    label: str | None = getattr(version, "parent_label", None)
+    return label or (version.parent.version if version.parent else None)
 
 
 class ChampionAnswer(serializers.Serializer[Any]):
@@ -156,9 +151,6 @@ class ModelAnswer(Answer):
     """A model."""
 
     make = staticmethod(model_row)
-
-    class Meta:
-        list_serializer_class = Summaries
 
     id = serializers.UUIDField()
     name = serializers.CharField()

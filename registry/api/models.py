@@ -14,15 +14,21 @@ from rest_framework.response import Response
 
 from mlops.api.parameters import choice
 from mlops.api.views import ApiView, ListView
-from registry.api.answers import ModelAnswer, ModelDetailAnswer, VersionAnswer, model_detail
+from registry.api.answers import ModelAnswer, ModelDetailAnswer, VersionAnswer, model_detail, model_row
 from registry.api.bodies import ActualsBody, ModelBody, NewModelBody
 from registry.api.doors import answer, condition, dataset_of, named_by
 from registry.models import RegisteredModel
 from registry.queries.compare import compare
-from registry.queries.models import find_model, models, summary_of
+from registry.queries.models import ModelSummary, find_model, find_summary, models, summary
 from registry.queries.statistics import statistics
 from registry.services.actuals import ActualRow, record_actuals
 from registry.services.registration import configure_model, register_model
+
+
+class ModelRowAnswer(ModelAnswer):
+    """A model in the list."""
+
+    make = staticmethod(lambda row: model_row(summary(row)))
 
 
 class ModelFilter(django_filters.FilterSet):
@@ -41,8 +47,8 @@ class ModelFilter(django_filters.FilterSet):
 
     def by_production(self, queryset: QuerySet[RegisteredModel], name: str, value: str) -> QuerySet[RegisteredModel]:
         """Models with a champion, or without one."""
-        serving: Any = {"has_champion": value == "in_production"}  # an alias of queries.models.models()
-        return queryset.filter(**serving)
+        without: Any = {"champion_id__isnull": value != "in_production"}  # an annotation of queries.models.models()
+        return queryset.filter(**without)
 
 
 class Models(ListView):
@@ -52,11 +58,11 @@ class Models(ListView):
     filterset_class = ModelFilter
     ordering_fields = ("name", "display_name", "domain", "created_at")
     search_fields = ("name", "display_name", "description", "domain")
-    row_serializer = ModelAnswer
+    row_serializer = ModelRowAnswer
 
     @extend_schema(responses=ModelAnswer(many=True))
     def get(self, request: Request) -> Response:
-        """List models with their version counts and champions. Four queries, whatever their number."""
+        """List models with their version counts and champions. Two queries, whatever their number."""
         return self.page(request, models())
 
     @extend_schema(request=NewModelBody, responses={201: ModelDetailAnswer})
@@ -65,7 +71,9 @@ class Models(ListView):
         body = self.body(NewModelBody, request)
         by = named_by(self.principal(request), body, "user_id")
         model = register_model(by=by, at=timezone.now(), **_settings(body))
-        return answer(model, model_detail(summary_of(model)), status=201, location=reverse("model", kwargs={"model_name": model.name}))
+        return answer(
+            model, model_detail(ModelSummary(model, None)), status=201, location=reverse("model", kwargs={"model_name": model.name})
+        )
 
 
 class ModelDetail(ApiView):
@@ -75,9 +83,9 @@ class ModelDetail(ApiView):
 
     @extend_schema(responses=ModelDetailAnswer)
     def get(self, request: Request, model_name: str) -> Response:
-        """The model, its policy, data source and champion, with its `ETag`. Three queries."""
-        model = find_model(model_name)
-        return answer(model, model_detail(summary_of(model)))
+        """The model, its policy, data source and champion, with its `ETag`. One query."""
+        found = find_summary(model_name)
+        return answer(found.model, model_detail(found))
 
     @extend_schema(request=ModelBody, responses=ModelDetailAnswer)
     def patch(self, request: Request, model_name: str) -> Response:
@@ -87,7 +95,7 @@ class ModelDetail(ApiView):
         model = configure_model(
             model=find_model(model_name), changes=changes, by=self.principal(request), at=timezone.now(), if_match=condition(request)
         )
-        return answer(model, model_detail(summary_of(model)))
+        return answer(model, model_detail(find_summary(model.name)))
 
 
 class StatisticsAnswer(serializers.Serializer[Any]):

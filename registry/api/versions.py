@@ -83,8 +83,11 @@ class Versions(ListView):
         """List versions, newest first."""
         with reading():
             model = find_model(model_name)
-            if not {"status", "algorithm", "search"}.intersection(request.query_params):
-                self.total = model.last_version_number  # versions are numbered without gaps and never deleted
+            if not {"algorithm", "search"}.intersection(request.query_params):
+                counts = model.status_counts  # kept under the model's lock: nothing has to be counted
+                self.total = (
+                    counts.get(request.query_params.get("status"), 0) if "status" in request.query_params else model.last_version_number
+                )
             return self.page(request, versions_of(model))
 
     @extend_schema(

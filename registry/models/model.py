@@ -41,6 +41,7 @@ class RegisteredModel(TenantModel):
     revision = models.PositiveIntegerField(default=1, editable=False, help_text="Counts every change and every move; the ETag.")
     policy_revision = models.PositiveIntegerField(default=1, editable=False)
     last_version_number = models.PositiveIntegerField(default=0, editable=False)
+    status_counts = models.JSONField(default=dict, editable=False, help_text="Versions by status, kept under the model's lock.")
     last_label_number = models.PositiveIntegerField(default=0, editable=False, help_text="The last automatic label, v<number>.")
     created_by = models.CharField(max_length=254)
     created_at = models.DateTimeField()
@@ -61,3 +62,8 @@ class RegisteredModel(TenantModel):
     def stream_id(self) -> UUID:
         """Moves of all versions of a model are one stream."""
         return self.pk
+
+    def count_version(self, *, source: str | None, target: str) -> None:
+        """Count a version that came (`source` None) or moved. The caller holds the model's lock, and saves."""
+        change = {target: 1} if source is None else {source: -1, target: 1}
+        self.status_counts = {**self.status_counts, **{status: self.status_counts.get(status, 0) + by for status, by in change.items()}}

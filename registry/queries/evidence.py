@@ -61,4 +61,5 @@ def lineage_of(version: ModelVersion) -> Lineage:
 
 def newest_verdict(version: ModelVersion) -> Verdict | None:
     """What the arena said last, whoever was champion then. One query."""
-    return Verdict.objects.filter(version=version).select_related("against").order_by("-created_at", "pk").first()
+    shown = ("passed", "summary", "gates", "policy_revision", "trigger", "created_at", "against__version", "against__model_name")
+    return Verdict.objects.filter(version=version).select_related("against").only(*shown).order_by("-created_at", "pk").first()

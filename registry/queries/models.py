@@ -1,15 +1,15 @@
 """Models as lists and pages show them: how many versions, in which states, and who serves."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, Exists, OuterRef, QuerySet
+from django.db.models import F, FilteredRelation, Q, QuerySet
 
 from mlops.errors import NotFound
-from registry.models import ModelVersion, RegisteredModel
-from registry.services.lookups import as_uuid, model_named
+from registry.models import RegisteredModel
+from registry.services.lookups import as_uuid, model_named, storable
 from registry.states import VersionStatus
 
 HEAVY = ("signature", "reference_statistics", "lineage")
@@ -17,23 +17,53 @@ HEAVY = ("signature", "reference_statistics", "lineage")
 
 
 @dataclass(frozen=True)
+class Reign:
+    """As much of a champion as a line of a list shows."""
+
+    id: UUID
+    version: str
+    promoted_at: datetime
+    metrics: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class ModelSummary:
-    """A model with its counts and its champion."""
+    """A model with its counts and its champion: they come with its own row and cost the same for any number of versions."""
 
     model: RegisteredModel
-    champion: ModelVersion | None
-    by_status: dict[str, int] = field(default_factory=dict)
+    champion: Reign | None
 
     @property
     def version_count(self) -> int:
         """Versions are numbered from 1 without gaps and never deleted: the last number is their count."""
         return self.model.last_version_number
 
+    @property
+    def by_status(self) -> dict[str, int]:
+        """Versions by status, every status named."""
+        return {status: self.model.status_counts.get(status, 0) for status in VersionStatus.values}
+
 
 def models() -> QuerySet[RegisteredModel]:
-    """All models, by name, each with `has_champion`."""
-    champions = ModelVersion.objects.filter(model=OuterRef("pk"), status=VersionStatus.CHAMPION)
-    return RegisteredModel.objects.select_related("dataset").alias(has_champion=Exists(champions)).order_by("name", "pk")
+    """All models, by name, each joined with its one champion (see `summary`)."""
+    champion = FilteredRelation("versions", condition=Q(versions__status=VersionStatus.CHAMPION))
+    shown = {f"champion_{name}": F(f"reigning__{name}") for name in ("id", "version", "promoted_at", "metrics")}
+    return RegisteredModel.objects.annotate(reigning=champion, **shown).order_by("name", "pk")
+
+
+def summary(model: Any) -> ModelSummary:
+    """The summary of a row of `models()`; no query."""
+    if model.champion_id is None:
+        return ModelSummary(model, None)
+    return ModelSummary(model, Reign(model.champion_id, model.champion_version, model.champion_promoted_at, model.champion_metrics))
+
+
+def find_summary(reference: str) -> ModelSummary:
+    """A model's summary by its name or id: one query for a name. Raises NotFound."""
+    found = None
+    if storable(reference) and not as_uuid(reference):
+        found = models().filter(name=reference).first()
+    return summary(found or models().get(pk=find_model(reference).pk))
 
 
 def find_model(reference: str) -> RegisteredModel:
@@ -44,27 +74,6 @@ def find_model(reference: str) -> RegisteredModel:
         if model is not None:
             return model
     return model_named(reference)
-
-
-def summaries(found: Sequence[RegisteredModel]) -> list[ModelSummary]:
-    """Two queries, whatever the number of models."""
-    ids = [model.pk for model in found]
-    champions = {one.model_id: one for one in ModelVersion.objects.filter(model__in=ids, status=VersionStatus.CHAMPION).defer(*HEAVY)}
-    counted: dict[UUID, dict[str, int]] = {}
-    # The order of the table would otherwise join the grouping.
-    rows: Any = ModelVersion.objects.filter(model__in=ids).order_by().values_list("model_id", "status").annotate(n=Count("pk"))
-    for model_id, status, count in rows:
-        counted.setdefault(model_id, {})[status] = count
-    return [ModelSummary(model, champions.get(model.pk), _all_statuses(counted.get(model.pk, {}))) for model in found]
-
-
-def summary_of(model: RegisteredModel) -> ModelSummary:
-    """One model's summary; two queries."""
-    return summaries([model])[0]
-
-
-def _all_statuses(counts: dict[str, int]) -> dict[str, int]:
-    return {status: counts.get(status, 0) for status in VersionStatus.values}
 
 
 def no_champion(model: RegisteredModel, when: str = "") -> "NoProductionVersion":

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 
 from mlops.errors import NotFound
 from mlops.lifecycle.models import Move
@@ -21,10 +21,10 @@ def versions_of(model: RegisteredModel) -> QuerySet[ModelVersion]:
 
 
 def find_version(model_reference: str, reference: str) -> ModelVersion:
-    """A version of a model, with `model`, `parent` and `dataset_version`: one query where both are named as usual. Raises NotFound."""
+    """A version of a model, with `model` and `parent_label`: one query where both are named as usual. Raises NotFound."""
     version = None
     if storable(model_reference) and storable(reference) and not as_uuid(model_reference):
-        related = ModelVersion.objects.select_related("model", "parent", "dataset_version__dataset")
+        related = ModelVersion.objects.select_related("model").annotate(parent_label=F("parent__version")).order_by()
         identifier = as_uuid(reference)
         wanted = {"pk": identifier} if identifier else {"version__in": _labels(reference)}
         found = {one.version: one for one in related.filter(model__name=model_reference, **wanted)}

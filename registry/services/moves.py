@@ -61,7 +61,8 @@ def move_version(
     changes: dict[str, Any] = {"status_changed_at": at, **({"promoted_at": at} if to == VersionStatus.CHAMPION else {})}
     made = move(VERSION_LIFECYCLE, version, to, label=str(version), actor=by, at=at, reason=reason, forced=forced, **changes)
     model.revision += 1
-    RegisteredModel.objects.filter(pk=model.pk).update(revision=model.revision)
+    model.count_version(source=source, target=to)
+    RegisteredModel.objects.filter(pk=model.pk).update(revision=model.revision, status_counts=model.status_counts)
     _overtake_requests(version, by=by, at=at)
     publish(VersionMoved(model.name, str(version.pk), version.version, source, to, by.name), at=at)
     return made

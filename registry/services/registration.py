@@ -13,8 +13,10 @@ from django.db import IntegrityError, transaction
 from mlops.artifacts.storage import Stored, storage
 from mlops.audit.services import record
 from mlops.errors import Duplicate, InvalidField
+from mlops.outbox.services import publish
 from mlops.tenancy.context import required
 from mlops.tenancy.roles import Principal
+from registry.events import VersionRegistered
 from registry.models import Dataset, DatasetVersion, ModelVersion, RegisteredModel
 from registry.rules import policy as policies
 from registry.rules import recipes
@@ -196,9 +198,11 @@ def register_version(
         version.save(force_insert=True)
         locked.last_version_number = version.number
         locked.revision += 1
-        locked.save(update_fields=["last_version_number", "last_label_number", "revision"])
+        locked.count_version(source=None, target=version.status)
+        locked.save(update_fields=["last_version_number", "last_label_number", "revision", "status_counts"])
         after = {"version": version.version, "artifact_sha256": version.artifact_sha256, "metrics": version.metrics}
         record(action="version.registered", target=version, label=str(version), at=at, after=after, actor=by)
+        publish(VersionRegistered(model.name, str(version.pk), version.version, by.name), at=at)
     return version
 
 
