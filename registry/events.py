@@ -8,6 +8,19 @@ from mlops.outbox.events import Event, event
 
 @event
 @dataclass(frozen=True)
+class VersionRegistered(Event):
+    """A version was registered; its lineage says under what."""
+
+    TOPIC = "registry.version_registered"
+
+    model_name: str
+    version_id: str
+    version: str
+    actor: str
+
+
+@event
+@dataclass(frozen=True)
 class VersionMoved(Event):
     """A version changed its status."""
 
