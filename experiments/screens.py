@@ -12,7 +12,6 @@ from django.utils import timezone
 from experiments.services.retraining import request_retrain
 from mlops.admin_site import page, principal_of, show
 from mlops.errors import DomainError, NotFound
-from mlops.jobs.services import AlreadyRunning
 from registry.models import RegisteredModel
 from registry.rules.policy import parse
 from registry.states import Trigger
@@ -37,7 +36,7 @@ def retrain(request: HttpRequest, pk: UUID) -> HttpResponse:
         given = form.cleaned_data["reason"]
         try:
             request_retrain(model=model, trigger=Trigger.MANUAL, by=principal, at=timezone.now(), reason=given)
-        except (DomainError, AlreadyRunning) as refusal:
+        except DomainError as refusal:
             form.add_error(None, str(refusal))
         else:
             messages.success(request, f"{model} is being retrained; the overview shows the progress.")

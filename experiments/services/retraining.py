@@ -14,7 +14,6 @@ from mlops.errors import DomainError, InvalidField, NotFound
 from mlops.jobs import services as jobs
 from mlops.jobs.models import Job, JobState
 from mlops.jobs.queries import jobs as all_jobs
-from mlops.jobs.services import AlreadyRunning
 from mlops.outbox.services import publish
 from mlops.tenancy.roles import Principal
 from registry.events import RetrainFailed
@@ -124,7 +123,7 @@ def start_retrainings(*, trigger: Trigger, by: Principal, at: datetime, data_dir
         try:
             with transaction.atomic():
                 run = request_retrain(model=model, trigger=trigger, by=by, at=at, data_dir=data_dir)
-        except (AlreadyRunning, DomainError) as refusal:
+        except DomainError as refusal:
             log.warning("retraining.passed_over", model=model.name, why=str(refusal))
             passed_over[model.name] = str(refusal)
         else:

@@ -15,6 +15,7 @@ from django.conf import settings
 from obstore.exceptions import AlreadyExistsError
 from obstore.store import LocalStore, from_url
 
+from mlops.errors import DomainError
 from mlops.telemetry.metrics import DIGEST_MISMATCHES
 
 CHUNK = 1024 * 1024
@@ -27,12 +28,14 @@ class DigestMismatch(Exception):
         super().__init__(f"{path} has the digest {found}, but {expected} was registered.")
 
 
-class TooLarge(Exception):
+class TooLarge(DomainError):
     """More bytes came than are allowed."""
+
+    status = 413
+    code = "too_large"
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"The file is larger than the allowed {limit:,} bytes.")
-        self.limit = limit
 
 
 @dataclass(frozen=True)

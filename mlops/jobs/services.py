@@ -18,6 +18,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from mlops.audit.services import record
+from mlops.errors import DomainError
 from mlops.jobs.events import JobCancelled, JobFailed
 from mlops.jobs.models import OPEN, Job, JobState
 from mlops.outbox.events import Event
@@ -35,12 +36,18 @@ REPUBLISH = timedelta(seconds=60)
 BACKOFF = timedelta(seconds=10)
 
 
-class AlreadyRunning(Exception):
+class AlreadyRunning(DomainError):
     """An open job already holds the exclusive key."""
+
+    code = "already_running"
 
     def __init__(self, job: Job) -> None:
         super().__init__(f"{job.label} is already being worked on by job {job.pk} ({job.state}).")
         self.job = job
+
+    def extra(self) -> dict[str, Any]:
+        """The job that does it."""
+        return {"job_id": str(self.job.pk)}
 
 
 class LeaseLost(Exception):

@@ -8,36 +8,31 @@ the audit event, all in the caller's transaction. The API's 409, the screens' bu
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
-from uuid import UUID
+from typing import Any
 
 from django.db import models, transaction
 from django.db.models import Max
 
 from mlops.audit.services import record
+from mlops.errors import DomainError
 from mlops.lifecycle.models import Move
 from mlops.tenancy.models.base import TenantModel
 from mlops.tenancy.roles import Principal
 
 
-class IllegalMove(Exception):
+class IllegalMove(DomainError):
     """The life cycle has no such step."""
+
+    code = "illegal_transition"
 
     def __init__(self, label: str, current: str, wanted: str, allowed: list[str]) -> None:
         follow = ", ".join(allowed) if allowed else "nothing: it is an end state"
         super().__init__(f"{label} is {current} and cannot become {wanted}. Allowed from {current}: {follow}.")
         self.current, self.wanted, self.allowed = current, wanted, allowed
 
-
-class Moving(Protocol):
-    """What `move` needs to know of an object."""
-
-    pk: Any
-    status: str
-
-    @property
-    def stream_id(self) -> UUID:
-        """The object whose row the caller has locked."""
+    def extra(self) -> dict[str, Any]:
+        """Where the object stands, and what may follow."""
+        return {"current": self.current, "wanted": self.wanted, "allowed": self.allowed}
 
 
 @dataclass(frozen=True)
@@ -85,8 +80,9 @@ def move(
 ) -> Move:
     """Move an object along its life cycle; `changes` are further columns written with the status.
 
-    The caller has locked the row of `stream_id` and read the object after that. Raises IllegalMove (nothing is changed) where the table
-    has no such step or another transaction moved the object since it was read, Forbidden where the actor's role does not allow it.
+    The object has a `status` and a `stream_id`, the row whose lock orders its moves. The caller has locked that row and
+    read the object after that. Raises IllegalMove (nothing is changed) where the table has no such step or another transaction moved the
+    object since it was read, Forbidden where the actor's role does not allow it.
     """
     row: Any = target_object
     current = row.status

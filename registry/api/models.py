@@ -28,7 +28,7 @@ from registry.services.registration import configure_model, register_model
 class ModelRowAnswer(ModelAnswer):
     """A model in the list."""
 
-    make = staticmethod(lambda row: model_row(summary(row)))
+    make = staticmethod(lambda found: model_row(summary(found)))
 
 
 class ModelFilter(django_filters.FilterSet):

@@ -13,8 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from mlops.admin_site import page, principal_of, show
-from mlops.errors import DomainError, Stale
-from mlops.lifecycle.mechanism import IllegalMove
+from mlops.errors import DomainError
 from mlops.tenancy.roles import Forbidden, Principal
 from registry.models import PromotionRequest
 from registry.queries.arena_page import Arena, arena_of
@@ -133,7 +132,7 @@ def _answer(asked: PromotionRequest, given: dict[str, Any], *, by: Principal) ->
     except promotion.AlreadyDecided as late:
         decided_at = late.request.decided_at
         return "", f"{late} Your answer changed nothing.{f' That was at {decided_at:%Y-%m-%d %H:%M} UTC.' if decided_at else ''}"
-    except (Stale, Forbidden, DomainError, IllegalMove) as refusal:
+    except (Forbidden, DomainError) as refusal:
         return "", str(refusal)
 
 

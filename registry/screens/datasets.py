@@ -14,7 +14,6 @@ from django.urls import reverse
 from django.utils import timezone
 
 from mlops.admin_site import page, principal_of, show
-from mlops.artifacts.storage import TooLarge
 from mlops.database.reading import reading
 from mlops.errors import DomainError, NotFound
 from registry.models import Dataset, DatasetVersion, RegisteredModel
@@ -52,7 +51,7 @@ def upload(request: HttpRequest) -> HttpResponse:
             received = services.receive_dataset(
                 name=form.cleaned_data["name"], source=source, source_name=source_name, by=principal, at=timezone.now()
             )
-        except (DomainError, TooLarge) as refusal:
+        except DomainError as refusal:
             problems = _refuse(form, refusal)
         else:
             messages.success(request, _said(received))
@@ -87,7 +86,7 @@ def new_version(request: HttpRequest, pk: UUID) -> HttpResponse:
         source, source_name = _file(form)
         try:
             received = services.new_version(dataset=dataset, source=source, source_name=source_name, by=principal, at=timezone.now())
-        except (DomainError, TooLarge) as refusal:
+        except DomainError as refusal:
             problems = _refuse(form, refusal)
         else:
             messages.success(request, _said(received))
@@ -178,7 +177,7 @@ def _said(received: services.Received) -> str:
     return f"{received.version} is ready: {received.version.rows:,} rows of {received.version.series:,} series."
 
 
-def _refuse(form: forms.Form, refusal: DomainError | TooLarge) -> list[dict[str, Any]]:
+def _refuse(form: forms.Form, refusal: DomainError) -> list[dict[str, Any]]:
     """Put the refusal on the form; the problems found in the file, if that is why."""
     if isinstance(refusal, UnreadableFile):
         form.add_error(None, "The file cannot be used as it is. Nothing was kept.")

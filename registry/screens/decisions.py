@@ -15,8 +15,6 @@ from django.utils import timezone
 from mlops.admin_site import page, principal_of, show
 from mlops.errors import DomainError, Stale
 from mlops.jobs.models import Job
-from mlops.jobs.services import AlreadyRunning
-from mlops.lifecycle.mechanism import IllegalMove
 from mlops.tenancy.roles import Principal
 from registry.models import ModelVersion
 from registry.queries.arena_page import Arena, arena_of, last_move
@@ -25,8 +23,6 @@ from registry.screens.words import ACTS, Act, consequences, failed, short
 from registry.services import moves, promotion
 from registry.services.judging_requests import request_judgement
 from registry.services.lookups import expect_revision
-
-REFUSALS = (DomainError, IllegalMove, AlreadyRunning)
 
 
 class DecisionForm(forms.Form):
@@ -89,7 +85,7 @@ def decide(request: HttpRequest, pk: UUID, name: str) -> HttpResponse:
             said = _do(act, arena.chosen, form.cleaned_data, by=principal, at=timezone.now())
         except Stale as stale:
             refusal = f"{stale} {_who_was_first(arena)}"
-        except REFUSALS as why:
+        except DomainError as why:
             refusal = str(why)
         else:
             messages.success(request, said)

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from mlops.artifacts.storage import DigestMismatch
 from mlops.errors import DomainError
 from mlops.jobs.services import JobRefused
-from mlops.lifecycle.mechanism import IllegalMove
 from registry.rules.recipes import RecipeError
 
 
@@ -23,7 +22,7 @@ def refusing() -> Iterator[None]:
         raise JobRefused(f"The data or the recipe does not allow it: {refusal}.") from refusal
     except RecipeError as refusal:
         raise JobRefused(f"The recipe cannot be used: {refusal.field}: {refusal}") from refusal
-    except (DomainError, IllegalMove, DigestMismatch, ArtifactError, PanelFileError) as refusal:
+    except (DomainError, DigestMismatch, ArtifactError, PanelFileError) as refusal:
         raise JobRefused(str(refusal)) from refusal
     except FileNotFoundError as missing:
         raise JobRefused(f"A stored file is missing: {str(missing).splitlines()[0][:300]}") from missing
