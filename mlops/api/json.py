@@ -91,7 +91,19 @@ def _small_integer(digits: str) -> int:
 
 def dumps(value: Any) -> bytes:
     """The value as UTF-8 JSON: times in UTC with Z, NaN and infinity as null, what JSON does not know as text."""
-    return orjson.dumps(value, default=str, option=_OPTIONS)
+    try:
+        return orjson.dumps(value, default=str, option=_OPTIONS)
+    except orjson.JSONEncodeError:
+        return orjson.dumps(_with_floats(value), default=str, option=_OPTIONS)
+
+
+def _with_floats(value: Any) -> Any:
+    # A float such as 1e300 comes back from PostgreSQL as an integer of 301 digits, which orjson would not write.
+    if isinstance(value, int) and not -(2**INTEGER_BITS) <= value < 2**INTEGER_BITS:
+        return float(value)
+    if isinstance(value, dict):
+        return {name: _with_floats(item) for name, item in value.items()}
+    return [_with_floats(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 class StrictJSONParser(BaseParser):

@@ -349,3 +349,20 @@ def test_compare_refuses_what_it_cannot_do(api: Api, scope: Principal) -> None:
     assert client.get("/api/v1/models/demand_forecast/compare?order=sideways").status_code == 400
     assert client.get("/api/v1/models/demand_forecast/compare?versions=v9").status_code == 404
     assert client.get("/api/v1/models/demand_forecast/compare?versions=" + "v1," * 21).status_code == 400
+
+
+def test_metrics_at_the_ends_of_the_range_are_read_everywhere(api: Api, scope: Principal) -> None:
+    client, url = api(), "/api/v1/models"
+    for name in ("first", "second"):
+        client.post(url, {"name": name})
+        for metrics in ({"mae": 1e308, "wape": 1e-320, "bias_pct": -1e300, "mape": 2**63 - 1}, {"mae": -1e308}):
+            assert client.post(f"{url}/{name}/versions", {"metrics": metrics}).status_code == 201
+        assert client.post(f"{url}/{name}/promote/v1", {}).status_code == 200
+
+    pages = ["", "/first", "/statistics/registry", "/first/versions", "/first/versions/v1", "/first/versions/v1/evidence"]
+    pages += ["/first/versions/v1/evidence?format=html", "/first/compare", "/first/production", "/history?model_name=first"]
+    answers = {page: client.get(f"{url}{page}") for page in (*pages, "/first/deployment-history")} | {"audit": client.get("/api/v1/audit")}
+
+    assert {page: answer.status_code for page, answer in answers.items()} == dict.fromkeys(answers, 200)
+    assert answers["/first"].json()["champion"]["metrics"]["mae"] == 1e308
+    assert answers["/statistics/registry"].json()["average_production_metrics"]["mae"] == 1e308
