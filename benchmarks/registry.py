@@ -32,6 +32,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MLFLOW = "mlflow~=3.17.0"
 STATE = Path(os.environ.get("VAR_DIR", ROOT / "var")) / "benchmarks"
 NEEDLES = 20
+IDLE = 2.0
 METRICS = {"mae": 11.2, "mape": 0.14, "wape": 0.09, "rmse": 17.5, "bias_pct": -0.8, "coverage": 0.9, "tier": "gold"}
 PARAMETERS = {"rounds": 200, "learning_rate": 0.05, "num_leaves": 63, "objective": "tweedie"}
 
@@ -42,13 +43,17 @@ class Client:
 
     connection: http.client.HTTPConnection
     headers: dict[str, str]
+    used: float = 0.0
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         """The answer's JSON. Raises RuntimeError for anything but success."""
+        if time.monotonic() - self.used > IDLE:
+            self.connection.close()  # the server may have hung up; http.client connects again by itself
         content = None if body is None else json.dumps(body)
         self.connection.request(method, path, content, {"Content-Type": "application/json", **self.headers})
         response = self.connection.getresponse()
         answer = response.read()
+        self.used = time.monotonic()
         if response.status >= 300:
             raise RuntimeError(f"{method} {path}: {response.status} {answer[:500]!r}")
         return json.loads(answer or b"{}")

@@ -53,17 +53,21 @@ class VersionPages(PageNumberPagination):
     """Pages whose size may also be called `limit`. Where the view knows the count already, nothing is counted."""
 
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
-        """One page: one SELECT, and one COUNT where the list is filtered."""
+        """One page: one SELECT, and one COUNT where a filtered list goes on."""
         if {"limit", "page_size"} <= set(request.query_params):
             raise invalid("limit", "Another name of page_size: give one of the two.")
         name = "limit" if "limit" in request.query_params else "page_size"
         self.request = request
         self.size = whole_number(request, name, default=self.default_size, lowest=1, highest=self.max_size)
         self.number = whole_number(request, "page", default=1, lowest=1, highest=1_000_000)
-        total: int | None = getattr(view, "total", None)
-        self.count = queryset.count() if total is None else total
         start = (self.number - 1) * self.size
-        return list(queryset[start : start + self.size])
+        rows = list(queryset[start : start + self.size])
+        total: int | None = getattr(view, "total", None)
+        if total is None:
+            last = 0 < len(rows) < self.size or (self.number == 1 and not rows)  # such a page ends the list, and counts it
+            total = start + len(rows) if last else queryset.count()
+        self.count = total
+        return rows
 
 
 class Versions(ListView):
