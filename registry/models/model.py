@@ -59,6 +59,11 @@ class RegisteredModel(TenantModel):
         return self.display_name or self.name
 
     @property
+    def retrained_on_schedule(self) -> bool:
+        """Whether the schedule retrains it: only forecasts are retrained here."""
+        return self.scheduled and self.task == self.Task.FORECAST
+
+    @property
     def stream_id(self) -> UUID:
         """Moves of all versions of a model are one stream."""
         return self.pk

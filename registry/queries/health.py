@@ -1,52 +1,25 @@
 """Is the champion still as good as when it won, may the challenger take its place, and when is the next retraining?"""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Any, Literal
 
-from django_celery_beat.models import PeriodicTask
+from django.db.models import QuerySet
 
-from mlops.jobs.models import Schedule
-from mlops.jobs.schedules import next_slot
-from mlops.tenancy.context import required
 from registry.models import BacktestResult, DatasetVersion, ForecastAccuracy, ModelVersion, RegisteredModel, RetrainingRun, Verdict
 from registry.models.accuracy import OVERALL
 from registry.queries.models import HEAVY
+from registry.queries.schedules import next_retraining
 from registry.rules.metrics import number
+from registry.rules.trailing import MONTH, Day, Trailing
 from registry.services.evidence import latest_verdict
 from registry.states import DatasetVersionStatus, RetrainingStatus, Trigger, VersionStatus
 
-RETRAIN_SCHEDULE = "retrain_forecast_model"
-WEEK, MONTH = 7, 30
 WARNING_PCT, CRITICAL_PCT = 15.0, 30.0
 """A week's MAE this much above the baseline: the first is also what the daily drift job looks for."""
-TREND_PCT = 5.0
-"""A week within this of the month before it is stable."""
 RECENT_EVENTS = 10
 
 State = Literal["healthy", "warning", "critical"]
-Trend = Literal["improving", "stable", "degrading"]
-
-
-@dataclass(frozen=True)
-class Errors:
-    """MAE pooled over all series of the last 7 and 30 days up to `as_of`, the newest day whose truth is known."""
-
-    source: Literal["validation", "backtest"] | None
-    as_of: date | None
-    mae_7d: float | None
-    mae_30d: float | None
-    before: float | None
-    """MAE of the 23 days before the last seven; None with fewer than seven of them."""
-
-    @property
-    def trend(self) -> Trend | None:
-        """The last week against the days before it; None while there are too few."""
-        if self.mae_7d is None or not self.before:
-            return None
-        change = 100 * (self.mae_7d / self.before - 1)
-        return "degrading" if change > TREND_PCT else "improving" if change < -TREND_PCT else "stable"
 
 
 @dataclass(frozen=True)
@@ -54,7 +27,7 @@ class ChampionHealth:
     """How the champion does against the MAE it was registered with. What was never measured is a warning, not healthy."""
 
     version: ModelVersion
-    errors: Errors
+    errors: Trailing
     baseline_mae: float | None
     last_retrain: datetime | None
     next_retrain: datetime | None
@@ -92,7 +65,7 @@ class ChallengerHealth:
     """The newest version that competes (or, without one, is shadowed), and what the arena said against the present champion."""
 
     version: ModelVersion
-    errors: Errors
+    errors: Trailing
     verdict: Verdict | None
 
     @property
@@ -146,7 +119,7 @@ def health_of(model: RegisteredModel, *, at: datetime) -> Health:
     champion = _newest(model, VersionStatus.CHAMPION)
     challenger = _newest(model, VersionStatus.CHALLENGER) or _newest(model, VersionStatus.SHADOW)
     runs = list(RetrainingRun.objects.filter(model=model).order_by("-started_at", "pk")[:RECENT_EVENTS])
-    due = next_retrain(model, at=at)
+    due = next_retraining(at=at) if model.retrained_on_schedule else None
     completed = RetrainingRun.objects.filter(model=model, status=RetrainingStatus.COMPLETED).order_by("-started_at", "pk")
     last = completed.values_list("completed_at", flat=True).first()
     data = DatasetVersion.objects.filter(dataset=model.dataset_id, status=DatasetVersionStatus.READY) if model.dataset_id else None
@@ -160,43 +133,22 @@ def health_of(model: RegisteredModel, *, at: datetime) -> Health:
     )
 
 
-def errors_of(version: ModelVersion) -> Errors:
+def errors_of(version: ModelVersion) -> Trailing:
     """From the daily validation where there is one, else from the backtest."""
-    validated = ForecastAccuracy.objects.filter(version_ref=version, segment_column=OVERALL, segment=OVERALL)
-    rows, source = _last_days(validated), "validation"
-    if not rows:
-        rows, source = _last_days(BacktestResult.objects.filter(version_ref=version)), "backtest"
-    if not rows:
-        return Errors(None, None, None, None, None)
-    as_of = rows[0][0]
-    week = [row for row in rows if row[0] > as_of - timedelta(days=WEEK)]
-    before = rows[len(week) :]
-    found: Any = source
-    return Errors(found, as_of, pooled(week), pooled(rows), pooled(before) if len(before) >= WEEK else None)
-
-
-def pooled(rows: Sequence[tuple[date, int, float]]) -> float | None:
-    """Σ|error| ÷ number of forecasts, over (day, n, Σ|error|)."""
-    n = sum(row[1] for row in rows)
-    return sum(row[2] for row in rows) / n if n else None
-
-
-def next_retrain(model: RegisteredModel, *, at: datetime) -> datetime | None:
-    """When the schedule retrains the model next; None where it does not."""
-    if not model.scheduled or model.task != RegisteredModel.Task.FORECAST:
-        return None
-    mine = Schedule.objects.filter(customer_id=required(), job=RETRAIN_SCHEDULE).values("periodic_task_id")
-    task = PeriodicTask.objects.filter(pk__in=mine, enabled=True).select_related("crontab").first()
-    return next_slot(task.crontab.schedule, at=at) if task and task.crontab else None
+    validated = _days(ForecastAccuracy.objects.filter(version_ref=version, segment_column=OVERALL, segment=OVERALL))
+    if validated:
+        return Trailing("validation", validated)
+    backtested = _days(BacktestResult.objects.filter(version_ref=version))
+    return Trailing("backtest" if backtested else None, backtested)
 
 
 def _newest(model: RegisteredModel, status: VersionStatus) -> ModelVersion | None:
     return ModelVersion.objects.filter(model=model, status=status).defer(*HEAVY).order_by("-number").first()
 
 
-def _last_days(rows: Any) -> list[tuple[date, int, float]]:
-    newest = list(rows.order_by("-forecast_date").values_list("forecast_date", "n", "sum_abs_error")[:MONTH])
-    return [row for row in newest if row[0] > newest[0][0] - timedelta(days=MONTH)]
+def _days(rows: "QuerySet[ForecastAccuracy] | QuerySet[BacktestResult]") -> tuple[Day, ...]:
+    newest = rows.filter(n__gt=0).order_by("-forecast_date").values_list("forecast_date", "n", "sum_abs_error", "sum_actual")
+    return tuple(Day(*row) for row in reversed(newest[:MONTH]))
 
 
 def _baseline(champion: ModelVersion) -> float | None:

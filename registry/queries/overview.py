@@ -7,33 +7,20 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from django.db.models import OuterRef, Q, Subquery
-from django_celery_beat.models import PeriodicTask
 
-from mlops.jobs.models import OPEN, Job, JobState, Schedule
+from mlops.jobs.models import OPEN, Job, JobState
 from mlops.jobs.queries import jobs
-from mlops.jobs.schedules import next_slot
-from mlops.tenancy.context import required
 from registry.models import BacktestResult, ForecastAccuracy, ModelVersion, PromotionRequest, RegisteredModel, RetrainingRun, Verdict
 from registry.models.accuracy import OVERALL
+from registry.queries.schedules import next_retraining
+from registry.rules.trailing import Day, Trailing
 from registry.states import RequestStatus, RetrainingStatus, VersionStatus
 
 SHOWN_DAYS = 60
 WORSE_PCT = 15.0
-"""A week this much worse than the month before it is worth a word."""
+"""A week this much worse than the weeks before it is worth a word."""
 RECENT_FAILURES = timedelta(hours=24)
 DRIFT_JOB = "detect_model_drift"
-RETRAIN_SCHEDULE = "retrain_forecast_model"
-
-
-@dataclass(frozen=True)
-class DailyError:
-    """One day of a version: MAE, and the sums that windows are pooled from."""
-
-    day: date
-    mae: float
-    n: int
-    sum_abs_error: float
-    sum_actual: float
 
 
 @dataclass(frozen=True)
@@ -44,9 +31,8 @@ class ModelCard:
     champion: ModelVersion | None
     challengers: list[ModelVersion]
     verdict: Verdict | None
-    days: list[DailyError]
-    validated: bool
-    """Whether the days are validated forecasts; else they come from the backtest."""
+    errors: Trailing
+    """The champion's."""
     retraining: RetrainingRun | None
     retraining_verdict: Verdict | None
     next_retrain: datetime | None
@@ -60,39 +46,12 @@ class ModelCard:
     @property
     def points(self) -> list[tuple[date, float]]:
         """What the sparkline draws."""
-        return [(one.day, one.mae) for one in self.days]
+        return [(one.day, one.mae) for one in self.errors.days]
 
     @property
     def promoted_on(self) -> date | None:
         """The day the champion took its place."""
         return self.champion.promoted_at.date() if self.champion and self.champion.promoted_at else None
-
-    @property
-    def mae_7(self) -> float | None:
-        """MAE pooled over the last seven days with a known truth."""
-        return self._pooled(7)
-
-    @property
-    def mae_30(self) -> float | None:
-        """MAE pooled over the last thirty."""
-        return self._pooled(30)
-
-    @property
-    def wape_7(self) -> float | None:
-        """Absolute error over demand, last seven days; a fraction."""
-        week = self._last(7)
-        actual = sum(one.sum_actual for one in week)
-        return sum(one.sum_abs_error for one in week) / actual if actual else None
-
-    @property
-    def trend_pct(self) -> float | None:
-        """The last seven days against the thirty before, percent; above zero is worse."""
-        before = [one for one in self._last(37) if one not in self._last(7)]
-        rows = sum(one.n for one in before)
-        if len(before) < 7 or not rows or self.mae_7 is None:
-            return None
-        reference = sum(one.sum_abs_error for one in before) / rows
-        return 100 * (self.mae_7 / reference - 1) if reference else None
 
     @property
     def problems(self) -> list[str]:
@@ -102,22 +61,11 @@ class ModelCard:
             found.append("has no champion")
         if self.drift.get("drifted"):
             found.append("has drifted")
-        elif self.validated and self.trend_pct is not None and self.trend_pct > WORSE_PCT:
-            found.append(f"is {self.trend_pct:.0f} % worse this week than the month before")
+        elif self.errors.source == "validation" and (self.errors.change_pct or 0.0) > WORSE_PCT:
+            found.append(f"is {self.errors.change_pct:.0f} % worse this week than in the weeks before")
         if self.retraining and self.retraining.status == RetrainingStatus.FAILED:
             found.append("failed its last retraining")
         return found
-
-    def _last(self, days: int) -> list[DailyError]:
-        if not self.days:
-            return []
-        since = self.days[-1].day - timedelta(days=days - 1)
-        return [one for one in self.days if one.day >= since]
-
-    def _pooled(self, days: int) -> float | None:
-        rows = self._last(days)
-        n = sum(one.n for one in rows)
-        return sum(one.sum_abs_error for one in rows) / n if n else None
 
 
 @dataclass(frozen=True)
@@ -156,12 +104,10 @@ def overview(*, pending: list[PromotionRequest], at: datetime) -> Overview:
     retrainings = _retrainings(models)
     standing = _standing(models)
     champions = [one for versions in standing.values() for one in versions if one.status == VersionStatus.CHAMPION]
-    validated = _days(ForecastAccuracy.objects.filter(segment_column=OVERALL), champions)
-    without = [one for one in champions if one.pk not in validated]
-    backtested = _days(BacktestResult.objects.all(), without) if without else {}
+    errors = _errors(champions)
     verdicts = _verdicts([*(one for versions in standing.values() for one in versions), *(run.produced_id for run in retrainings.values())])
     known_jobs = _jobs(at)
-    due = _next_retrain(at)
+    due = next_retraining(at=at)
     drift = _drift(known_jobs)
     cards = []
     for model in models:
@@ -176,11 +122,10 @@ def overview(*, pending: list[PromotionRequest], at: datetime) -> Overview:
                 champion=champion,
                 challengers=challengers,
                 verdict=against,
-                days=(validated.get(champion.pk) or backtested.get(champion.pk) or []) if champion else [],
-                validated=bool(champion and champion.pk in validated),
+                errors=errors[champion.pk] if champion else Trailing(None, ()),
                 retraining=run,
                 retraining_verdict=next(iter(verdicts.get(run.produced_id, [])), None) if run and run.produced_id else None,
-                next_retrain=due if model.scheduled and model.task == RegisteredModel.Task.FORECAST else None,
+                next_retrain=due if model.retrained_on_schedule else None,
                 drift=drift.get(model.name, {}),
             )
         )
@@ -198,13 +143,23 @@ def _standing(models: Sequence[RegisteredModel]) -> dict[Any, list[ModelVersion]
     return grouped
 
 
-def _days(rows: Any, versions: Sequence[ModelVersion]) -> dict[Any, list[DailyError]]:
-    found: dict[Any, list[DailyError]] = defaultdict(list)
-    columns = ("version_ref_id", "forecast_date", "mae", "n", "sum_abs_error", "sum_actual")
-    wanted = rows.filter(version_ref__in=versions, mae__isnull=False).order_by("-forecast_date").values_list(*columns)
+def _errors(champions: Sequence[ModelVersion]) -> dict[Any, Trailing]:
+    """Of the daily validation, or of the backtest for those that were never validated."""
+    validated = _days(ForecastAccuracy.objects.filter(segment_column=OVERALL), champions)
+    without = [one for one in champions if one.pk not in validated]
+    backtested = _days(BacktestResult.objects.all(), without) if without else {}
+    found = dict.fromkeys((one.pk for one in champions), Trailing(None, ()))
+    found |= {version_id: Trailing("backtest", tuple(days)) for version_id, days in backtested.items()}
+    return found | {version_id: Trailing("validation", tuple(days)) for version_id, days in validated.items()}
+
+
+def _days(rows: Any, versions: Sequence[ModelVersion]) -> dict[Any, list[Day]]:
+    found: dict[Any, list[Day]] = defaultdict(list)
+    columns = ("version_ref_id", "forecast_date", "n", "sum_abs_error", "sum_actual")
+    wanted = rows.filter(version_ref__in=versions, n__gt=0).order_by("-forecast_date").values_list(*columns)
     for version_id, *values in wanted[: 3 * SHOWN_DAYS * max(len(versions), 1)]:
         if len(found[version_id]) < SHOWN_DAYS:
-            found[version_id].append(DailyError(*values))
+            found[version_id].append(Day(*values))
     return {version_id: days[::-1] for version_id, days in found.items()}
 
 
@@ -240,14 +195,3 @@ def _drift(known: Iterable[Job]) -> dict[str, dict[str, Any]]:
     check = next((job for job in known if job.kind == DRIFT_JOB and job.state == JobState.SUCCEEDED), None)
     reports = check.result.get("models", {}) if check else {}
     return {name: report for name, report in reports.items() if isinstance(report, dict)}
-
-
-def _next_retrain(at: datetime) -> datetime | None:
-    task = (
-        PeriodicTask.objects.filter(
-            pk__in=Schedule.objects.filter(customer_id=required(), job=RETRAIN_SCHEDULE).values("periodic_task_id"), enabled=True
-        )
-        .select_related("crontab")
-        .first()
-    )
-    return next_slot(task.crontab.schedule, at=at) if task and task.crontab else None

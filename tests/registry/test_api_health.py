@@ -10,7 +10,7 @@ from rest_framework.test import APIClient
 from mlops.tenancy.models import Customer
 from mlops.tenancy.roles import Principal, system
 from registry.models import Actual, BacktestResult, ForecastAccuracy, RegisteredModel
-from registry.queries.health import Errors, errors_of
+from registry.queries.health import errors_of
 from registry.services import promotion
 from registry.states import RetrainingStatus
 from tests.registry.counting import frame
@@ -137,14 +137,6 @@ def test_windows_are_days_and_pool_all_series(scope: Principal) -> None:
     found = errors_of(champion)
 
     assert (found.mae_7d, found.mae_30d, found.before) == (100 / 40, 220 / 60, None)
-
-
-@pytest.mark.parametrize(
-    ("week", "before", "trend"),
-    [(1.0, 1.0, "stable"), (1.06, 1.0, "degrading"), (0.94, 1.0, "improving"), (1.0, None, None), (None, 1.0, None), (1.0, 0.0, None)],
-)
-def test_the_trend_needs_a_past(week: float | None, before: float | None, trend: str | None) -> None:
-    assert Errors("validation", TODAY, week, 1.0, before).trend == trend
 
 
 def test_an_unknown_model_has_no_health(api: Api, scope: Principal) -> None:
