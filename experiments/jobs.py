@@ -5,12 +5,14 @@ from uuid import UUID
 
 from django.utils import timezone
 
-from experiments.services import retraining, training
+from experiments.services import retraining, running, training
 from mlops.jobs.events import JobCancelled, JobFailed
 from mlops.jobs.runner import Attempt, job
 from mlops.outbox.events import subscribe
+from mlops.tenancy.context import required
 from mlops.tenancy.roles import system
-from registry.states import RetrainingStatus, Trigger
+from registry.events import VersionMoved, VersionRegistered
+from registry.states import RetrainingStatus, Trigger, VersionStatus
 
 
 @job("retrain")
@@ -46,3 +48,16 @@ def log_cancelled_retraining(news: JobCancelled) -> None:
     """Somebody stopped a retraining."""
     if news.kind == "retrain":
         retraining.end_without_version(job_id=UUID(news.job_id), status=RetrainingStatus.CANCELLED, error="Cancelled.", at=timezone.now())
+
+
+@subscribe(VersionRegistered, "experiments.registered")
+def begin_experiment(news: VersionRegistered) -> None:
+    """A version registered under an approved experiment sets it in progress."""
+    running.follow_registration(version_id=UUID(news.version_id), by=system(required(), name=news.actor), at=timezone.now())
+
+
+@subscribe(VersionMoved, "experiments.shadowed")
+def shadow_experiment(news: VersionMoved) -> None:
+    """An experiment whose version sees shadow traffic is shadow testing."""
+    if news.target == VersionStatus.SHADOW:
+        running.follow_shadow(version_id=UUID(news.version_id), by=system(required(), name=news.actor), at=timezone.now())

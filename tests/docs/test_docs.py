@@ -11,6 +11,7 @@ from django.core.management import get_commands
 from django.urls import Resolver404, resolve
 from rest_framework import exceptions
 
+from experiments.states import EXPERIMENT_LIFECYCLE
 from mlops.lifecycle.diagram import mermaid
 from registry.states import VERSION_LIFECYCLE
 
@@ -134,6 +135,10 @@ def test_no_problem_is_documented_that_nobody_answers() -> None:
 
 def test_concepts_draw_the_life_cycle_that_the_code_obeys() -> None:
     assert f"```mermaid\n{mermaid(VERSION_LIFECYCLE)}\n```" in text("docs/concepts.md")
+
+
+def test_experiments_draw_the_life_cycle_that_the_code_obeys() -> None:
+    assert f"```mermaid\n{mermaid(EXPERIMENT_LIFECYCLE)}\n```" in text("docs/experiments.md")
 
 
 @pytest.mark.parametrize(("page", "target"), sorted(set(links())))

@@ -1,0 +1,3 @@
+from experiments.models.experiment import Experiment, ExperimentComment, ExperimentVersion
+
+__all__ = ["Experiment", "ExperimentComment", "ExperimentVersion"]

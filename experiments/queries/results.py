@@ -1,0 +1,149 @@
+"""Baseline and experiment on the same backtest days: what the numbers say, and whether it is more than chance."""
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from experiments.models import Experiment
+from experiments.services.finding import champion_of
+from registry.models import BacktestRun, BacktestSegment, ModelVersion
+from registry.models.accuracy import OVERALL
+from registry.rules.arena import improvement_pct
+
+MOST_RUNS = 100
+"""How far back common ground is looked for."""
+CHANCE = 0.05
+
+
+@dataclass(frozen=True)
+class Day:
+    """MAE of both sides on one forecast date."""
+
+    date: date
+    baseline: float
+    experimental: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Both sides over the days they have in common. MAE is pooled over all series and days, in units of demand."""
+
+    window_start: date
+    window_end: date
+    horizon: int
+    dataset_version_id: Any
+    baseline_run: BacktestRun
+    experimental_run: BacktestRun
+    days: list[Day]
+    baseline_mae: float | None
+    experimental_mae: float | None
+    mean_difference: float | None
+    """Mean over days of experimental minus baseline MAE; below zero the experiment is better."""
+    interval: tuple[float, float] | None
+    """95 % interval of that difference."""
+    p_value: float | None
+    method: str
+    reason: str
+    """Why there is no test, where there is none."""
+
+    @property
+    def improvement_pct(self) -> float | None:
+        """How much smaller the experiment's MAE is, percent of the baseline's."""
+        return improvement_pct(self.experimental_mae, self.baseline_mae)
+
+    @property
+    def significant(self) -> bool | None:
+        """Whether the difference is more than chance at 5 %; None without a test."""
+        return None if self.p_value is None else self.p_value < CHANCE
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is known of an experiment's outcome: what was reported, and what the backtests say."""
+
+    experiment: Experiment
+    baseline: ModelVersion | None
+    experimental: ModelVersion | None
+    comparison: Comparison | None
+    said: str
+    """The outcome in one sentence, or why nothing can be compared."""
+
+
+def outcome_of(experiment: Experiment) -> Outcome:
+    """At most five queries. The baseline is the champion the experiment set out against, or the present one while it has not begun."""
+    experimental = experiment.experimental_version
+    baseline = experiment.baseline_version or champion_of(experiment.model)
+    if experimental is None:
+        return Outcome(experiment, baseline, None, None, "No version belongs to the experiment yet.")
+    if baseline is None or baseline.pk == experimental.pk:
+        return Outcome(experiment, None, experimental, None, f"There is no other champion to compare {experimental.version} with.")
+    comparison = compare(baseline, experimental)
+    if comparison is None:
+        said = f"{baseline.version} and {experimental.version} have no backtest on the same window and data: judge {experimental.version}."
+        return Outcome(experiment, baseline, experimental, None, said)
+    return Outcome(experiment, baseline, experimental, comparison, _sentence(baseline, experimental, comparison))
+
+
+def compare(baseline: ModelVersion, experimental: ModelVersion) -> Comparison | None:
+    """The newest backtests of both on the very same window, data, truth and horizon; None where they have none, or no day in common."""
+    runs = BacktestRun.objects.filter(version__in=[baseline, experimental]).order_by("-created_at", "pk")
+    light = list(runs.defer("by_segment", "worst_series", "error_histogram")[: 2 * MOST_RUNS])
+    theirs: dict[Any, BacktestRun] = {}
+    for run in light:
+        if run.version_id == baseline.pk:
+            theirs.setdefault(_ground(run), run)
+    mine = next((run for run in light if run.version_id == experimental.pk and _ground(run) in theirs), None)
+    return _measure(theirs[_ground(mine)], mine) if mine else None
+
+
+def _ground(run: BacktestRun) -> tuple[Any, ...]:
+    return run.dataset_version_id, run.window_start, run.window_end, run.horizon, run.options.get("truth")
+
+
+def _measure(baseline: BacktestRun, experimental: BacktestRun) -> Comparison | None:
+    from engine.significance import diebold_mariano, difference_interval
+
+    sums: dict[Any, dict[date, tuple[float, int]]] = {baseline.pk: {}, experimental.pk: {}}
+    rows = BacktestSegment.objects.filter(run__in=[baseline, experimental], segment_column=OVERALL, segment=OVERALL, n__gt=0)
+    for run, day, error, n in rows.values_list("run_id", "forecast_date", "sum_abs_error", "n"):
+        sums[run][day] = (error, n)
+    theirs, mine = sums[baseline.pk], sums[experimental.pk]
+    common = sorted(set(theirs) & set(mine))
+    if not common:
+        return None
+    days = [Day(day, theirs[day][0] / theirs[day][1], mine[day][0] / mine[day][1]) for day in common]
+    pairs = [one.experimental for one in days], [one.baseline for one in days]
+    test = diebold_mariano(*pairs, horizon=baseline.horizon)
+    return Comparison(
+        window_start=common[0],
+        window_end=common[-1],
+        horizon=baseline.horizon,
+        dataset_version_id=baseline.dataset_version_id,
+        baseline_run=baseline,
+        experimental_run=experimental,
+        days=days,
+        baseline_mae=_pooled([theirs[day] for day in common]),
+        experimental_mae=_pooled([mine[day] for day in common]),
+        mean_difference=test.mean_difference,
+        interval=difference_interval(*pairs, block=baseline.horizon),
+        p_value=test.p_value,
+        method=test.method,
+        reason=test.reason,
+    )
+
+
+def _pooled(sums: list[tuple[float, int]]) -> float | None:
+    n = sum(count for _, count in sums)
+    return sum(error for error, _ in sums) / n if n else None
+
+
+def _sentence(baseline: ModelVersion, experimental: ModelVersion, found: Comparison) -> str:
+    gain = found.improvement_pct
+    if gain is None:
+        return f"{experimental.version} cannot be compared with {baseline.version} by MAE."
+    word = "better" if gain >= 0 else "worse"
+    start = f"{experimental.version} is {abs(gain):.1f} % {word} than {baseline.version} by MAE over {len(found.days)} common backtest days"
+    if found.p_value is None:
+        return f"{start}; whether that is more than chance cannot be tested ({found.reason})."
+    shown = f"p = {found.p_value:.3f}" if found.p_value >= 0.001 else "p < 0.001"
+    return f"{start}; the difference is {'more than chance' if found.significant else 'within chance'} ({shown})."

@@ -1,0 +1,98 @@
+"""Finding and locking experiments, and moving them. Nothing else changes an experiment's status."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from experiments.models import Experiment, ExperimentVersion
+from experiments.rules import Author
+from experiments.states import EXPERIMENT_LIFECYCLE, ExperimentStatus
+from mlops.errors import InvalidField, NotFound, Stale
+from mlops.lifecycle.mechanism import move
+from mlops.lifecycle.models import Move
+from mlops.tenancy.roles import Principal
+from registry.models import ModelVersion, RegisteredModel
+
+IfMatch = Callable[[Experiment], None]
+
+
+def find_experiment(experiment_id: UUID) -> Experiment:
+    """The experiment with its model and versions. One query. Raises NotFound."""
+    related = Experiment.objects.select_related("model", "baseline_version", "experimental_version")
+    found = related.filter(pk=experiment_id).first()
+    if found is None:
+        raise NotFound("There is no such experiment.")
+    return found
+
+
+def lock_experiment(experiment_id: UUID, if_match: IfMatch | None = None) -> Experiment:
+    """Lock the row, then look. Call inside a transaction, before any model is locked. `if_match` may refuse what it finds (412)."""
+    found = Experiment.objects.select_for_update().filter(pk=experiment_id).first()
+    if found is None:
+        raise NotFound("There is no such experiment.")
+    if if_match is not None:
+        if_match(found)
+    return found
+
+
+def advance(
+    experiment: Experiment,
+    to: ExperimentStatus,
+    *,
+    by: Principal,
+    at: datetime,
+    reason: str = "",
+    forced: bool = False,
+    details: Mapping[str, Any] | None = None,
+    **changes: Any,
+) -> Move:
+    """Make one step of a locked experiment; `changes` are columns written with it. Raises IllegalMove, Forbidden."""
+    return move(
+        EXPERIMENT_LIFECYCLE,
+        experiment,
+        to,
+        label=str(experiment),
+        actor=by,
+        at=at,
+        reason=reason,
+        forced=forced,
+        details=details,
+        revision=experiment.revision + 1,
+        updated_at=at,
+        **changes,
+    )
+
+
+def link(experiment: Experiment, version: ModelVersion, *, by: Principal, at: datetime) -> None:
+    """Keep that the version belongs to the locked experiment, which tries the newest such version.
+
+    Raises InvalidField for a version of another model than the experiment's.
+    """
+    if experiment.model_id is not None and version.model_id != experiment.model_id:
+        raise InvalidField("experimental_version", f"{version} is a version of another model than the experiment's.")
+    ExperimentVersion.objects.get_or_create(
+        experiment=experiment, version=version, defaults={"linked_by": by.on_behalf_of or by.name, "linked_at": at}
+    )
+    experiment.model_id, experiment.experimental_version = version.model_id, version
+    Experiment.objects.filter(pk=experiment.pk).update(model=version.model_id, experimental_version=version)
+
+
+def author_of(by: Principal) -> Author:
+    """Who is writing."""
+    return Author(str(by.user_id or ""), by.name, by.on_behalf_of)
+
+
+def expect_revision(revision: int) -> IfMatch:
+    """A condition for `if_match`: the page that was decided on showed this revision."""
+
+    def check(experiment: Experiment) -> None:
+        if experiment.revision != revision:
+            raise Stale("The experiment has changed since you opened the page. Look again, then decide.")
+
+    return check
+
+
+def champion_of(model: RegisteredModel | None) -> ModelVersion | None:
+    """The champion the experiment has to beat, or None."""
+    return ModelVersion.objects.filter(model=model, status="champion").first() if model else None

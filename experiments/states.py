@@ -1,0 +1,63 @@
+"""The life cycle of proposed experiments, as data."""
+
+from django.db.models import TextChoices
+
+from mlops.lifecycle.mechanism import Lifecycle
+
+
+class ExperimentStatus(TextChoices):
+    """Where a proposal stands."""
+
+    PROPOSED = "proposed", "Proposed"
+    APPROVED = "approved", "Approved"
+    IN_PROGRESS = "in_progress", "In progress"
+    SHADOW_TESTING = "shadow_testing", "Shadow testing"
+    COMPLETED = "completed", "Completed"
+    REJECTED = "rejected", "Rejected"
+    ROLLED_BACK = "rolled_back", "Rolled back"
+
+
+class ExperimentType(TextChoices):
+    """What is to be changed."""
+
+    FEATURE_ENGINEERING = "feature_engineering", "Feature engineering"
+    MODEL_ARCHITECTURE = "model_architecture", "Model architecture"
+    DATA_SOURCE = "data_source", "Data source"
+    SEGMENTATION = "segmentation", "Segmentation"
+    HYPERPARAMETER = "hyperparameter", "Hyper-parameters"
+    PROMOTION_DECISION = "promotion_decision", "Promotion decision"
+    OTHER = "other", "Other"
+
+
+class Decision(TextChoices):
+    """What is done with the outcome."""
+
+    ADOPT = "adopt", "Adopt"
+    PARTIAL_ADOPT = "partial_adopt", "Adopt in part"
+    REJECT = "reject", "Reject"
+    ROLLBACK = "rollback", "Roll back"
+
+
+_S = ExperimentStatus
+
+EXPERIMENT_LIFECYCLE = Lifecycle(
+    name="experiment",
+    states=ExperimentStatus,
+    initial=_S.PROPOSED,
+    moves={
+        _S.PROPOSED: {_S.APPROVED: "experiment.decide", _S.REJECTED: "experiment.decide"},
+        _S.APPROVED: {_S.IN_PROGRESS: "experiment.run", _S.PROPOSED: "experiment.propose"},
+        _S.IN_PROGRESS: {_S.SHADOW_TESTING: "experiment.run", _S.ROLLED_BACK: "experiment.conclude"},
+        _S.SHADOW_TESTING: {_S.COMPLETED: "experiment.conclude", _S.ROLLED_BACK: "experiment.conclude"},
+        _S.COMPLETED: {},
+        _S.REJECTED: {},
+        _S.ROLLED_BACK: {},
+    },
+    forced=frozenset({(_S.APPROVED, _S.PROPOSED)}),  # only because what was approved has been edited
+)
+
+OPEN = (_S.PROPOSED, _S.APPROVED, _S.IN_PROGRESS, _S.SHADOW_TESTING)
+"""Statuses that somebody still has to do something about."""
+
+ROAD = (_S.APPROVED, _S.IN_PROGRESS, _S.SHADOW_TESTING, _S.COMPLETED)
+"""The way from approval to completion; completing early records the steps that nobody took."""
