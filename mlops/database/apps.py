@@ -1,5 +1,5 @@
 from django.apps import AppConfig, apps
-from django.db.models.signals import post_migrate
+from django.db.models.signals import post_migrate, pre_migrate
 
 
 class DatabaseConfig(AppConfig):
@@ -10,7 +10,8 @@ class DatabaseConfig(AppConfig):
 
     def ready(self) -> None:
         from mlops.database import checks  # noqa: F401 - importing registers the checks
-        from mlops.database.guards import install_after_migrate
+        from mlops.database.guards import install_after_migrate, remove_before_migrate
 
         # Django sends the signal for apps with models only, after all migrations of the run; one receiver is enough.
         post_migrate.connect(install_after_migrate, sender=apps.get_app_config("tenancy"))
+        pre_migrate.connect(remove_before_migrate, sender=apps.get_app_config("tenancy"))

@@ -7,11 +7,11 @@ Installed after every `migrate`, not by a migration: SQLite rebuilds a table for
 - Frozen columns: what was registered cannot be rewritten.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from django.apps import apps
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import ForeignKey, Model
 
@@ -25,9 +25,19 @@ def install_after_migrate(*, using: str = DEFAULT_DB_ALIAS, **_: Any) -> None:
     install(connections[using])
 
 
+def remove_before_migrate(*, using: str = DEFAULT_DB_ALIAS, plan: Sequence[Any] = (), **_: Any) -> None:
+    """Receiver of `pre_migrate`: SQLite rebuilds no table that a trigger of another one reads. They are back after the migrations."""
+    connection = connections[using]
+    if plan and connection.vendor == "sqlite":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")
+            for (name,) in cursor.fetchall():
+                cursor.execute(f"DROP TRIGGER {connection.ops.quote_name(name)}")
+
+
 def install(connection: BaseDatabaseWrapper) -> None:
-    """Create or replace all guards; repeatable."""
-    with connection.cursor() as cursor:
+    """Create or replace all guards, in one transaction; repeatable."""
+    with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
         for statement in statements(connection):
             cursor.execute(statement)
 
@@ -143,19 +153,20 @@ def _sqlite_triggers(model: type[TenantModel]) -> Iterator[str]:
     if _tenant_foreign_keys(model):
         message = f"{table}: a row cannot refer to another customer"
         for name, when in zip(_same_customer_names(model, "sqlite"), ("INSERT", "UPDATE"), strict=True):
-            yield _sqlite_trigger(table, name, when, _foreign_rows(model), message)
+            yield from _sqlite_trigger(table, name, when, _foreign_rows(model), message)
     if model.append_only:
         message = f"{table} is append-only"
         update, delete, insert = _append_only_names(model)
-        yield _sqlite_trigger(table, update, "UPDATE", "1", message)
-        yield _sqlite_trigger(table, delete, "DELETE", "1", message)
+        yield from _sqlite_trigger(table, update, "UPDATE", "1", message)
+        yield from _sqlite_trigger(table, delete, "DELETE", "1", message)
         # INSERT OR REPLACE fires no delete trigger unless the connection asked for recursive triggers.
         replaces = f"EXISTS (SELECT 1 FROM {table} WHERE id = NEW.id)"  # noqa: S608 - the name comes from our model
-        yield _sqlite_trigger(table, insert, "INSERT", replaces, message)
+        yield from _sqlite_trigger(table, insert, "INSERT", replaces, message)
     if model.frozen_fields:
         condition = _frozen_changes(model, "IS NOT")
-        yield _sqlite_trigger(table, f"{table}_frozen", "UPDATE", condition, f"{table}: a registered fact cannot be rewritten")
+        yield from _sqlite_trigger(table, f"{table}_frozen", "UPDATE", condition, f"{table}: a registered fact cannot be rewritten")
 
 
-def _sqlite_trigger(table: str, name: str, when: str, condition: str, message: str) -> str:
-    return f"CREATE TRIGGER IF NOT EXISTS {name} BEFORE {when} ON {table} WHEN {condition} BEGIN SELECT RAISE(ABORT, '{message}'); END"
+def _sqlite_trigger(table: str, name: str, when: str, condition: str, message: str) -> Iterator[str]:
+    yield f"DROP TRIGGER IF EXISTS {name}"  # an older release's may know fewer columns
+    yield f"CREATE TRIGGER {name} BEFORE {when} ON {table} WHEN {condition} BEGIN SELECT RAISE(ABORT, '{message}'); END"
