@@ -18,6 +18,7 @@ from registry.rules.policy import parse
 from registry.services import accuracy, drifting, judging
 from registry.services.artifacts import NoArtifact
 from registry.services.backtesting import Progress, evaluate_version, run_on, store_run
+from registry.services.lookups import champion_of, reference_run
 from registry.services.panels import NoData, model_panel, newest_data, refresh_data
 from registry.services.refusals import refusing
 
@@ -50,7 +51,7 @@ def _backtest_both(attempt: Attempt, version: ModelVersion) -> None:
     data = newest_data(version.model)
     panel = model_panel(version.model, data)
     with reading():
-        champion = judging.champion_of(version.model)
+        champion = champion_of(version.model)
         wanted = [version, *([champion] if champion is not None and champion.has_artifact else [])]
         sides = [side for side in wanted if run_on(side, panel=panel, data=data, policy=policy) is None]
     for number, side in enumerate(sides):
@@ -100,8 +101,8 @@ def run_weekly_backtest(attempt: Attempt) -> dict[str, Any]:
 
 def _weekly_backtest(attempt: Attempt, model: RegisteredModel, tell: Progress) -> dict[str, Any]:
     with reading():
-        champion = judging.champion_of(model)
-        first = champion.backtest_runs.order_by("created_at", "pk").first() if champion else None
+        champion = champion_of(model)
+        first = reference_run(champion) if champion else None
         done = champion.backtest_runs.filter(job_id=attempt.job_id).first() if champion else None
     if champion is None or not champion.has_artifact:
         return {"said": "There is no champion that predicts here."}

@@ -23,6 +23,7 @@ from registry.rules.recipes import build
 from registry.services import judging
 from registry.services.artifacts import NoArtifact
 from registry.services.backtesting import Evaluation, Progress, evaluate, evaluate_version, run_on, store_run
+from registry.services.lookups import champion_of
 from registry.services.panels import model_panel, newest_data, refresh_data
 from registry.services.promotion import promote
 from registry.services.refusals import refusing
@@ -68,7 +69,7 @@ def retrain(attempt: Attempt) -> dict[str, Any]:
         run = _begin(attempt)
         ground = _ground(attempt, run.model)
         with reading():
-            champion = judging.champion_of(run.model)
+            champion = champion_of(run.model)
         if champion is None:
             champion = _crown_baseline(attempt, run, ground)
         recipe = {"kind": "lightgbm", **(attempt.payload.get("recipe") or run.model.recipe)}

@@ -13,6 +13,7 @@ from registry.queries.schedules import next_retraining
 from registry.rules.metrics import number
 from registry.rules.trailing import MONTH, Day, Trailing
 from registry.services.evidence import latest_verdict
+from registry.services.lookups import reference_run
 from registry.states import DatasetVersionStatus, RetrainingStatus, Trigger, VersionStatus
 
 WARNING_PCT, CRITICAL_PCT = 15.0, 30.0
@@ -155,6 +156,6 @@ def _baseline(champion: ModelVersion) -> float | None:
     value = number(champion.metrics.get("mae"))
     if value is not None and value > 0:
         return value
-    run = champion.backtest_runs.order_by("created_at", "pk").first()
+    run = reference_run(champion)
     measured = number(run.metrics.get("mae")) if run else None
     return measured if measured and measured > 0 else None

@@ -1,6 +1,5 @@
 """Versions: one by the names people use, many newest first, and how they got where they are."""
 
-import re
 from collections.abc import Iterable
 from uuid import UUID
 
@@ -10,9 +9,7 @@ from mlops.errors import NotFound
 from mlops.lifecycle.models import Move
 from registry.models import ModelVersion, RegisteredModel
 from registry.queries.models import HEAVY, find_model
-from registry.services.lookups import as_uuid, storable, version_of
-
-BARE_NUMBER = re.compile(r"[0-9]{1,9}\Z")
+from registry.services.lookups import as_uuid, labels_meant, storable, version_of
 
 
 def versions_of(model: RegisteredModel) -> QuerySet[ModelVersion]:
@@ -26,7 +23,7 @@ def find_version(model_reference: str, reference: str) -> ModelVersion:
     if storable(model_reference) and storable(reference) and not as_uuid(model_reference):
         related = ModelVersion.objects.select_related("model").annotate(parent_label=F("parent__version")).order_by()
         identifier = as_uuid(reference)
-        wanted = {"pk": identifier} if identifier else {"version__in": _labels(reference)}
+        wanted = {"pk": identifier} if identifier else {"version__in": labels_meant(reference)}
         found = {one.version: one for one in related.filter(model__name=model_reference, **wanted)}
         version = found.get(reference) or next(iter(found.values()), None)
     # What was not found that way may be named by ids, or is not there: the slower look-up says which of the two names is wrong.
@@ -50,7 +47,3 @@ def moves_of(versions: Iterable[ModelVersion]) -> dict[UUID, list[Move]]:
     for made in Move.objects.filter(object_id__in=[version.pk for version in versions]).order_by("sequence"):
         found.setdefault(made.object_id, []).append(made)
     return found
-
-
-def _labels(reference: str) -> list[str]:
-    return [reference, f"v{reference}"] if BARE_NUMBER.match(reference) else [reference]

@@ -8,12 +8,12 @@ from django.db import transaction
 from django.db.models import Max, Min
 
 from mlops.database.reading import reading
-from registry.models import Actual, BacktestResult, ForecastAccuracy, ModelVersion, RegisteredModel
+from registry.models import Actual, ForecastAccuracy, ModelVersion, RegisteredModel
 from registry.models.accuracy import OVERALL
 from registry.rules.policy import Policy, parse
 from registry.services.artifacts import load_forecaster
-from registry.services.backtesting import DAILY_FIELDS, Progress, daily_values, step_of
-from registry.services.judging import champion_of
+from registry.services.backtesting import DAILY_FIELDS, Progress, daily_values, step_of, upsert_daily
+from registry.services.lookups import champion_of
 from registry.services.panels import model_panel, newest_data
 
 if TYPE_CHECKING:
@@ -113,14 +113,7 @@ def _store(champion: ModelVersion, measured: "Measured", *, first: date, at: dat
         # A row that belongs to a backtest stays its own: its days have to add up to its metrics.
         backtested = champion.backtest_results.filter(forecast_date__gte=first).exclude(run=None)
         taken = set(backtested.values_list("forecast_date", flat=True))
-        results = [BacktestResult(**named, forecast_date=row["date"], **daily_values(row)) for row in daily if row["date"] not in taken]
-        BacktestResult.objects.bulk_create(
-            results,
-            update_conflicts=True,
-            unique_fields=["version_ref", "forecast_date"],
-            update_fields=["created_at", *DAILY_FIELDS],
-            batch_size=500,
-        )
+        upsert_daily(champion, (row for row in daily if row["date"] not in taken), at=at, run=None)
     return len(daily)
 
 

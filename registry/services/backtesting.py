@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -14,6 +14,7 @@ from django.db import transaction
 
 from registry.models import BacktestResult, BacktestRun, BacktestSegment, DatasetVersion, ModelVersion
 from registry.models.accuracy import OVERALL
+from registry.models.backtest import ErrorColumns
 from registry.rules.policy import Policy
 from registry.rules.recipes import build
 from registry.services.artifacts import load_forecaster
@@ -146,7 +147,7 @@ def store_run(
             job_id=job_id,
             created_at=at,
         )
-        upsert_daily(BacktestResult, version, daily, at=at, run=run)
+        upsert_daily(version, daily.iter_rows(named=True), at=at, run=run)
         whole = [_segment(run, OVERALL, OVERALL, row) for row in daily.iter_rows(named=True)]
         parts = [_segment(run, row["column"], str(row["value"])[:128], row) for row in measured.segments.iter_rows(named=True)]
         BacktestSegment.objects.bulk_create([*whole, *parts], batch_size=500)
@@ -166,20 +167,7 @@ def _segment(run: BacktestRun, column: str, segment: str, row: dict[str, Any]) -
     )
 
 
-DAILY_FIELDS = (
-    "mae",
-    "mape",
-    "wape",
-    "rmse",
-    "bias_pct",
-    "coverage",
-    "stockout_miss_rate",
-    "overstock_rate",
-    "n",
-    "sum_actual",
-    "sum_error",
-    "sum_abs_error",
-)
+DAILY_FIELDS = tuple(field.name for field in ErrorColumns._meta.local_fields)
 
 
 def daily_values(row: dict[str, Any]) -> dict[str, Any]:
@@ -188,10 +176,10 @@ def daily_values(row: dict[str, Any]) -> dict[str, Any]:
     return values | {"sum_error": row["sum_forecast"] - row["sum_actual"]}
 
 
-def upsert_daily(table: type[BacktestResult], version: ModelVersion, daily: "pl.DataFrame", *, at: datetime, run: BacktestRun) -> None:
-    """One row per version and forecast date; the newest run wins."""
+def upsert_daily(version: ModelVersion, daily: Iterable[dict[str, Any]], *, at: datetime, run: BacktestRun | None) -> None:
+    """Write `backtest_results` from the engine's daily rows: one per version and forecast date, the newest wins."""
     rows = [
-        table(
+        BacktestResult(
             version_ref=version,
             run=run,
             model_name=version.model_name,
@@ -200,9 +188,9 @@ def upsert_daily(table: type[BacktestResult], version: ModelVersion, daily: "pl.
             created_at=at,
             **daily_values(row),
         )
-        for row in daily.iter_rows(named=True)
+        for row in daily
     ]
-    table.objects.bulk_create(
+    BacktestResult.objects.bulk_create(
         rows,
         update_conflicts=True,
         unique_fields=["version_ref", "forecast_date"],

@@ -29,8 +29,7 @@ from mlops.tenancy.roles import Principal
 from registry.models import Dataset, DatasetVersion, RegisteredModel
 from registry.services import dataset_files as files
 from registry.services.dataset_files import Source
-from registry.services.dataset_panels import panel_of as panel_of
-from registry.services.lookups import as_uuid, storable
+from registry.services.lookups import as_uuid, shown, storable
 from registry.services.reading import SMALL_FILE, UnreadableFile, clean, parse_mapping, propose, read
 from registry.services.registration import configure_model
 from registry.states import DATASET_VERSION_LIFECYCLE, DatasetVersionStatus
@@ -141,7 +140,7 @@ def dataset_named(name: str) -> Dataset:
     wanted = {"pk": identifier} if identifier else {"name": name}
     dataset = datasets().filter(**wanted).first() if storable(name) else None
     if dataset is None:
-        raise NotFound(f"There is no data set named {name[:80].encode('ascii', 'backslashreplace').decode()}.")
+        raise NotFound(f"There is no data set named {shown(name)}.")
     return dataset
 
 
@@ -162,15 +161,6 @@ def version_numbered(dataset: Dataset, number: int) -> DatasetVersion:
 def newest_version(dataset: Dataset) -> DatasetVersion:
     """The last version received, whatever became of it. Raises NotFound."""
     return version_numbered(dataset, dataset.last_version_number)
-
-
-def newest_ready(dataset: Dataset) -> DatasetVersion:
-    """The version a retrain reads. Raises NotFound where none is ready."""
-    ready = DatasetVersion.objects.select_related("dataset").filter(dataset=dataset, status=DatasetVersionStatus.READY)
-    version = ready.order_by("-number").first()
-    if version is None:
-        raise NotFound(f"The data set {dataset.name} has no version that is ready.")
-    return version
 
 
 def open_import(version: DatasetVersion) -> Job | None:
@@ -280,15 +270,15 @@ def _read_now(source: Source, version: DatasetVersion, proposal: Proposal | None
 def _version_of(
     dataset: Dataset, source: Source, mapping: Mapping | None, proposal: Proposal | None, *, by: Principal, at: datetime
 ) -> DatasetVersion:
-    shown = proposal.to_json() if proposal else {}
-    proposed = shown.pop("mapping", None)
+    profile = proposal.to_json() if proposal else {}
+    proposed = profile.pop("mapping", None)
     return DatasetVersion(
         dataset=dataset,
         source_name=source.name,
         source_sha256=source.sha256,
         source_size=source.size,
         mapping=mapping.to_json() if mapping else proposed,
-        profile=clean(shown),
+        profile=clean(profile),
         created_by=by.on_behalf_of or by.name,
         created_at=at,
     )

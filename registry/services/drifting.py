@@ -12,7 +12,7 @@ from mlops.outbox.services import publish
 from registry.events import ModelDrifted
 from registry.models import BacktestRun, BacktestSegment, ForecastAccuracy, ModelVersion, RegisteredModel
 from registry.models.accuracy import OVERALL
-from registry.services.judging import champion_of
+from registry.services.lookups import champion_of, reference_run
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -25,14 +25,14 @@ RECENT_DAYS = 7
 
 
 def detect(*, model: RegisteredModel, at: datetime) -> dict[str, Any]:
-    """Compare the champion's last seven validated days with the backtest it won by; publish `ModelDrifted` where it drifted.
+    """Compare the champion's last seven validated days with its first backtest; publish `ModelDrifted` where it drifted.
 
-    The reference stays that of its first backtest: one on newer days would learn the drift as normal. Reads two indexed ranges,
-    segments × (90 + days since training) rows, whatever the number of series. The event carries every number it rests on.
+    Reads two indexed ranges, segments × (90 + days since training) rows, whatever the number of series. The event carries every number
+    it rests on.
     """
     with reading():
         champion = champion_of(model)
-        run = champion.backtest_runs.order_by("created_at", "pk").first() if champion else None
+        run = reference_run(champion) if champion else None
         recent = _recent_rows(champion) if champion else []
     if champion is None or run is None or not recent:
         return {

@@ -16,7 +16,7 @@ from registry.models.accuracy import OVERALL
 from registry.rules.arena import Evidence, judge
 from registry.rules.policy import parse
 from registry.services.evidence import record_decision
-from registry.services.lookups import lock_version
+from registry.services.lookups import champion_of, lock_version
 from registry.services.moves import move_version
 from registry.services.promotion import promote
 from registry.states import AUTO_PROMOTING, Trigger, VersionStatus
@@ -25,11 +25,6 @@ log = structlog.get_logger(__name__)
 
 MOST_RUNS = 100
 """How far back common ground is looked for."""
-
-
-def champion_of(model: RegisteredModel) -> ModelVersion | None:
-    """The champion of now, or None."""
-    return ModelVersion.objects.filter(model=model, status=VersionStatus.CHAMPION).first()
 
 
 def pronounce(*, version: ModelVersion, trigger: str, at: datetime) -> Verdict:

@@ -6,7 +6,8 @@ from uuid import UUID
 
 from mlops.errors import NotFound, Stale
 from mlops.tenancy.models import Customer
-from registry.models import ModelVersion, RegisteredModel
+from registry.models import BacktestRun, ModelVersion, RegisteredModel
+from registry.states import VersionStatus
 
 DEFAULT_MODEL = "demand_forecast"
 IfMatch = Callable[[RegisteredModel], None]
@@ -16,7 +17,7 @@ def customer_called(text: str) -> UUID:
     """The id of a customer that exists, from the text a task was given. Raises NotFound."""
     identifier = as_uuid(text)
     if identifier is None or not Customer.objects.filter(pk=identifier).exists():
-        raise NotFound(f"There is no customer {_shown(text)}.")
+        raise NotFound(f"There is no customer {shown(text)}.")
     return identifier
 
 
@@ -24,7 +25,7 @@ def model_named(name: str) -> RegisteredModel:
     """The customer's model of this name. Raises NotFound."""
     model = RegisteredModel.objects.filter(name=name).first() if storable(name) else None
     if model is None:
-        raise NotFound(f"There is no model named {_shown(name)}.")
+        raise NotFound(f"There is no model named {shown(name)}.")
     return model
 
 
@@ -35,22 +36,27 @@ def version_of(model: RegisteredModel, reference: str) -> ModelVersion:
         identifier = as_uuid(reference)
         if identifier:
             version = model.versions.filter(pk=identifier).first()
-        labels = [reference, f"v{reference}"] if re.fullmatch(r"[0-9]{1,9}", reference) else [reference]
+        labels = labels_meant(reference)
         found = {one.version: one for one in model.versions.filter(version__in=labels)} if version is None else {}
         version = version or next((found[label] for label in labels if label in found), None)
     if version is None:
-        raise NotFound(f"The model {model.name} has no version {_shown(reference)}.")
+        raise NotFound(f"The model {model.name} has no version {shown(reference)}.")
     return version
 
 
-def version_anywhere(reference: str, model_name: str) -> ModelVersion:
-    """A version by its id, whatever its model, or by its label within the named model. Raises NotFound."""
-    identifier = as_uuid(reference)
-    if identifier:
-        version = ModelVersion.objects.filter(pk=identifier).select_related("model").first()
-        if version is not None:
-            return version
-    return version_of(model_named(model_name), reference)
+def labels_meant(reference: str) -> list[str]:
+    """The labels a reference may stand for, the likeliest first."""
+    return [reference, f"v{reference}"] if re.fullmatch(r"[0-9]{1,9}", reference) else [reference]
+
+
+def champion_of(model: RegisteredModel) -> ModelVersion | None:
+    """The version that serves by default now, or None."""
+    return ModelVersion.objects.filter(model=model, status=VersionStatus.CHAMPION).first()
+
+
+def reference_run(version: ModelVersion) -> BacktestRun | None:
+    """The version's first backtest: what its later errors are measured against. One on newer days would learn a drift as normal."""
+    return version.backtest_runs.order_by("created_at", "pk").first()
 
 
 def lock_model(model_id: UUID, if_match: IfMatch | None = None) -> RegisteredModel:
@@ -98,5 +104,6 @@ def storable(text: str) -> bool:
         return False
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
+    """What somebody typed, short and in characters that every screen can hold, to be named in a refusal."""
     return text[:80].encode("ascii", "backslashreplace").decode()

@@ -14,7 +14,7 @@ from mlops.tenancy.roles import Principal
 from registry.events import VersionMoved
 from registry.models import DecisionRecord, ModelVersion, PromotionRequest, RegisteredModel
 from registry.services.evidence import latest_verdict, record_decision
-from registry.services.lookups import IfMatch, lock_version
+from registry.services.lookups import IfMatch, champion_of, lock_version
 from registry.states import REQUEST_LIFECYCLE, VERSION_LIFECYCLE, RequestStatus, VersionStatus
 
 
@@ -85,7 +85,7 @@ def _overtake_requests(version: ModelVersion, *, by: Principal, at: datetime) ->
 
 
 def _decide(kind: str, model: RegisteredModel, version: ModelVersion, made: Move, *, by: Principal, at: datetime, reason: str) -> None:
-    champion = ModelVersion.objects.filter(model=model, status=VersionStatus.CHAMPION).first()
+    champion = champion_of(model)
     record_decision(
         kind=kind,
         model=model,

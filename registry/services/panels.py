@@ -9,7 +9,8 @@ from mlops.database.reading import reading
 from mlops.errors import DomainError
 from mlops.tenancy.roles import Principal
 from registry.models import Actual, DatasetVersion, RegisteredModel
-from registry.services.datasets import import_path, panel_of
+from registry.services.dataset_panels import panel_of
+from registry.services.datasets import import_path
 from registry.states import DatasetVersionStatus
 
 if TYPE_CHECKING:

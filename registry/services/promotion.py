@@ -21,7 +21,7 @@ from registry.events import EmergencyRollback, PromotionPending
 from registry.models import DecisionRecord, ModelVersion, PromotionRequest, RegisteredModel, Verdict
 from registry.rules.policy import Policy, parse
 from registry.services.evidence import latest_verdict, record_decision
-from registry.services.lookups import IfMatch, lock_model, lock_version
+from registry.services.lookups import IfMatch, champion_of, lock_model, lock_version
 from registry.services.moves import move_version
 from registry.states import REQUEST_LIFECYCLE, VERSION_LIFECYCLE, RequestStatus, VersionStatus
 
@@ -157,7 +157,7 @@ def reject(*, request_id: UUID, by: Principal, at: datetime, reason: str) -> Pro
 
 def _ascent(version_id: UUID, if_match: IfMatch | None) -> _Ascent:
     model, version = lock_version(version_id, if_match)
-    former = ModelVersion.objects.filter(model=model, status=VersionStatus.CHAMPION).first()
+    former = champion_of(model)
     return _Ascent(model, version, former, latest_verdict(version, former), parse(model.policy))
 
 
