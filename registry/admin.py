@@ -4,7 +4,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.db.models import Prefetch, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
@@ -28,6 +28,7 @@ from registry.screens import decisions as decisions
 from registry.screens import model_page as model_page
 from registry.screens import models as models
 from registry.screens import overview as overview
+from registry.services.lookups import as_uuid
 from registry.templatetags import tiltyard as words
 
 
@@ -77,8 +78,11 @@ class PagedAdmin(ReadOnlyAdmin):
     page_name = ""
 
     def change_view(self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None) -> HttpResponse:
-        """To the page."""
-        return HttpResponseRedirect(reverse(self.page_name, args=[object_id]))
+        """To the page; 404 for what is no id."""
+        identifier = as_uuid(object_id)
+        if identifier is None:
+            raise Http404
+        return HttpResponseRedirect(reverse(self.page_name, args=[identifier]))
 
 
 @admin.register(RegisteredModel)

@@ -1,6 +1,7 @@
 """The registry's pages through Django's client: who sees what, what a click does, and that a page asks the database little."""
 
 from collections.abc import Callable, Iterator
+from datetime import date
 
 import pytest
 from django.db import connection
@@ -276,3 +277,21 @@ def test_uploading_a_file_reads_it_and_shows_its_mapping(site: Callable[..., Cli
 
     assert "Version 1 is ready: 56 days of 2 series" in answer.text
     assert 'value="target" selected' in answer.text
+
+
+@pytest.mark.parametrize("address", ["registeredmodel/xyz/", "registeredmodel/<b>/change/", "dataset/--/", "promotionrequest/7/"])
+def test_an_address_that_is_no_id_is_not_found(address: str, site: Callable[..., Client]) -> None:
+    assert site().get(f"/admin/registry/{address}", follow=True).status_code == 404
+
+
+def test_extreme_metrics_and_days_are_shown(customer: Customer, site: Callable[..., Client]) -> None:
+    with acting(system(customer.pk)):
+        model = make.make_model()
+        extreme = {"mae": 1e308, "wape": 1e308, "coverage": 1e308, "bias_pct": -1e300, "mape": 2**63 - 1}
+        for metrics, day in ((extreme, date.max), ({"mae": -1e308}, date.min)):
+            version = make.make_version(model, metrics=metrics, trained_through=day)
+            promotion.promote(version_id=version.pk, by=system(customer.pk), at=make.NOW)
+    client = site()
+
+    for url in (page_url(version), f"{page_url(version)}?version=v1", "/admin/", "/admin/registry/modelversion/"):
+        assert client.get(url).status_code == 200

@@ -1,11 +1,33 @@
-"""PostgreSQL as Django knows it, plus one thing: every transaction is stamped with the customer it works for."""
+"""PostgreSQL as Django knows it, plus two things: each transaction is stamped with the customer it works for, and floats in JSON stay floats."""
 
+import json
+import re
 from typing import Any
 
 from django.db.backends.postgresql import base
+from psycopg.adapt import AdaptersMap, Buffer
 from psycopg.pq import TransactionStatus
+from psycopg.types.string import TextLoader
 
 from mlops.tenancy.context import current
+
+_MANY_DIGITS = re.compile(r"\d{19}")
+
+
+class JsonLoader(TextLoader):
+    """JSON as text, whose integers beyond 64 bits are floats again: PostgreSQL keeps 1e300 by its 301 digits, which no reader expects."""
+
+    def load(self, data: Buffer) -> bytes | str:
+        """The text, unchanged unless it holds such a number."""
+        text = super().load(data)
+        if isinstance(text, str) and _MANY_DIGITS.search(text):
+            return json.dumps(json.loads(text, parse_int=_number))
+        return text
+
+
+def _number(digits: str) -> int | float:
+    value = int(digits)
+    return value if -(2**63) <= value < 2**63 else float(value)
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
@@ -14,6 +36,13 @@ class DatabaseWrapper(base.DatabaseWrapper):
     `ATOMIC_REQUESTS` opens its transaction after all middleware, so nothing earlier could set a transaction-local value.
     The setting ends with the transaction, which makes pooled connections safe to hand on.
     """
+
+    def get_connection_params(self) -> dict[str, Any]:
+        """Django's, with our reader of JSON."""
+        parameters: dict[str, Any] = super().get_connection_params()
+        parameters["context"] = AdaptersMap(parameters["context"])
+        parameters["context"].register_loader("jsonb", JsonLoader)
+        return parameters
 
     def _set_autocommit(self, autocommit: bool) -> None:
         super()._set_autocommit(autocommit)  # type: ignore[misc]  # there, but unknown to the stubs
