@@ -27,7 +27,8 @@ from registry.states import VERSION_LIFECYCLE, VersionStatus
 
 ADOPTIONS = (Decision.ADOPT, Decision.PARTIAL_ADOPT)
 EARLY = "Recorded on completion."
-NONE_YET = {VersionStatus.CANDIDATE, VersionStatus.SHADOW, VersionStatus.CHALLENGER}
+Promotion = Literal["promoted", "pending", "none"]
+STANDING = {VersionStatus.CANDIDATE, VersionStatus.SHADOW, VersionStatus.CHALLENGER}
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Conclusion:
     """The experiment as it ended, and what became of the version: `promoted`, `pending` somebody's decision, or `none`."""
 
     experiment: Experiment
-    promotion: Literal["promoted", "pending", "none"]
+    promotion: Promotion
     said: str
 
 
@@ -75,10 +76,11 @@ def complete(
             else:
                 advance(experiment, step, by=by, at=at, reason=EARLY)
         _end(experiment, model, version, checked, decision, decision_rationale, by=by, at=at)
-        promotion, said = "none", ""
+        promotion: Promotion = "none"
+        said = ""
         if decision == Decision.ADOPT and model is not None and version is not None:
             promotion, said = _adopt(experiment, model, version, by=by, at=at)
-    return Conclusion(experiment, promotion, said)  # type: ignore[arg-type] - one of its literals
+    return Conclusion(experiment, promotion, said)
 
 
 def _checked(decision: str, rationale: str, results: Mapping[str, Any] | None, version: ModelVersion | None) -> Results | None:
@@ -156,7 +158,7 @@ def _end(
     )
 
 
-def _adopt(experiment: Experiment, model: RegisteredModel, version: ModelVersion, *, by: Principal, at: datetime) -> tuple[str, str]:
+def _adopt(experiment: Experiment, model: RegisteredModel, version: ModelVersion, *, by: Principal, at: datetime) -> tuple[Promotion, str]:
     """Bring the version to the throne as far as the model's policy allows without a person."""
     if version.status == VersionStatus.CHAMPION:
         return "none", f"{version.version} is the champion already."
@@ -164,8 +166,8 @@ def _adopt(experiment: Experiment, model: RegisteredModel, version: ModelVersion
     verdict = latest_verdict(version, champion)
     passed = champion is None or bool(verdict and verdict.passed)
     reason = f"Experiment “{experiment.experiment_name}” adopts it: {experiment.decision_rationale}"[:4000]
-    by_itself = passed and policy.auto_promote and not policy.four_eyes and version.status in NONE_YET
-    asks = policy.four_eyes and (passed or not policy.enforce_gates) and version.status in NONE_YET
+    by_itself = passed and policy.auto_promote and not policy.four_eyes and version.status in STANDING
+    asks = policy.four_eyes and (passed or not policy.enforce_gates) and version.status in STANDING
     if by_itself or asks:
         outcome = promote(version_id=version.pk, by=by, at=at, reason=reason)
         if outcome.kind == "promoted":

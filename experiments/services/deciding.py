@@ -1,6 +1,7 @@
 """Whether an experiment may begin: approved or rejected by somebody who did not write it."""
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
@@ -27,7 +28,7 @@ def approve(*, experiment_id: UUID, by: Principal, at: datetime, rationale: str 
         EXPERIMENT_LIFECYCLE.check(label=str(experiment), current=experiment.status, target=ExperimentStatus.APPROVED, actor=by)
         if is_own(experiment.authors, author_of(by)):
             raise OwnExperiment("You proposed or edited this experiment; another manager has to decide.")
-        given = {"approved_by": by.on_behalf_of or by.name, "approved_at": at, "approval_rationale": rationale}
+        given: dict[str, Any] = {"approved_by": by.on_behalf_of or by.name, "approved_at": at, "approval_rationale": rationale}
         advance(experiment, ExperimentStatus.APPROVED, by=by, at=at, reason=rationale, **given)
     return experiment
 
@@ -38,6 +39,6 @@ def reject(*, experiment_id: UUID, by: Principal, at: datetime, rationale: str, 
         raise InvalidField("rationale", "Say why the experiment is rejected; it goes into the record.")
     with transaction.atomic():
         experiment = lock_experiment(experiment_id, if_match)
-        closed = {"closed_by": by.on_behalf_of or by.name, "closed_at": at, "decision_rationale": rationale}
+        closed: dict[str, Any] = {"closed_by": by.on_behalf_of or by.name, "closed_at": at, "decision_rationale": rationale}
         advance(experiment, ExperimentStatus.REJECTED, by=by, at=at, reason=rationale, **closed)
     return experiment

@@ -71,7 +71,7 @@ def roll_back(*, experiment_id: UUID, by: Principal, at: datetime, rationale: st
         raise InvalidField("rationale", "Say why the experiment is rolled back; it goes into the record.")
     with transaction.atomic():
         experiment = lock_experiment(experiment_id, if_match)
-        closed = {"closed_by": by.on_behalf_of or by.name, "closed_at": at, "decision_rationale": rationale}
+        closed: dict[str, Any] = {"closed_by": by.on_behalf_of or by.name, "closed_at": at, "decision_rationale": rationale}
         advance(experiment, ExperimentStatus.ROLLED_BACK, by=by, at=at, reason=rationale, **closed)
     return experiment
 
