@@ -1,4 +1,4 @@
-"""PostgreSQL as Django knows it, plus two things: each transaction is stamped with the customer it works for, and floats in JSON stay floats."""
+"""PostgreSQL as Django knows it, plus two things: a transaction is stamped with its customer, and floats in JSON stay floats."""
 
 import json
 import re
