@@ -18,6 +18,7 @@ from tests.conftest import NOON
 from tests.registry.counting import frame
 from tests.registry.factories import make_champion, make_dataset, make_model, make_version
 
+NOBODY = "00000000-0000-4000-8000-000000000000"
 pytestmark = pytest.mark.django_db
 Api = Callable[..., APIClient]
 LIST_QUERIES = 3  # the key; one page: COUNT, models with their champions
@@ -238,7 +239,7 @@ def test_a_model_with_dots_is_found_by_name_and_by_id(api: Api, scope: Principal
     assert api().get(f"/api/v1/models/{model.pk}/").json()["name"] == "main.forecasts.demand.json"
 
 
-@pytest.mark.parametrize("name", ["a" * 3000, "%ff%fe", "%ed%a0%80", "..", "%2e%2e", "a%0a", "\u202e", str(uuid4()), "%F0%9F%A6%84"])
+@pytest.mark.parametrize("name", ["a" * 3000, "%ff%fe", "%ed%a0%80", "..", "%2e%2e", "a%0a", "\u202e", NOBODY, "%F0%9F%A6%84"])
 def test_odd_names_are_not_found(api: Api, scope: Principal, name: str) -> None:
     make_model("a")
     client = api()
