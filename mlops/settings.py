@@ -52,6 +52,7 @@ INSTALLED_APPS = [
     "mlops.telemetry",
     "registry",
     "experiments",
+    "alerts",
     "mlops.admin_site.TiltyardAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -230,12 +231,20 @@ SPECTACULAR_SETTINGS = {
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,
     "SORT_OPERATION_PARAMETERS": False,
+    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "mlops.api.schema.without_closing_slashes"],
     "ENUM_NAME_OVERRIDES": {
         "JobStatusEnum": "mlops.jobs.models.JobState",
         "VersionStatusEnum": "registry.states.VersionStatus",
         "DatasetVersionStatusEnum": "registry.states.DatasetVersionStatus",
         "RequestStatusEnum": "registry.states.RequestStatus",
         "RetrainingStatusEnum": "registry.states.RetrainingStatus",
+        "AlertStatusEnum": "alerts.states.AlertStatus",
+        "AlertTypeEnum": "alerts.states.AlertType",
+        "AlertDecisionEnum": "alerts.states.Decision",
+        "SeverityEnum": "alerts.states.Severity",
+        "DeliveryStatusEnum": "alerts.states.DeliveryStatus",
+        "DeliveryKindEnum": "alerts.models.notification.Delivery.Kind",
+        "ChannelKindEnum": "alerts.models.notification.Channel.Kind",
     },
 }
 METRICS_TOKEN = env.str("METRICS_TOKEN", "")

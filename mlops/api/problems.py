@@ -15,7 +15,7 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
-from mlops.artifacts.storage import DigestMismatch, TooLarge
+from mlops.artifacts.storage import DigestMismatch, ObjectMissing, TooLarge
 from mlops.errors import DomainError, InvalidField, InvalidFields
 from mlops.jobs.services import AlreadyRunning
 from mlops.lifecycle.mechanism import IllegalMove
@@ -78,10 +78,17 @@ def handler(failure: Exception, context: dict[str, Any]) -> Response | None:
     problem = as_problem(failure)
     if problem is None:
         return None
-    set_rollback()
+    if not _manages_its_own_transactions(context):
+        set_rollback()
     response = Response(document(problem), status=problem.status, headers=problem.headers, content_type=CONTENT_TYPE)
     response.exception = True
     return response
+
+
+def _manages_its_own_transactions(context: dict[str, Any]) -> bool:
+    """Whether the view is outside ATOMIC_REQUESTS: an open transaction is then somebody else's, and not to be rolled back here."""
+    match = getattr(context.get("request"), "resolver_match", None)
+    return bool(getattr(match.func, "_non_atomic_requests", None)) if match else False
 
 
 def as_problem(failure: Exception) -> Problem | None:  # noqa: C901 - one flat table, read top to bottom
@@ -110,6 +117,9 @@ def as_problem(failure: Exception) -> Problem | None:  # noqa: C901 - one flat t
         case DigestMismatch():
             log.error("artifact.digest_mismatch", detail=str(failure))
             return Problem(409, "artifact_digest_mismatch", "The stored artifact is not the one that was registered; it is refused.")
+        case ObjectMissing():
+            log.error("artifact.missing", detail=str(failure))
+            return Problem(409, "artifact_missing", "The file that was registered is no longer in the storage.")
         case Http404():
             return Problem(
                 404,

@@ -32,6 +32,12 @@ ANSWERS = {
 }
 
 
+def without_closing_slashes(result: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """A hook of drf-spectacular: no address needs the slash at its end that all of them tolerate."""
+    result["paths"] = {path.rstrip("/"): operations for path, operations in result["paths"].items()}
+    return result
+
+
 class Schema(AutoSchema):
     """AutoSchema, plus what every operation of this API shares."""
 

@@ -28,6 +28,10 @@ class DigestMismatch(Exception):
         super().__init__(f"{path} has the digest {found}, but {expected} was registered.")
 
 
+class ObjectMissing(FileNotFoundError):
+    """There is no such object, although something names it."""
+
+
 class TooLarge(DomainError):
     """More bytes came than are allowed."""
 
@@ -78,18 +82,18 @@ class Storage:
             return self.put(path, source)
 
     def read(self, path: str, *, sha256: str) -> bytes:
-        """The whole object, after its digest was checked. Raises DigestMismatch, or FileNotFoundError."""
-        content = bytes(obstore.get(self._store, path).bytes())
+        """The whole object, after its digest was checked. Raises DigestMismatch, or ObjectMissing."""
+        content = bytes(self._get(path).bytes())
         found = hashlib.sha256(content).hexdigest()
         self._check(path, sha256, found)
         return content
 
     def fetch(self, path: str, destination: Path, *, sha256: str) -> Path:
-        """Copy the object to a local file, digesting on the way. Raises DigestMismatch or FileNotFoundError; no copy is left then."""
+        """Copy the object to a local file, digesting on the way. Raises DigestMismatch or ObjectMissing; no copy is left then."""
         digest = hashlib.sha256()
         try:
             with destination.open("wb") as copy:
-                for chunk in obstore.get(self._store, path).stream(min_chunk_size=CHUNK):
+                for chunk in self._get(path).stream(min_chunk_size=CHUNK):
                     digest.update(chunk)
                     copy.write(chunk)
             self._check(path, sha256, digest.hexdigest())
@@ -106,9 +110,15 @@ class Storage:
         """Remove the object; only what no registered row points at may be removed."""
         obstore.delete(self._store, path)
 
+    def _get(self, path: str) -> Any:
+        try:
+            return obstore.get(self._store, path)
+        except FileNotFoundError:
+            raise ObjectMissing(f"{path} is not in the storage.") from None
+
     def _digest(self, path: str) -> str:
         digest = hashlib.sha256()
-        for chunk in obstore.get(self._store, path).stream(min_chunk_size=CHUNK):
+        for chunk in self._get(path).stream(min_chunk_size=CHUNK):
             digest.update(chunk)
         return digest.hexdigest()
 

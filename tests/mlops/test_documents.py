@@ -1,0 +1,110 @@
+"""The OpenAPI document is valid, and its pages work from local files under our content security policy."""
+
+import io
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.contrib.staticfiles import finders
+from django.core.management import call_command
+from django.test import Client
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    answer: dict[str, Any] = Client().get("/api/schema").json()
+    return answer
+
+
+def test_the_document_validates_without_a_warning() -> None:
+    output = io.StringIO()
+
+    call_command("spectacular", validate=True, fail_on_warn=True, stdout=output)
+
+    assert output.getvalue().startswith("openapi: 3.1")
+
+
+@pytest.mark.django_db
+def test_every_operation_says_what_can_go_wrong() -> None:
+    document = Client().get("/api/schema").json()
+    operations = [operation for path in document["paths"].values() for name, operation in path.items() if name != "parameters"]
+
+    assert len(operations) >= 6
+    for operation in operations:
+        assert {"400", "401", "403", "404", "429"} <= set(operation["responses"]), operation["operationId"]
+
+
+@pytest.mark.parametrize("path", ["/docs", "/docs/?script=", "/redoc"])
+def test_pages_load_nothing_from_elsewhere_and_hold_no_script(path: str) -> None:
+    answer = Client().get(path)
+    page = answer.content.decode()
+
+    assert answer.status_code == 200
+    assert re.findall(r"<script(?![^>]*\bsrc=)[^>]*>", page) == []
+    assert [source for source in re.findall(r'(?:src|href)="([^"]+)"', page) if not source.startswith("/")] == []
+    assert "'unsafe-inline'" not in script_source(answer)
+    assert "'unsafe-eval'" not in script_source(answer)
+
+
+def test_every_file_the_pages_name_is_here() -> None:
+    pages = "".join(Client().get(path).content.decode() for path in ("/docs", "/redoc"))
+    files = re.findall(r'(?:src|href)="/static/([^"?]+)"', pages)
+
+    assert len(files) >= 4
+    assert [file for file in files if finders.find(file) is None] == []
+
+
+def test_only_pages_of_the_admin_theme_may_evaluate(site: Callable[..., Client]) -> None:
+    browser = site("viewer")
+
+    assert "'unsafe-eval'" in script_source(browser.get("/admin/jobs/job/"))
+    assert "'unsafe-eval'" not in script_source(browser.get("/api/v1/me"))
+    assert "'unsafe-inline'" not in script_source(browser.get("/admin/jobs/job/"))
+
+
+@pytest.mark.parametrize("path", ["/api/v1/me", "/admin/login/", "/docs", "/api/v1/nowhere", "/health"])
+def test_every_answer_keeps_the_browser_safe(path: str) -> None:
+    answer = Client().get(path)
+
+    assert (answer["X-Content-Type-Options"], answer["X-Frame-Options"], answer["Referrer-Policy"]) == ("nosniff", "DENY", "same-origin")
+    assert "frame-ancestors 'none'" in answer["Content-Security-Policy"]
+
+
+def script_source(answer: Any) -> str:
+    policy = dict(part.strip().split(" ", 1) for part in answer["Content-Security-Policy"].split(";"))
+    return str(policy["script-src"])
+
+
+@pytest.mark.parametrize("path", ["/admin/login/?next=https://evil.example/", "/admin/login/?next=//evil.example/"])
+def test_the_login_leads_nowhere_else(customer: Any, principal: Callable[..., Any], path: str) -> None:
+    principal("viewer", "kim@example.com")
+
+    answer = Client().post(
+        path, {"username": "kim@example.com", "password": "correct horse battery staple", "next": path.split("next=")[1]}
+    )
+
+    assert (answer.status_code, answer["Location"]) == (302, "/admin/")
+
+
+def test_programs_find_the_surfaces_and_browsers_the_site() -> None:
+    program, browser = Client().get("/"), Client().get("/", headers={"Accept": "text/html"})
+
+    assert program.json()["surfaces"]["schema"].endswith("/api/schema")
+    assert (browser.status_code, browser["Location"]) == (302, "/admin/")
+
+
+def test_production_settings_pass_djangos_own_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    import subprocess
+    import sys
+
+    environment = {"SECRET_KEY": "a-key-for-checks-0123456789-abcdefghijklmnopqrstuvwxyz", "PUBLIC_URL": "https://tiltyard.example.org"}
+    environment |= {"ALLOWED_HOSTS": "tiltyard.example.org", "VAR_DIR": str(settings.VAR_DIR), "PATH": "/usr/bin:/bin"}
+    command = [sys.executable, "manage.py", "check", "--deploy", "--fail-level", "WARNING"]
+
+    result = subprocess.run(command, env=environment, cwd=settings.BASE_DIR, capture_output=True, text=True, timeout=120, check=False)
+
+    assert (result.returncode, "no issues" in result.stdout) == (0, True), result.stderr
