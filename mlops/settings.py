@@ -52,6 +52,7 @@ INSTALLED_APPS = [
     "mlops.telemetry",
     "registry",
     "experiments",
+    "alerts",
     "mlops.admin_site.TiltyardAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -237,6 +238,13 @@ SPECTACULAR_SETTINGS = {
         "DatasetVersionStatusEnum": "registry.states.DatasetVersionStatus",
         "RequestStatusEnum": "registry.states.RequestStatus",
         "RetrainingStatusEnum": "registry.states.RetrainingStatus",
+        "AlertStatusEnum": "alerts.states.AlertStatus",
+        "AlertTypeEnum": "alerts.states.AlertType",
+        "AlertDecisionEnum": "alerts.states.Decision",
+        "SeverityEnum": "alerts.states.Severity",
+        "DeliveryStatusEnum": "alerts.states.DeliveryStatus",
+        "DeliveryKindEnum": "alerts.models.notification.Delivery.Kind",
+        "ChannelKindEnum": "alerts.models.notification.Channel.Kind",
     },
 }
 METRICS_TOKEN = env.str("METRICS_TOKEN", "")

@@ -12,6 +12,8 @@ from mlops.telemetry import health
 SURFACES = {
     "models": "/api/v1/models",
     "datasets": "/api/v1/datasets",
+    "alerts": "/api/v1/ml-alerts",
+    "subscriptions": "/api/v1/subscriptions",
     "jobs": "/api/v1/jobs",
     "audit": "/api/v1/audit",
     "me": "/api/v1/me",
@@ -42,6 +44,7 @@ urlpatterns = [
     re_path(r"^docs/?\Z", SwaggerView.as_view(url_name="schema"), name="swagger"),
     re_path(r"^redoc/?\Z", RedocView.as_view(url_name="schema"), name="redoc"),
     path("api/v1/", include("mlops.api.urls")),
+    path("api/v1/", include("alerts.api.urls")),
     path("api/v1/", include("experiments.api.urls")),
     path("api/v1/", include("registry.api.urls")),
     path("admin/", admin.site.urls),

@@ -16,7 +16,7 @@ from mlops.lifecycle.diagram import mermaid
 from registry.states import VERSION_LIFECYCLE
 
 ROOT = Path(__file__).resolve().parents[2]
-CODE = ("mlops", "registry", "experiments", "engine")
+CODE = ("mlops", "registry", "experiments", "alerts", "engine")
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")

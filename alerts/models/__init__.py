@@ -1,0 +1,4 @@
+from alerts.models.alert import MLAlert, Occurrence
+from alerts.models.notification import Channel, Delivery, Subscription
+
+__all__ = ["Channel", "Delivery", "MLAlert", "Occurrence", "Subscription"]

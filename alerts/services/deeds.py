@@ -1,0 +1,190 @@
+"""What approving an alert does: one table, type → deed.
+
+A deed runs in the transaction of the decision, under the alert's lock, and only calls services that write rows (a job, a promotion, a
+request). So decision and deed are one commit: whoever is second finds the alert decided, and a crash leaves either both or neither.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+
+from alerts.models import MLAlert
+from alerts.states import AlertType
+from experiments.services.retraining import request_retrain
+from mlops.errors import DomainError, InvalidField
+from mlops.jobs.queries import jobs
+from mlops.tenancy.roles import Principal
+from registry.models import Dataset, ModelVersion, PromotionRequest, RegisteredModel, RetrainingRun
+from registry.services import promotion
+from registry.services.lookups import as_uuid, model_named
+from registry.states import RequestStatus, Trigger, VersionStatus
+
+
+class Overtaken(DomainError):
+    """What the alert asks for makes no sense any more: the world has moved on."""
+
+    code = "overtaken"
+
+
+class NothingToRollBackTo(DomainError):
+    """No former champion is left."""
+
+    code = "nothing_to_roll_back_to"
+
+
+Act = Callable[[MLAlert, Principal, datetime, str], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Deed:
+    """What approving does. `says` tells it to people; `act` does it and returns what came of it, as JSON."""
+
+    name: str
+    says: str
+    act: Act
+
+
+def deed_of(alert: MLAlert) -> Deed:
+    """The deed of this alert's type."""
+    return DEEDS[AlertType(alert.alert_type)]
+
+
+def preview(alert: MLAlert) -> str:
+    """What approving would do now, with names; or why it could not. At most three queries."""
+    deed = deed_of(alert)
+    try:
+        if deed.name == "rollback":
+            model, target = _rollback_target(alert)
+            return f"Makes {target.version} champion of {model.name} again, in the place of {alert.version}."
+        if deed.name == "promote":
+            request = _pending_request(alert)
+            if request is not None:
+                return f"Grants the request of {request.requested_by}: {request.get_kind_display().lower()} {request.version}."
+    except DomainError as refusal:
+        return f"Not possible: {refusal}"
+    return deed.says
+
+
+def _retrain(trigger: Trigger) -> Act:
+    def act(alert: MLAlert, by: Principal, at: datetime, notes: str) -> dict[str, Any]:
+        run = request_retrain(model=model_named(alert.model_name), trigger=trigger, by=by, at=at, reason=_reason(alert, notes))
+        return {"retraining_id": str(run.pk), "job_id": str(run.job_id)}
+
+    return act
+
+
+def _retrain_again(alert: MLAlert, by: Principal, at: datetime, notes: str) -> dict[str, Any]:
+    """The failed retraining once more: same trigger, so that what asked a person before asks again; same source and recipe."""
+    failed_id = as_uuid(str(alert.details.get("retraining_id", "")))
+    failed = RetrainingRun.objects.filter(pk=failed_id).first() if failed_id else None
+    job = jobs().filter(pk=failed.job_id).first() if failed and failed.job_id else None
+    given: dict[str, Any] = job.payload if job else {}
+    dataset_id = as_uuid(str(given.get("dataset_id") or ""))
+    run = request_retrain(
+        model=model_named(alert.model_name),
+        trigger=Trigger(failed.trigger_type) if failed else Trigger.MANUAL,
+        by=by,
+        at=at,
+        reason=_reason(alert, notes),
+        data_dir=given.get("data_dir") or "",
+        dataset=Dataset.objects.filter(pk=dataset_id).first() if dataset_id else None,
+        recipe=given.get("recipe") or None,
+        as_of=date.fromisoformat(given["as_of"]) if given.get("as_of") else None,
+    )
+    return {"retraining_id": str(run.pk), "job_id": str(run.job_id), "instead_of": str(failed_id or "")}
+
+
+def _promote(alert: MLAlert, by: Principal, at: datetime, notes: str) -> dict[str, Any]:
+    """Grant the pending request, or promote the winner itself: with four eyes on, that asks another manager."""
+    request = _pending_request(alert)
+    if request is not None:
+        outcome = promotion.approve(request_id=request.pk, by=by, at=at, reason=notes)
+    else:
+        outcome = promotion.promote(version_id=_version_id(alert), by=by, at=at, reason=_reason(alert, notes))
+    return _told(outcome)
+
+
+def _roll_back(alert: MLAlert, by: Principal, at: datetime, notes: str) -> dict[str, Any]:
+    _, target = _rollback_target(alert)
+    return _told(promotion.rollback(version_id=target.pk, by=by, at=at, reason=_reason(alert, notes)))
+
+
+def _look(alert: MLAlert, by: Principal, at: datetime, notes: str) -> dict[str, Any]:
+    """Nothing is moved: the answer itself, with who and why, is what was asked for."""
+    return {"open": alert.action_url} if alert.action_url else {}
+
+
+def _review(alert: MLAlert, by: Principal, at: datetime, notes: str) -> dict[str, Any]:
+    """Somebody else than the one who rolled back has looked into it, and says with what result."""
+    if by.same_person(None, str(alert.details.get("actor", ""))):
+        raise promotion.OwnProposal("You made this rollback; another manager has to review it.")
+    if not notes.strip():
+        raise InvalidField("notes", "Say what the review found; it goes into the record.")
+    return _look(alert, by, at, notes)
+
+
+def _pending_request(alert: MLAlert) -> PromotionRequest | None:
+    """The request this alert is about, whatever became of it, else one that waits for the same version."""
+    requests = PromotionRequest.objects.select_related("version")
+    named = as_uuid(str(alert.details.get("request_id") or ""))
+    if named is not None:
+        return requests.filter(pk=named).first()
+    waiting = requests.filter(version_id=_version_id(alert), status=RequestStatus.PENDING)
+    return waiting.order_by("requested_at", "pk").first()
+
+
+def _rollback_target(alert: MLAlert) -> tuple[RegisteredModel, ModelVersion]:
+    """The last former champion. Raises Overtaken where the version complained of is champion no more, NothingToRollBackTo."""
+    model = model_named(alert.model_name)
+    champion = ModelVersion.objects.filter(model=model, status=VersionStatus.CHAMPION).first()
+    if champion is None or (alert.version and champion.version != alert.version):
+        now = f"{champion.version} is" if champion else "nobody is"
+        raise Overtaken(f"{alert.version} is not the champion of {model.name} any more; {now}. Dismiss the alert.")
+    former = ModelVersion.objects.filter(model=model, status=VersionStatus.DEPRECATED)
+    target = former.order_by("-status_changed_at", "-number").first()
+    if target is None:
+        raise NothingToRollBackTo(f"{model.name} has no former champion.")
+    return model, target
+
+
+def _version_id(alert: MLAlert) -> UUID:
+    identifier = as_uuid(str(alert.details.get("version_id", "")))
+    if identifier is None:
+        raise Overtaken("The alert names no version that could be promoted.")
+    return identifier
+
+
+def _told(outcome: promotion.Outcome) -> dict[str, Any]:
+    request, decision = outcome.request, outcome.decision
+    return {
+        "outcome": outcome.kind,
+        "version": outcome.version.version,
+        "version_id": str(outcome.version.pk),
+        "decision_id": str(decision.pk) if decision else None,
+        "promotion_request_id": str(request.pk) if request else None,
+    }
+
+
+def _reason(alert: MLAlert, notes: str) -> str:
+    return f"Alert “{alert.title}” approved{f': {notes}' if notes else '.'}"
+
+
+_ROLLBACK = Deed("rollback", "Makes the last former champion champion again.", _roll_back)
+_OPEN = Deed("open_results", "Marks it as seen; the results are where the alert points.", _look)
+_SEEN = Deed("acknowledge", "Records that somebody looked into it.", _look)
+_REVIEW = Deed("review", "Records that a second person looked into it, and with what result.", _review)
+
+DEEDS: Mapping[AlertType, Deed] = {
+    AlertType.DRIFT_DETECTED: Deed("retrain", "Retrains the model; a winner is shown to you first.", _retrain(Trigger.DRIFT_DETECTED)),
+    AlertType.FEEDBACK_DRIFT: Deed("retrain", "Retrains the model; a winner is shown to you first.", _retrain(Trigger.FEEDBACK)),
+    AlertType.RETRAIN_FAILED: Deed("retrain", "Retrains the model once more, for the same reason as before.", _retrain_again),
+    AlertType.PROMOTION_PENDING: Deed("promote", "Makes the version champion, or asks a second manager where four eyes are on.", _promote),
+    AlertType.BACKTEST_DEGRADATION: _ROLLBACK,
+    AlertType.VALIDATION_REGRESSION: _ROLLBACK,
+    AlertType.ENDPOINT_UNHEALTHY: _ROLLBACK,
+    AlertType.EXPERIMENT_COMPLETE: _OPEN,
+    AlertType.EMERGENCY_ROLLBACK: _REVIEW,
+    AlertType.JOB_FAILED: _SEEN,
+}
