@@ -22,8 +22,9 @@ class ManagedAdmin(ReadOnlyPlatformAdmin):
         return self.has_view_permission(request)
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Administrators."""
-        return self.principal(request).may("channel.manage") and super().has_view_permission(request, obj)
+        """Administrators; the login page asks for nobody."""
+        principal = getattr(request, "principal", None)
+        return principal is not None and principal.may("channel.manage") and super().has_view_permission(request, obj)
 
 
 @admin.register(MLAlert)
