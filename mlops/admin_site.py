@@ -8,6 +8,7 @@ from typing import Any, cast
 from django.contrib import admin
 from django.contrib.admin.apps import AdminConfig
 from django.core.exceptions import PermissionDenied
+from django.forms import Form
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.template.response import SimpleTemplateResponse
@@ -15,7 +16,7 @@ from django.templatetags.static import static
 from django.urls import URLPattern, path
 from unfold.sites import UnfoldAdminSite
 
-from mlops.errors import NotFound
+from mlops.errors import DomainError, InvalidField, NotFound
 from mlops.tenancy.roles import Forbidden, Principal
 
 View = Callable[..., HttpResponse]
@@ -53,6 +54,12 @@ def show(request: HttpRequest, template: str, *, title: str, status: int = 200, 
     """A page in the site's frame. Rendered here, inside the view's transaction: row-level security hides every row from later queries."""
     values = {**admin.site.each_context(request), "title": title, "principal": principal_of(request), **context}
     return render(request, template, values, status=status)
+
+
+def show_refusal(form: Form, refusal: DomainError) -> None:
+    """Put what a service refused on the form, beside the field it names (`policy.horizon` is the field `horizon`) where there is one."""
+    field = refusal.field.rpartition(".")[2] if isinstance(refusal, InvalidField) else ""
+    form.add_error(field if field in form.fields else None, str(refusal))
 
 
 def principal_of(request: HttpRequest) -> Principal:

@@ -7,9 +7,9 @@ from django.db.models import Prefetch, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.safestring import SafeString
-from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
+from mlops.admin_lists import ReadOnlyPlatformAdmin
 from registry.models import (
     BacktestRun,
     Dataset,
@@ -32,25 +32,10 @@ from registry.services.lookups import as_uuid
 from registry.templatetags import tiltyard as words
 
 
-class ReadOnlyAdmin(ModelAdmin):
-    """A list and a page of facts; nobody adds, changes or deletes here."""
+class ReadOnlyAdmin(ReadOnlyPlatformAdmin):
+    """A list and a page of facts whose status is an icon and a word."""
 
-    list_fullwidth = True
-    list_per_page = 50
-    show_full_result_count = False
     actions = None
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Never: services write."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Never: services write."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Never: services write."""
-        return False
 
     @display(description="Status", ordering="status")
     def shown_status(self, row: Any) -> SafeString:

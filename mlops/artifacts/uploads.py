@@ -1,5 +1,6 @@
 """Streaming uploads to files."""
 
+from pathlib import Path
 from typing import Any
 
 from django.core.files.uploadedfile import TemporaryUploadedFile
@@ -14,3 +15,10 @@ class StreamingUploadHandler(TemporaryFileUploadHandler):
         FileUploadHandler.new_file(self, *args, **kwargs)
         self.file = TemporaryUploadedFile("upload", self.content_type, 0, self.charset, self.content_type_extra)
         self.file.name = self.file_name
+
+
+def path_of(file: Any) -> Path:
+    """Where the upload was streamed to: FILE_UPLOAD_HANDLERS names the handler above alone, which keeps nothing in memory."""
+    if not isinstance(file, TemporaryUploadedFile):
+        raise TypeError(f"{type(file).__name__} has no file: FILE_UPLOAD_HANDLERS must stream to files.")
+    return Path(file.temporary_file_path())

@@ -1,10 +1,8 @@
 """`/api/v1/datasets`: upload, map, list, preview."""
 
-from pathlib import Path
 from typing import Any
 
 import django_filters
-from django.core.files.uploadedfile import TemporaryUploadedFile
 from django.db import connection, transaction
 from django.urls import re_path
 from django.utils import timezone
@@ -15,8 +13,8 @@ from rest_framework.response import Response
 
 from mlops.api.json import StrictJSONParser
 from mlops.api.parameters import whole_number
-from mlops.api.problems import Problem
 from mlops.api.views import ApiView, ListView
+from mlops.artifacts.uploads import path_of
 from mlops.database.reading import reading
 from mlops.errors import InvalidField, NotFound
 from registry.api.dataset_serializers import (
@@ -30,6 +28,7 @@ from registry.api.dataset_serializers import (
     VersionSerializer,
     VersionSummarySerializer,
 )
+from registry.api.doors import refuse_repeated
 from registry.models import Dataset, DatasetVersion, RegisteredModel
 from registry.services import datasets as services
 from registry.services.dataset_panels import first_rows
@@ -73,14 +72,6 @@ class FileDoor(SlowView):
 
     parser_classes = (StrictJSONParser, MultiPartParser)
 
-    def single_values(self, request: Request) -> None:
-        """Raise a 400 naming a field of a multipart body that was sent more than once: which one counts would be a guess."""
-        data: Any = request.data
-        names = [name for name, values in data.lists() if len(values) > 1] if hasattr(data, "lists") else []
-        if names:
-            errors = [{"field": name[:100], "message": "Sent more than once.", "code": "repeated"} for name in names[:20]]
-            raise Problem(400, "invalid", "Some fields are not valid.", errors=errors)
-
 
 class Datasets(FileDoor, ListView):
     """Data sets of your customer."""
@@ -106,13 +97,13 @@ class Datasets(FileDoor, ListView):
 
         Small files are read at once (201); large ones by a job (202, `job_id`). A file that cannot be used is 400 with every problem found.
         """
-        self.single_values(request)
+        refuse_repeated(request)
         body = self.body(NewDatasetSerializer, request)
         who, at = self.principal(request), timezone.now()
         common = {"name": body["name"], "by": who, "at": at, "mapping": body.get("mapping"), "model": _model(body.get("model_name"))}
         if "file" in body:
             file = body["file"]
-            return _answer(services.receive_dataset(source=_path(file), source_name=file.name, **common))
+            return _answer(services.receive_dataset(source=path_of(file), source_name=file.name, **common))
         return _answer(services.import_path(path=body["data_dir"], in_job=None, new_only=True, **common))
 
 
@@ -146,14 +137,14 @@ class DatasetVersions(FileDoor, ListView):
     )
     def post(self, request: Request, name: str) -> Response:
         """Add a newer file, read under the data set's mapping unless one is sent. The same file again adds nothing (200, `repeated`)."""
-        self.single_values(request)
+        refuse_repeated(request)
         body = self.body(NewFileSerializer, request)
         with reading():
             dataset = services.dataset_named(name)
         common: dict[str, Any] = {"by": self.principal(request), "at": timezone.now(), "mapping": body.get("mapping")}
         if "file" in body:
             file = body["file"]
-            return _answer(services.new_version(dataset=dataset, source=_path(file), source_name=file.name, **common))
+            return _answer(services.new_version(dataset=dataset, source=path_of(file), source_name=file.name, **common))
         return _answer(services.import_path(name=dataset.name, path=body["data_dir"], in_job=None, **common))
 
 
@@ -200,13 +191,6 @@ def _answer(received: services.Received) -> Response:
     version.job_id, version.repeated = job.pk if job else None, received.repeated  # type: ignore[attr-defined]  # shown beside the columns
     status = 202 if job else 200 if received.repeated else 201
     return Response(ReceivedSerializer(version).data, status=status)
-
-
-def _path(file: Any) -> Path:
-    """Where the upload was streamed to; the one upload handler of the settings keeps nothing in memory."""
-    if not isinstance(file, TemporaryUploadedFile):
-        raise TypeError(f"{type(file).__name__} has no file: FILE_UPLOAD_HANDLERS must stream to files.")
-    return Path(file.temporary_file_path())
 
 
 def _model(name: str | None) -> RegisteredModel | None:

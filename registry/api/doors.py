@@ -49,6 +49,15 @@ def model_name_of(request: Request, body: Mapping[str, Any] | None = None) -> tu
     return (query or given or DEFAULT_MODEL), bool(query or given)
 
 
+def refuse_repeated(request: Request) -> None:
+    """Raise a 400 naming a field of a multipart body that was sent more than once: which one counts would be a guess."""
+    data: Any = request.data
+    names = [name for name, values in data.lists() if len(values) > 1] if hasattr(data, "lists") else []
+    if names:
+        errors = [{"field": name[:100], "message": "Sent more than once.", "code": "repeated"} for name in names[:20]]
+        raise Problem(400, "invalid", "Some fields are not valid.", errors=errors)
+
+
 def dataset_of(identifier: UUID | None) -> Dataset | None:
     """The data set of this id. Raises InvalidField."""
     found = Dataset.objects.filter(pk=identifier).first() if identifier else None

@@ -5,7 +5,6 @@ from typing import Any
 
 import django_filters
 from django.conf import settings
-from django.core.files.uploadedfile import TemporaryUploadedFile
 from django.http import HttpResponse
 from django.template.loader import render_to_string
 from django.urls import reverse
@@ -18,14 +17,14 @@ from rest_framework.response import Response
 from mlops.api.json import StrictJSONParser
 from mlops.api.pagination import PageNumberPagination
 from mlops.api.parameters import choice, invalid, whole_number
-from mlops.api.problems import Problem
 from mlops.api.views import ApiView, ListView
 from mlops.artifacts.storage import TooLarge
+from mlops.artifacts.uploads import path_of
 from mlops.database.reading import reading
 from mlops.errors import InvalidField, NotFound
 from registry.api.answers import VersionAnswer, VersionDetailAnswer, version_detail
 from registry.api.bodies import NewArtifactBody, NewVersionBody
-from registry.api.doors import answer, dataset_version_of, named_by
+from registry.api.doors import answer, dataset_version_of, named_by, refuse_repeated
 from registry.api.evidence import EvidenceAnswer, LineageAnswer, evidence_json, lineage_json
 from registry.models import ModelVersion, RegisteredModel
 from registry.queries.evidence import evidence_of, lineage_of, newest_verdict
@@ -127,21 +126,17 @@ class Versions(ListView):
         data: Any = request.data
         if not hasattr(data, "lists"):
             return self.body(NewVersionBody, request), None
-        repeated = [name for name, values in data.lists() if len(values) > 1]
-        if repeated:
-            raise Problem(400, "invalid", "Some fields are not valid.", errors=[_twice(name) for name in repeated[:20]])
+        refuse_repeated(request)
         parts = self.body(NewArtifactBody, request)
         file = parts["file"]
         if file.size > settings.MAX_ARTIFACT_BYTES:
             raise TooLarge(settings.MAX_ARTIFACT_BYTES)
-        if not isinstance(file, TemporaryUploadedFile):
-            raise TypeError(f"{type(file).__name__} has no file: FILE_UPLOAD_HANDLERS must stream to files.")
         metadata = NewVersionBody(data=parts.get("metadata", {}))
         unknown = sorted(set(metadata.initial_data) - set(metadata.fields))
         if unknown:
             raise InvalidField(f"metadata.{unknown[0][:100]}", f"Unknown field. Known here: {', '.join(metadata.fields)}.")
         metadata.is_valid(raise_exception=True)
-        return dict(metadata.validated_data), Path(file.temporary_file_path())
+        return dict(metadata.validated_data), path_of(file)
 
 
 class VersionDetail(ApiView):
@@ -187,7 +182,3 @@ def _parent(model: RegisteredModel, reference: str) -> ModelVersion | None:
         return version_of(model, reference) if reference else None
     except NotFound as missing:
         raise InvalidField("parent", str(missing)) from None
-
-
-def _twice(name: str) -> dict[str, str]:
-    return {"field": name[:100], "message": "Sent more than once.", "code": "repeated"}

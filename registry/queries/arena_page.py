@@ -57,9 +57,9 @@ class Arena:
     policy: Policy
 
     @property
-    def gates_failed(self) -> list[dict[str, Any]]:
-        """The gates that did not pass; empty without a verdict."""
-        return [gate for gate in self.verdict.gates if not gate["passed"]] if self.verdict else []
+    def gates_failed(self) -> bool:
+        """Whether a gate failed or had no input. The first champion has nobody to beat."""
+        return not self.first and not (self.verdict and self.verdict.passed)
 
     @property
     def first(self) -> bool:

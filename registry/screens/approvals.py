@@ -19,7 +19,7 @@ from registry.models import PromotionRequest
 from registry.queries.arena_page import Arena, arena_of
 from registry.screens import charts
 from registry.screens.overview import waiting
-from registry.screens.words import ACTS, consequences, headline
+from registry.screens.words import ACTS, consequences, headline, short
 from registry.services import promotion
 from registry.services.lookups import expect_revision, lock_model
 from registry.states import RequestStatus
@@ -51,7 +51,7 @@ class AnswerForm(forms.Form):
 def approvals(request: HttpRequest) -> HttpResponse:
     """Pending requests, oldest first, then what was decided lately."""
     principal = principal_of(request)
-    pending = [{"request": one, "evidence": _evidence_line(one), "own": _own(one, principal)} for one in waiting(request)]
+    pending = [{"request": one, "evidence": short(one.verdict), "own": _own(one, principal)} for one in waiting(request)]
     decided = (
         PromotionRequest.objects.exclude(status=RequestStatus.PENDING).select_related("version", "model").order_by("-decided_at", "id")
     )
@@ -134,14 +134,6 @@ def _answer(asked: PromotionRequest, given: dict[str, Any], *, by: Principal) ->
         return "", f"{late} Your answer changed nothing.{f' That was at {decided_at:%Y-%m-%d %H:%M} UTC.' if decided_at else ''}"
     except (Forbidden, DomainError) as refusal:
         return "", str(refusal)
-
-
-def _evidence_line(asked: PromotionRequest) -> str:
-    if asked.verdict is None:
-        return "Not judged against the champion of that moment."
-    start, colon, _ = asked.verdict.summary.partition(" gates failed: ")
-    names = ", ".join(gate["label"] for gate in asked.verdict.gates if not gate["passed"])
-    return f"{start} gates failed: {names}." if colon else start
 
 
 def _own(asked: PromotionRequest, principal: Principal) -> str:

@@ -6,14 +6,14 @@ from uuid import UUID
 
 from django import forms
 from django.contrib import messages
-from django.core.files.uploadedfile import TemporaryUploadedFile
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 
-from mlops.admin_site import page, principal_of, show
+from mlops.admin_site import page, principal_of, show, show_refusal
+from mlops.artifacts.uploads import path_of
 from mlops.database.reading import reading
 from mlops.errors import DomainError, NotFound
 from registry.models import Dataset, DatasetVersion, RegisteredModel
@@ -164,9 +164,8 @@ def _sentence(version: DatasetVersion) -> str:
 
 
 def _file(form: forms.Form) -> tuple[Path, str]:
-    uploaded = form.cleaned_data["file"]
-    assert isinstance(uploaded, TemporaryUploadedFile)  # noqa: S101 - the only upload handler there is makes no other
-    return Path(uploaded.temporary_file_path()), uploaded.name or "unnamed"
+    file = form.cleaned_data["file"]
+    return path_of(file), file.name or "unnamed"
 
 
 def _said(received: services.Received) -> str:
@@ -183,8 +182,7 @@ def _refuse(form: forms.Form, refusal: DomainError) -> list[dict[str, Any]]:
         form.add_error(None, "The file cannot be used as it is. Nothing was kept.")
         problems: list[dict[str, Any]] = refusal.extra()["problems"]
         return problems
-    field = getattr(refusal, "field", "")
-    form.add_error(field if field in form.fields else None, str(refusal))
+    show_refusal(form, refusal)
     return []
 
 

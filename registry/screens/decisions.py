@@ -19,7 +19,8 @@ from mlops.tenancy.roles import Principal
 from registry.models import ModelVersion
 from registry.queries.arena_page import Arena, arena_of, last_move
 from registry.screens import charts
-from registry.screens.words import ACTS, Act, consequences, failed, short
+from registry.screens.models import model_crumbs
+from registry.screens.words import ACTS, Act, consequences, short
 from registry.services import moves, promotion
 from registry.services.judging_requests import request_judgement
 from registry.services.lookups import expect_revision
@@ -46,7 +47,7 @@ class DecisionForm(forms.Form):
         if act.name == "judge":
             self.fields["reason"].required = False
             del self.fields["reason"]
-        if not (act.name == "promote" and failed(arena) and arena.policy.enforce_gates):
+        if not (act.name == "promote" and arena.gates_failed and arena.policy.enforce_gates):
             del self.fields["override"]
         if not (act.name == "rollback" and arena.policy.four_eyes):
             del self.fields["emergency"]
@@ -106,11 +107,7 @@ def _form_page(request: HttpRequest, act: Act, arena: Arena, form: DecisionForm,
         "registry/decide.html",
         title=f"{act.label} {label}",
         status=409 if refusal else 200,
-        crumbs=[
-            ("Models", reverse("admin:registry_registeredmodel_changelist")),
-            (str(arena.model), model_url),
-            (f"{act.label} {label}", ""),
-        ],
+        crumbs=[*model_crumbs(arena.model), (f"{act.label} {label}", "")],
         act=act,
         arena=arena,
         form=form,
@@ -121,7 +118,7 @@ def _form_page(request: HttpRequest, act: Act, arena: Arena, form: DecisionForm,
         consequences=consequences(act, arena),
         dangerous=_dangerous(act, arena),
         button=f"Ask to {act.label.lower()} {label}" if asks else f"{act.label} {label}",
-        sentence=short(arena) if not arena.first else "There is no champion to compare it with.",
+        sentence=short(arena.verdict) if not arena.first else "There is no champion to compare it with.",
         gates=charts.gates(arena),
         back=f"{model_url}?version={label}",
     )
@@ -148,7 +145,7 @@ def _do(act: Act, version: ModelVersion, given: dict[str, Any], *, by: Principal
 
 
 def _dangerous(act: Act, arena: Arena) -> bool:
-    return act.dangerous or (act.name == "promote" and failed(arena))
+    return act.dangerous or (act.name == "promote" and arena.gates_failed)
 
 
 def _who_was_first(arena: Arena) -> str:

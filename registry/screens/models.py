@@ -10,8 +10,8 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 
-from mlops.admin_site import page, principal_of, show
-from mlops.errors import DomainError, InvalidField, NotFound, Stale
+from mlops.admin_site import page, principal_of, show, show_refusal
+from mlops.errors import DomainError, NotFound, Stale
 from registry.models import Dataset, RegisteredModel
 from registry.rules.policy import PRIMARY_METRICS, RANGES, Policy, parse
 from registry.services.lookups import expect_revision
@@ -101,7 +101,7 @@ def register(request: HttpRequest) -> HttpResponse:
         try:
             model = register_model(**values, by=principal, at=timezone.now())
         except DomainError as refusal:
-            _refuse(form, refusal)
+            show_refusal(form, refusal)
         else:
             messages.success(request, f"{model} is registered. Retrain it to get its first versions.")
             return redirect("admin:registry_model_page", model.pk)
@@ -125,7 +125,7 @@ def policy(request: HttpRequest, pk: UUID) -> HttpResponse:
         if _configure(request, form, model, {"policy": wanted}):
             messages.success(request, f"The policy of {model} is changed.")
             return redirect("admin:registry_model_page", pk)
-    crumbs = [*_crumbs(model), ("Policy", "")]
+    crumbs = [*model_crumbs(model), ("Policy", "")]
     title = f"Promotion policy of {model}"
     return show(
         request,
@@ -154,7 +154,7 @@ def data_source(request: HttpRequest, pk: UUID) -> HttpResponse:
         if _configure(request, form, model, {"dataset": chosen}):
             messages.success(request, f"{model} learns from {chosen or 'nothing'} from the next retraining on.")
             return redirect("admin:registry_model_page", pk)
-    crumbs = [*_crumbs(model), ("Data source", "")]
+    crumbs = [*model_crumbs(model), ("Data source", "")]
     text = "The present versions keep what they were trained on; only the next retraining changes."
     return show(request, "registry/form.html", title=f"Data source of {model}", crumbs=crumbs, form=form, text=text, button="Save")
 
@@ -167,16 +167,10 @@ def _configure(request: HttpRequest, form: forms.Form, model: RegisteredModel, c
         form.add_error(None, f"{stale} What you see below is what you wrote; nothing was saved.")
         form.data = {**form.data.dict(), "revision": str(_model(model.pk).revision)}  # type: ignore[attr-defined]  # a QueryDict of single values
     except DomainError as refusal:
-        _refuse(form, refusal)
+        show_refusal(form, refusal)
     else:
         return True
     return False
-
-
-def _refuse(form: forms.Form, refusal: DomainError) -> None:
-    """Put the refusal beside the field it names."""
-    field = refusal.field.removeprefix("policy.") if isinstance(refusal, InvalidField) else None
-    form.add_error(field if field in form.fields else None, str(refusal))
 
 
 def _policy_field(name: str, label: str, help_text: str) -> forms.Field:
@@ -200,7 +194,8 @@ def _model(pk: UUID) -> RegisteredModel:
     return model
 
 
-def _crumbs(model: RegisteredModel) -> list[tuple[str, str]]:
+def model_crumbs(model: RegisteredModel) -> list[tuple[str, str]]:
+    """The way to a page of the model."""
     return [
         ("Models", reverse("admin:registry_registeredmodel_changelist")),
         (str(model), reverse("admin:registry_model_page", args=[model.pk])),

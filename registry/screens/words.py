@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from registry.models import Verdict
 from registry.queries.arena_page import Arena
 from registry.states import VersionStatus
 
@@ -42,17 +43,16 @@ def headline(arena: Arena) -> str:
         return f"Nothing serves yet; {chosen.version} would be the first champion."
     if arena.verdict is None:
         return f"{chosen.version} has not been judged against {champion.version} yet."
-    return short(arena)
+    return short(arena.verdict)
 
 
-def short(arena: Arena) -> str:
+def short(verdict: Verdict | None) -> str:
     """The verdict's sentence with the names of the gates that failed, without each gate's reason."""
-    if arena.verdict is None:
+    if verdict is None:
         return "Not judged against the present champion."
-    start, colon, _ = arena.verdict.summary.partition(" gates failed: ")
-    if not colon:
-        return arena.verdict.summary
-    return f"{start} gates failed: {', '.join(gate['label'] for gate in arena.gates_failed)}."
+    start, colon, _ = verdict.summary.partition(" gates failed: ")
+    names = ", ".join(gate["label"] for gate in verdict.gates if not gate["passed"])
+    return f"{start} gates failed: {names}." if colon else start
 
 
 def consequences(act: Act, arena: Arena, *, approving: bool = False) -> list[str]:
@@ -88,7 +88,7 @@ def _throne(act: Act, arena: Arena, version: str, champion: str, *, asks: bool) 
         lines.append(f"{champion} is deprecated and kept, so that you can roll back to it.")
     if asks:
         lines.append("Four eyes: another manager has to approve. Whoever trained, proposed or asked cannot be the one who approves.")
-    if act.name == "promote" and failed(arena):
+    if act.name == "promote" and arena.gates_failed:
         rule = (
             "and the policy enforces its gates: tick the override and give a reason"
             if arena.policy.enforce_gates
@@ -96,8 +96,3 @@ def _throne(act: Act, arena: Arena, version: str, champion: str, *, asks: bool) 
         )
         lines.append(f"{'A gate failed' if arena.verdict else 'It was not judged against the present champion'}, {rule}.")
     return lines
-
-
-def failed(arena: Arena) -> bool:
-    """Whether a gate failed or had no input. The first champion has nobody to beat."""
-    return not arena.first and not (arena.verdict and arena.verdict.passed)
