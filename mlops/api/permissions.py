@@ -10,7 +10,7 @@ from mlops.tenancy.roles import Principal
 
 
 class ActionPermission(BasePermission):
-    """Asks the one table of roles whether the principal may do what the view declares in `actions`."""
+    """Asks the one table of roles whether the principal may do what the view declares in `actions_by_method`."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
         """True if allowed. Raises NotAuthenticated (401) for nobody, MethodNotAllowed (405) for a method the view does not have,

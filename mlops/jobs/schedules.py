@@ -178,8 +178,10 @@ def latest_slot(schedule: BaseSchedule, *, at: datetime) -> datetime | None:
 
 
 def next_slot(schedule: BaseSchedule, *, at: datetime) -> datetime:
-    """The schedule's first due moment after `at`."""
-    return _next_due(schedule, at)
+    """The schedule's first due moment after `at`, whole seconds UTC."""
+    last_run, delta, _ = schedule.remaining_delta(at)
+    due: datetime = last_run + delta
+    return due.astimezone(UTC).replace(microsecond=0)
 
 
 def _crontab(cron: str) -> CrontabSchedule:
@@ -193,12 +195,6 @@ def _text(crontab: CrontabSchedule | None) -> str:
 
 def _last_due_since(schedule: BaseSchedule, start: datetime, at: datetime) -> datetime | None:
     found, moment = None, start
-    while (moment := _next_due(schedule, moment)) <= at:
+    while (moment := next_slot(schedule, at=moment)) <= at:
         found = moment
     return found
-
-
-def _next_due(schedule: BaseSchedule, moment: datetime) -> datetime:
-    last_run, delta, _ = schedule.remaining_delta(moment)
-    due: datetime = last_run + delta
-    return due.astimezone(UTC).replace(microsecond=0)

@@ -11,13 +11,14 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 from django.db.models import DateTimeField, F, QuerySet
 from django.db.models.expressions import Expression, ExpressionWrapper, Value
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from mlops.audit.services import record
+from mlops.database.locking import unlocked
 from mlops.errors import DomainError
 from mlops.jobs.events import JobCancelled, JobFailed
 from mlops.jobs.models import OPEN, Job, JobState
@@ -109,7 +110,7 @@ def claim_for_publishing(*, at: datetime, limit: int = 50) -> list[tuple[UUID, i
     Each is published again after REPUBLISH unless a worker claimed it, so a lost message loses no job.
     """
     with transaction.atomic():
-        due = _lock(Job.objects.filter(state=JobState.QUEUED, due_at__lte=at).order_by("due_at", "id"))
+        due = unlocked(Job.objects.filter(state=JobState.QUEUED, due_at__lte=at).order_by("due_at", "id"))
         claimed = list(due.values_list("pk", "attempt")[:limit])
         Job.objects.filter(pk__in=[pk for pk, _ in claimed]).update(due_at=at + REPUBLISH)
     return claimed
@@ -226,9 +227,3 @@ def _mine(job_id: UUID, attempt: int) -> QuerySet[Job]:
 
 def _from_now(duration: timedelta) -> Expression:
     return ExpressionWrapper(Now() + Value(duration), output_field=DateTimeField())
-
-
-def _lock(queryset: QuerySet[Job]) -> QuerySet[Job]:
-    if connection.features.has_select_for_update_skip_locked:
-        return queryset.select_for_update(skip_locked=True)
-    return queryset  # SQLite: the IMMEDIATE transaction is the lock

@@ -4,10 +4,11 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
-from django.db import connection, transaction
-from django.db.models import F, Q, QuerySet
+from django.db import transaction
+from django.db.models import F, Q
 
 from mlops.audit.services import record
+from mlops.database.locking import unlocked
 from mlops.outbox.events import Event, Handler, event_type_of, subscribers_of
 from mlops.outbox.models import Handled, Message
 from mlops.telemetry.context import ambient_request, request_id
@@ -37,7 +38,7 @@ def claim(*, at: datetime, limit: int = BATCH) -> list[tuple[UUID, int]]:
     """
     with transaction.atomic():
         due = Message.objects.filter(_due(at)).order_by("created_at", "id")
-        claimed = list(_lock(due).values_list("pk", "attempts")[:limit])
+        claimed = list(unlocked(due).values_list("pk", "attempts")[:limit])
         Message.objects.filter(pk__in=[pk for pk, _ in claimed]).update(due_at=at + LEASE)
     return claimed
 
@@ -109,9 +110,3 @@ def _handle_once(message: Message, name: str, handler: Handler, event: Event, at
 
 def _due(at: datetime) -> Q:
     return Q(handled_at=None, dead_at=None, due_at__lte=at)
-
-
-def _lock(queryset: QuerySet[Message]) -> QuerySet[Message]:
-    if connection.features.has_select_for_update_skip_locked:
-        return queryset.select_for_update(skip_locked=True)
-    return queryset  # SQLite: the IMMEDIATE transaction is the lock

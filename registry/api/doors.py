@@ -77,8 +77,3 @@ def dataset_version_of(identifier: UUID | None) -> DatasetVersion | None:
 def job_address(job_id: UUID | None) -> str:
     """Where to look for a job."""
     return reverse("job", kwargs={"job_id": str(job_id)}) if job_id else ""
-
-
-def no_such(what: str) -> Problem:
-    """A 404."""
-    return Problem(404, "not_found", f"There is no such {what}.")

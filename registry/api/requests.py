@@ -1,9 +1,6 @@
 """`/api/v1/models/promotion-requests`: what waits for a second pair of eyes."""
 
-from uuid import UUID
-
 import django_filters
-from django.db.models import QuerySet
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
@@ -11,17 +8,13 @@ from rest_framework.response import Response
 
 from mlops.api.views import ApiView, ListView
 from registry.api.bodies import DecideBody
-from registry.api.doors import named_by, no_such
+from registry.api.doors import named_by
 from registry.api.evidence import RequestAnswer, request_row
 from registry.api.moves import PromotionAnswer, promotion_answer
 from registry.models import PromotionRequest
+from registry.queries.requests import find_request, promotion_requests
 from registry.services.promotion import approve, reject
 from registry.states import RequestStatus
-
-
-def promotion_requests() -> QuerySet[PromotionRequest]:
-    """All of them, newest first, with what an answer shows."""
-    return PromotionRequest.objects.select_related("version", "verdict__against").order_by("-requested_at", "pk")
 
 
 class RequestFilter(django_filters.FilterSet):
@@ -55,10 +48,7 @@ class PromotionRequestDetail(ApiView):
     @extend_schema(operation_id="models_promotion_requests_retrieve", responses=RequestAnswer)
     def get(self, request: Request, request_id: str) -> Response:
         """The request, its verdict, and what was decided."""
-        found = promotion_requests().filter(pk=_known(request_id)).first()
-        if found is None:
-            raise no_such("promotion request")
-        return Response(request_row(found))
+        return Response(request_row(find_request(request_id)))
 
 
 class Approve(ApiView):
@@ -71,7 +61,7 @@ class Approve(ApiView):
         """Grant it: the version becomes champion. Whoever trained, proposed or asked is refused (403 `four_eyes`)."""
         body = self.body(DecideBody, request)
         by = named_by(self.principal(request), body, "user_id", "approved_by")
-        return promotion_answer(approve(request_id=_known(request_id), by=by, at=timezone.now(), reason=body.get("reason", "")))
+        return promotion_answer(approve(request_id=find_request(request_id).pk, by=by, at=timezone.now(), reason=body.get("reason", "")))
 
 
 class Reject(ApiView):
@@ -84,12 +74,5 @@ class Reject(ApiView):
         """Refuse it, with a reason; the version stays what it is."""
         body = self.body(DecideBody, request)
         by = named_by(self.principal(request), body, "user_id", "approved_by")
-        rejected = reject(request_id=_known(request_id), by=by, at=timezone.now(), reason=body.get("reason", ""))
-        return Response(request_row(promotion_requests().get(pk=rejected.pk)))
-
-
-def _known(request_id: str) -> UUID:
-    try:
-        return UUID(request_id)
-    except ValueError:
-        raise no_such("promotion request") from None
+        reject(request_id=find_request(request_id).pk, by=by, at=timezone.now(), reason=body.get("reason", ""))
+        return Response(request_row(find_request(request_id)))

@@ -14,7 +14,7 @@ from registry.models import BacktestResult, ForecastAccuracy, ModelVersion, Prom
 from registry.models.accuracy import OVERALL
 from registry.queries.schedules import next_retraining
 from registry.rules.trailing import Day, Trailing
-from registry.states import RequestStatus, RetrainingStatus, VersionStatus
+from registry.states import RetrainingStatus, VersionStatus
 
 SHOWN_DAYS = 60
 WORSE_PCT = 15.0
@@ -82,12 +82,6 @@ class Overview:
         """Everything that is wrong, one clause for each model and each failed job."""
         found = [f"{card.model} {' and '.join(card.problems)}" for card in self.cards if card.problems]
         return found + [f"the job “{job.label}” failed" for job in self.failed]
-
-
-def pending_requests() -> list[PromotionRequest]:
-    """What waits for a manager, oldest first, each with its version, model and verdict."""
-    waiting = PromotionRequest.objects.filter(status=RequestStatus.PENDING)
-    return list(waiting.select_related("version", "model", "verdict", "verdict__against").order_by("requested_at", "id")[:200])
 
 
 def running_jobs() -> list[Job]:

@@ -6,7 +6,8 @@ from django.utils import timezone
 
 from mlops.admin_site import home, page, principal_of, show
 from registry.models import PromotionRequest
-from registry.queries.overview import Overview, overview, pending_requests, running_jobs
+from registry.queries.overview import Overview, overview, running_jobs
+from registry.queries.requests import pending_requests
 
 
 @home
