@@ -18,9 +18,9 @@ from mlops.outbox.services import publish
 from mlops.tenancy.roles import Principal
 from registry.events import RetrainFailed
 from registry.models import Dataset, ModelVersion, RegisteredModel, RetrainingRun
-from registry.rules import recipes
 from registry.services.dataset_files import data_path
 from registry.services.lookups import lock_model
+from registry.services.registration import checked_recipe
 from registry.states import RetrainingStatus, Trigger
 
 log = structlog.get_logger(__name__)
@@ -61,7 +61,7 @@ def request_retrain(
         raise InvalidField("dataset_id", "The model has no data source: name a dataset or a data_dir, or set one on the model.")
     if data_dir:
         data_path(data_dir)
-    _check_recipe(recipe or {})
+    fitted = checked_recipe(recipe or {})
     with transaction.atomic():
         lock_model(model.pk)
         job = jobs.request(
@@ -69,7 +69,7 @@ def request_retrain(
             payload={
                 "data_dir": data_dir,
                 "dataset_id": str(dataset.pk) if dataset else "",
-                "recipe": dict(recipe) if recipe else {},
+                "recipe": fitted,
                 "as_of": as_of.isoformat() if as_of else "",
             },
             label=f"Retrain {model.name}",
@@ -165,10 +165,3 @@ def _end(run: RetrainingRun, status: RetrainingStatus, error: str, *, at: dateti
     run.save(update_fields=["status", "completed_at", "metadata"])
     if status == RetrainingStatus.FAILED:
         publish(RetrainFailed(run.model_name, str(run.pk), error), at=at)
-
-
-def _check_recipe(recipe: Mapping[str, Any]) -> None:
-    try:
-        recipes.check(recipe)
-    except recipes.RecipeError as error:
-        raise InvalidField(f"recipe.{error.field}", str(error)) from None

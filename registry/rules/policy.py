@@ -1,17 +1,14 @@
 """The promotion policy of a model: what a challenger has to show."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from registry.rules.settings import SettingError, number_problem
 
-class PolicyError(ValueError):
-    """A policy that cannot be used; `field` names the setting."""
 
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
-        self.field = field
+class PolicyError(SettingError):
+    """A policy that cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +80,5 @@ def _check(name: str, value: Any) -> None:
             raise PolicyError(name, "Must be true or false.")
     else:
         low, high = RANGES[name]
-        whole = isinstance(default, int)
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int if whole else (int, float))
-            or not (math.isfinite(value) and low <= value <= high)
-        ):
-            raise PolicyError(name, f"Must be a {'whole ' if whole else ''}number from {low:g} to {high:g}.")
+        if problem := number_problem(value, low=low, high=high, whole=isinstance(default, int)):
+            raise PolicyError(name, problem)

@@ -1,8 +1,9 @@
 """What a model's retrain fits, as JSON: `{"kind": "lightgbm", "rounds": 200, …}` over the recipe's own defaults."""
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+from registry.rules.settings import SettingError, number_problem
 
 if TYPE_CHECKING:
     from engine.forecasting.naive import SeasonalNaiveRecipe
@@ -26,12 +27,8 @@ RANGES: dict[str, tuple[float, float]] = {
 WHOLE = frozenset({"rounds", "num_leaves", "min_data_in_leaf", "history_days", "calibration_days", "seed"})
 
 
-class RecipeError(ValueError):
-    """A recipe that cannot be used; `field` names the setting."""
-
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
-        self.field = field
+class RecipeError(SettingError):
+    """A recipe that cannot be used."""
 
 
 def check(values: Mapping[str, Any]) -> None:
@@ -48,9 +45,8 @@ def check(values: Mapping[str, Any]) -> None:
                 raise RecipeError(name, f"Must be one of: {', '.join(OBJECTIVES)}.")
         elif name not in RANGES:
             raise RecipeError(name, f"Unknown setting. Known: kind, objective, {', '.join(RANGES)}.")
-        elif not _within(name, value):
-            low, high = RANGES[name]
-            raise RecipeError(name, f"Must be a {'whole ' if name in WHOLE else ''}number from {low:g} to {high:g}.")
+        elif problem := number_problem(value, low=RANGES[name][0], high=RANGES[name][1], whole=name in WHOLE):
+            raise RecipeError(name, problem)
 
 
 def build(values: Mapping[str, Any], *, horizon: int) -> "LightGBMRecipe | SeasonalNaiveRecipe":
@@ -66,10 +62,3 @@ def build(values: Mapping[str, Any], *, horizon: int) -> "LightGBMRecipe | Seaso
         return SeasonalNaiveRecipe()
     settings = {name: value for name, value in values.items() if name != "kind"}
     return replace(LightGBMRecipe(features=FeatureSet(horizon=horizon)), **settings)
-
-
-def _within(name: str, value: Any) -> bool:
-    low, high = RANGES[name]
-    if isinstance(value, bool) or not isinstance(value, int if name in WHOLE else (int, float)):
-        return False
-    return math.isfinite(value) and low <= value <= high

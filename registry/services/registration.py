@@ -66,7 +66,7 @@ def register_model(
         domain=domain,
         dataset=dataset,
         data_dir=_checked_data_dir(data_dir),
-        recipe=_checked_recipe(recipe or {}),
+        recipe=checked_recipe(recipe or {}),
         policy=_checked_policy(policy or {}),
         scheduled=scheduled,
         retention_days=retention_days,
@@ -96,7 +96,7 @@ def configure_model(
         raise InvalidField(min(unknown), f"Cannot be changed. Changeable: {', '.join(sorted(CONFIGURABLE))}.")
     values = dict(changes)
     if "recipe" in values:
-        values["recipe"] = _checked_recipe(values["recipe"])
+        values["recipe"] = checked_recipe(values["recipe"])
     if "data_dir" in values:
         values["data_dir"] = _checked_data_dir(values["data_dir"])
     with transaction.atomic():
@@ -159,10 +159,7 @@ def register_version(
     Raises InvalidField, or Duplicate when the label is taken.
     """
     by.authorize("version.register")
-    if label and (not LABEL.match(label) or label in RESERVED or UUID_SHAPE.match(label)):
-        raise InvalidField(
-            "version", "Must be 1 to 64 of A–Z a–z 0–9 . _ + - beginning with a letter or digit, no reserved word and no UUID."
-        )
+    _check_label(label)
     prepared = prepare_artifact(model=model, path=artifact) if isinstance(artifact, Path) else artifact
     facts = prepared.facts if prepared else None
     version = ModelVersion(
@@ -189,17 +186,29 @@ def register_version(
         created_at=at,
         status_changed_at=at,
     )
+    return _insert(version, label=label, by=by, at=at)
+
+
+def _check_label(label: str) -> None:
+    if label and (not LABEL.match(label) or label in RESERVED or UUID_SHAPE.match(label)):
+        raise InvalidField(
+            "version", "Must be 1 to 64 of A–Z a–z 0–9 . _ + - beginning with a letter or digit, no reserved word and no UUID."
+        )
+
+
+def _insert(version: ModelVersion, *, label: str, by: Principal, at: datetime) -> ModelVersion:
+    """Number, label and write the version under its model's lock. Raises Duplicate."""
     with transaction.atomic():
-        locked = lock_model(model.pk)
-        version.number = locked.last_version_number + 1
-        version.version = label or _next_label(locked)
-        if ModelVersion.objects.filter(model=locked, version=version.version).exists():
+        model = lock_model(version.model_id)
+        version.number = model.last_version_number + 1
+        version.version = label or _next_label(model)
+        if ModelVersion.objects.filter(model=model, version=version.version).exists():
             raise Duplicate(f"{model.name} has a version {version.version} already.")
         version.save(force_insert=True)
-        locked.last_version_number = version.number
-        locked.revision += 1
-        locked.count_version(source=None, target=version.status)
-        locked.save(update_fields=["last_version_number", "last_label_number", "revision", "status_counts"])
+        model.last_version_number = version.number
+        model.revision += 1
+        model.count_version(source=None, target=version.status)
+        model.save(update_fields=["last_version_number", "last_label_number", "revision", "status_counts"])
         after = {"version": version.version, "artifact_sha256": version.artifact_sha256, "metrics": version.metrics}
         record(action="version.registered", target=version, label=str(version), at=at, after=after, actor=by)
         publish(VersionRegistered(model.name, str(version.pk), version.version, by.name), at=at)
@@ -223,7 +232,8 @@ def _checked_policy(values: Mapping[str, Any]) -> dict[str, Any]:
     return given
 
 
-def _checked_recipe(values: Mapping[str, Any]) -> dict[str, Any]:
+def checked_recipe(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe, if it could be fitted. Raises InvalidField."""
     try:
         recipes.check(values)
     except recipes.RecipeError as error:
