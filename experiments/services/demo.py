@@ -7,10 +7,10 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from django.db import transaction
 from django.utils import timezone
 
 from experiments.services.retraining import request_retrain
+from mlops.database.reading import reading
 from mlops.jobs import runner
 from mlops.jobs.models import Job, JobState
 from mlops.tenancy import services as tenancy
@@ -85,7 +85,7 @@ def seed(*, path: Path, sundays: int, horizon_days: int | None, report: Report, 
         policy: dict[str, Any] = {"backtest_days": horizon_days} if horizon_days else {}
         model = _model() or register_model(name=DEFAULT_MODEL, display_name="Demand forecast", domain="retail", policy=policy, by=by, at=at)
         received = import_path(name="retail_daily_sales", path=path, by=by, at=at, model=model, trusted=True)
-        with transaction.atomic():
+        with reading():
             model.refresh_from_db()
         data = received.version
         report(f"{data.rows:,} rows, {data.series} series, {data.first_day} to {data.last_day}")
@@ -96,7 +96,7 @@ def seed(*, path: Path, sundays: int, horizon_days: int | None, report: Report, 
 
 
 def _model() -> RegisteredModel | None:
-    with transaction.atomic():
+    with reading():
         return RegisteredModel.objects.filter(name=DEFAULT_MODEL).first()
 
 
@@ -129,7 +129,7 @@ def retrain(model: RegisteredModel, *, as_of: date | None, recipe: dict[str, Any
     job = Job.objects.get(pk=run.job_id)
     if job.state != JobState.SUCCEEDED:
         raise DemoFailed(f"The retraining ended as {job.state}: {job.last_error}")
-    with transaction.atomic():
+    with reading():
         run.refresh_from_db()
     report(f"{as_of or 'all data'}: {run.metadata['verdict']}")
     return run
@@ -137,5 +137,5 @@ def retrain(model: RegisteredModel, *, as_of: date | None, recipe: dict[str, Any
 
 def is_seeded() -> bool:
     """Whether the demo has a champion and nothing more is to be done."""
-    with acting(system(tenancy.DEMO_CUSTOMER)), transaction.atomic():
+    with acting(system(tenancy.DEMO_CUSTOMER)), reading():
         return ModelVersion.objects.filter(model_name=DEFAULT_MODEL, status="champion").exists()

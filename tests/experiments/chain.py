@@ -2,7 +2,7 @@
 
 import hashlib
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,10 @@ from registry.services.artifacts import ArtifactFacts, inspect_artifact
 from registry.services.datasets import import_path
 from registry.services.registration import register_model
 from registry.states import Trigger
+from tests.conftest import NOON
 from tests.registry.readers import read_each_file_once
 
 LAST_DAY = date(2026, 2, 28)
-NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 POLICY: dict[str, Any] = {"backtest_days": 28, "segment_tolerance_pct": 1000.0, "bias_tolerance_pp": 100.0, "coverage_tolerance_pp": 100.0}
 """Gates that a model with ten trees can pass against the seasonal naive."""
 GOOD = {"kind": "lightgbm", "rounds": 10, "num_leaves": 8, "learning_rate": 0.3, "min_data_in_leaf": 20}

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from mlops.jobs.models import Job, JobState
@@ -25,8 +25,9 @@ from registry.rules.arena import Evidence, judge
 from registry.rules.policy import parse
 from registry.services import moves, promotion
 from registry.services.registration import register_version
+from tests.conftest import NOON
 
-NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
+NOW = NOON
 TODAY = NOW.date()
 WINDOW = 90
 SEGMENTS = {
