@@ -6,14 +6,14 @@ from django import forms
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import reverse
 from django.utils import timezone
 
 from experiments.services.retraining import request_retrain
-from mlops.admin_site import page, principal_of, show
+from mlops.admin_site import page, principal_of, show, show_refusal
 from mlops.errors import DomainError, NotFound
 from registry.models import RegisteredModel
 from registry.rules.policy import parse
+from registry.screens.models import model_crumbs
 from registry.states import Trigger
 
 
@@ -37,12 +37,11 @@ def retrain(request: HttpRequest, pk: UUID) -> HttpResponse:
         try:
             request_retrain(model=model, trigger=Trigger.MANUAL, by=principal, at=timezone.now(), reason=given)
         except DomainError as refusal:
-            form.add_error(None, str(refusal))
+            show_refusal(form, refusal)
         else:
             messages.success(request, f"{model} is being retrained; the overview shows the progress.")
             return redirect("admin:registry_model_page", pk)
-    model_url = reverse("admin:registry_model_page", args=[pk])
-    crumbs = [("Models", reverse("admin:registry_registeredmodel_changelist")), (str(model), model_url), ("Retrain", "")]
+    crumbs = [*model_crumbs(model), ("Retrain", "")]
     return show(
         request, "registry/form.html", title=f"Retrain {model}", crumbs=crumbs, form=form, text=_what_happens(model), button="Retrain"
     )

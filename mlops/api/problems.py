@@ -15,10 +15,8 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
-from mlops.artifacts.storage import DigestMismatch, ObjectMissing, TooLarge
+from mlops.artifacts.storage import DigestMismatch, ObjectMissing
 from mlops.errors import DomainError, InvalidField, InvalidFields
-from mlops.jobs.services import AlreadyRunning
-from mlops.lifecycle.mechanism import IllegalMove
 from mlops.telemetry.context import request_id
 from mlops.tenancy.roles import Forbidden, IdentityMismatch
 
@@ -104,16 +102,10 @@ def as_problem(failure: Exception) -> Problem | None:  # noqa: C901 - one flat t
             return Problem(400, failure.code, str(failure), errors=failure.errors)
         case DomainError():
             return Problem(failure.status, failure.code, str(failure), **failure.extra())
-        case IllegalMove():
-            return Problem(409, "illegal_transition", str(failure), current=failure.current, wanted=failure.wanted, allowed=failure.allowed)
         case Forbidden():
             return Problem(403, "forbidden", str(failure))
         case IdentityMismatch():
             return Problem(403, "identity_mismatch", str(failure))
-        case AlreadyRunning():
-            return Problem(409, "already_running", str(failure), job_id=str(failure.job.pk))
-        case TooLarge():
-            return Problem(413, "too_large", str(failure))
         case DigestMismatch():
             log.error("artifact.digest_mismatch", detail=str(failure))
             return Problem(409, "artifact_digest_mismatch", "The stored artifact is not the one that was registered; it is refused.")
