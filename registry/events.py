@@ -67,6 +67,18 @@ class ModelDrifted(Event):
 
 @event
 @dataclass(frozen=True)
+class ActualsRecorded(Event):
+    """Ground truth of these days (ISO dates) came by API."""
+
+    TOPIC = "registry.actuals_recorded"
+
+    model_id: str
+    model_name: str
+    days: list[str]
+
+
+@event
+@dataclass(frozen=True)
 class BacktestDegraded(Event):
     """The champion's weekly backtest is worse than the one it was promoted on."""
 

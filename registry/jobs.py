@@ -1,7 +1,9 @@
 """Long work of the registry, one function per kind of job. Each step checks whether to go on; outputs are written inside the fence."""
 
 from collections.abc import Callable
+from datetime import date
 from typing import Any
+from uuid import UUID
 
 import structlog
 from django.db import DatabaseError
@@ -10,12 +12,13 @@ from django.utils import timezone
 from mlops.database.reading import reading
 from mlops.jobs.runner import Attempt, job
 from mlops.jobs.services import Cancelled, JobRefused, LeaseLost
+from mlops.outbox.events import subscribe
 from mlops.outbox.services import publish
 from mlops.tenancy.roles import system
-from registry.events import BacktestDegraded
+from registry.events import ActualsRecorded, BacktestDegraded
 from registry.models import BacktestRun, ModelVersion, RegisteredModel
 from registry.rules.policy import parse
-from registry.services import accuracy, drifting, judging
+from registry.services import accuracy, drifting, judging, shadowing
 from registry.services.artifacts import NoArtifact
 from registry.services.backtesting import Progress, evaluate_version, run_on, store_run
 from registry.services.lookups import champion_of, reference_run
@@ -78,13 +81,22 @@ def _stretch(attempt: Attempt, number: int, parts: int, prefix: str) -> Progress
 
 @job("run_daily_backtest")
 def run_daily_backtest(attempt: Attempt) -> dict[str, Any]:
-    """Read the models' folders anew and validate every scheduled model's champion on the days whose truth is new."""
+    """Read the models' folders anew and validate every scheduled model's champion on the days whose truth is new; let those that
+    compete predict beside it."""
 
     def validate(model: RegisteredModel, tell: Progress) -> dict[str, Any]:
         refresh_data(model, by=system(attempt.customer_id), at=timezone.now())
-        return accuracy.validate_new_days(model=model, at=timezone.now(), progress=tell)
+        validated = accuracy.validate_new_days(model=model, at=timezone.now(), progress=tell)
+        return {**validated, "shadow": shadowing.shadow_new_days(model=model, at=timezone.now())}
 
     return _for_each_model(attempt, validate)
+
+
+@subscribe(ActualsRecorded, "registry.shadow_actuals")
+def join_actuals(news: ActualsRecorded) -> None:
+    """Truth that came by API is put beside what was predicted in shadow."""
+    days = [date.fromisoformat(day) for day in news.days]
+    shadowing.join_actuals(model_id=UUID(news.model_id), days=days, at=timezone.now())
 
 
 @job("detect_model_drift")

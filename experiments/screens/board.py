@@ -18,9 +18,9 @@ SHOWN = 12
 ENDED = (ExperimentStatus.COMPLETED, ExperimentStatus.REJECTED, ExperimentStatus.ROLLED_BACK)
 TEACHING = {
     ExperimentStatus.PROPOSED: "Ideas wait here for a manager.",
-    ExperimentStatus.APPROVED: "Agreed, not begun.",
-    ExperimentStatus.IN_PROGRESS: "Somebody works on these.",
-    ExperimentStatus.SHADOW_TESTING: "Tried beside the champion.",
+    ExperimentStatus.APPROVED: "What was agreed and not begun stands here.",
+    ExperimentStatus.IN_PROGRESS: "What somebody works on stands here.",
+    ExperimentStatus.SHADOW_TESTING: "What is tried beside the champion stands here.",
 }
 
 

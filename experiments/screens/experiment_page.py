@@ -26,6 +26,8 @@ from mlops.errors import DomainError, InvalidField, Stale
 from mlops.lifecycle.mechanism import IllegalMove
 from mlops.tenancy.roles import Principal
 from registry.models import ModelVersion
+from registry.screens.charts import shadow_days
+from registry.screens.model_page import shadow_for
 
 SHOWN_COMMENTS = 200
 REFUSALS = (DomainError, IllegalMove)
@@ -46,6 +48,7 @@ def experiment_page(request: HttpRequest, pk: UUID) -> HttpResponse:
             proposing.comment(experiment_id=pk, body=form.cleaned_data["body"], by=principal, at=timezone.now())
             return redirect(f"{reverse('admin:experiments_page', args=[pk])}#discussion")
     outcome = outcome_of(experiment)
+    shadow = shadow_for(outcome.experimental, outcome.baseline)
     return show(
         request,
         "experiments/experiment_page.html",
@@ -56,6 +59,8 @@ def experiment_page(request: HttpRequest, pk: UUID) -> HttpResponse:
         outcome=outcome,
         sentence=headline(experiment, outcome),
         daily=charts.daily(outcome),
+        shadow=shadow,
+        shadow_chart=shadow_days(shadow) if shadow else None,
         acts=_acts(experiment, principal),
         own=_own(experiment, principal),
         may_edit=experiment.status in EDITABLE and principal.may("experiment.propose"),
@@ -110,7 +115,7 @@ def decide(request: HttpRequest, pk: UUID, name: str) -> HttpResponse:
             form.add_error(field if field in form.fields else None, str(wrong))
         except REFUSALS as why:
             refusal = f"{why} {_who_was_first(experiment)}" if isinstance(why, Stale | IllegalMove) else str(why)
-            form.data = {**form.data.dict(), "revision": find_experiment(pk).revision}  # type: ignore[attr-defined] - a POST's
+            form.data = {**form.data.dict(), "revision": find_experiment(pk).revision}  # type: ignore[attr-defined]  # a POST's
         else:
             messages.success(request, said)
             return redirect("admin:experiments_page", pk)

@@ -27,7 +27,7 @@ class ProposalForm(forms.Form):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["model"].queryset = RegisteredModel.objects.order_by("name")  # type: ignore[attr-defined] - it is that field
+        self.fields["model"].queryset = RegisteredModel.objects.order_by("name")  # type: ignore[attr-defined]  # it is that field
 
 
 class EditForm(ProposalForm):
@@ -83,7 +83,7 @@ class ActForm(forms.Form):
         rows = ModelVersion.objects.exclude(status="archived").order_by("-created_at", "pk")
         mine = rows.filter(model=experiment.model_id) if experiment.model_id else rows
         offered = [(str(pk), f"{name} {label} · {status}") for pk, name, label, status in mine.values_list(*_SHOWN)[:SHOWN_VERSIONS]]
-        self.fields["version"].choices = [("", "None"), *offered]  # type: ignore[attr-defined] - it is a choice
+        self.fields["version"].choices = [("", "None"), *offered]  # type: ignore[attr-defined]  # it is a choice
         if experiment.experimental_version_id:
             self.initial = {"version": str(experiment.experimental_version_id), **self.initial}
 

@@ -54,10 +54,15 @@ class ChallengerHealthAnswer(serializers.Serializer[Any]):
     mae_30d = serializers.FloatField(allow_null=True)
     as_of = serializers.DateField(allow_null=True)
     mae_source = serializers.CharField(allow_null=True)
-    promotion_eligible = serializers.BooleanField(help_text="Every gate passed against the present champion.")
-    confidence = serializers.FloatField(allow_null=True, help_text="1 − p of the paired test of daily errors.")
+    promotion_eligible = serializers.BooleanField(
+        help_text="Every gate passed against the present champion, and shadow does not say otherwise."
+    )
+    confidence = serializers.FloatField(
+        allow_null=True, help_text="1 − p of the paired test of daily errors, in shadow if there are enough days."
+    )
     gates = GateAnswer(many=True)
     verdict = serializers.CharField(allow_null=True, help_text="In one sentence.")
+    shadow = serializers.CharField(allow_null=True, help_text="Shadow evidence in one sentence; `…/shadow` has the numbers.")
 
 
 class HealthAnswer(serializers.Serializer[Any]):
@@ -123,6 +128,7 @@ def _challenger(side: ChallengerHealth) -> dict[str, Any]:
         "confidence": side.confidence,
         "gates": side.verdict.gates if side.verdict else [],
         "verdict": side.verdict.summary if side.verdict else None,
+        "shadow": side.shadow.said if side.shadow else None,
     }
 
 

@@ -3,7 +3,7 @@
 from django.db import transaction
 from django.urls import re_path
 
-from registry.api import health, models, moves, requests, versions
+from registry.api import health, models, moves, requests, shadow, versions
 from registry.api.datasets import dataset_urls
 
 _MODEL = r"^models/(?P<model_name>[^/]+)"
@@ -33,6 +33,7 @@ model_urls = [
     re_path(rf"{_VERSION}/judge/?\Z", moves.Judge.as_view(), name="version-judge"),
     re_path(rf"{_MODEL}/promote/(?P<version>[^/]+)/?\Z", moves.Promote.as_view(), name="model-promote"),
     re_path(rf"{_MODEL}/production/?\Z", health.Production.as_view(), name="model-production"),
+    re_path(rf"{_MODEL}/shadow/?\Z", shadow.ShadowView.as_view(), name="model-shadow"),
     re_path(rf"{_MODEL}/compare/?\Z", models.Compare.as_view(), name="model-compare"),
     re_path(rf"{_MODEL}/deployment-history/?\Z", health.DeploymentHistory.as_view(), name="model-deployment-history"),
     re_path(rf"{_MODEL}/actuals/?\Z", models.Actuals.as_view(), name="model-actuals"),

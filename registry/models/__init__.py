@@ -4,6 +4,7 @@ from registry.models.dataset import Dataset, DatasetVersion
 from registry.models.decision import DecisionRecord, PromotionRequest, Verdict
 from registry.models.model import RegisteredModel
 from registry.models.retraining import RetrainingRun
+from registry.models.shadow import ShadowDay, ShadowPrediction
 from registry.models.version import ModelVersion
 
 __all__ = [
@@ -19,5 +20,7 @@ __all__ = [
     "PromotionRequest",
     "RegisteredModel",
     "RetrainingRun",
+    "ShadowDay",
+    "ShadowPrediction",
     "Verdict",
 ]

@@ -10,7 +10,9 @@ from registry.models import BacktestResult, DatasetVersion, ForecastAccuracy, Mo
 from registry.models.accuracy import OVERALL
 from registry.queries.models import HEAVY
 from registry.queries.schedules import next_retraining
+from registry.queries.shadow import Shadow, shadow_of
 from registry.rules.metrics import number
+from registry.rules.policy import parse
 from registry.rules.trailing import MONTH, Day, Trailing
 from registry.services.evidence import latest_verdict
 from registry.services.lookups import reference_run
@@ -68,15 +70,18 @@ class ChallengerHealth:
     version: ModelVersion
     errors: Trailing
     verdict: Verdict | None
+    shadow: Shadow | None = None
 
     @property
     def promotion_eligible(self) -> bool:
-        """Whether every gate passed."""
-        return bool(self.verdict and self.verdict.passed)
+        """Whether every gate passed, and no shadow evidence says the version is worse by more than chance."""
+        return bool(self.verdict and self.verdict.passed) and not (self.shadow and self.shadow.worse)
 
     @property
     def confidence(self) -> float | None:
-        """1 − p of the paired test of daily errors; None where it could not be computed."""
+        """1 − p of the paired test of daily errors: those in shadow where they can be tested, else those of the backtest; None without."""
+        if self.shadow and self.shadow.p_value is not None:
+            return max(0.0, 1 - self.shadow.p_value)
         gates = self.verdict.gates if self.verdict else []
         p_value = next((number(gate.get("candidate")) for gate in gates if gate.get("name") == "significance"), None)
         return None if p_value is None else max(0.0, 1 - p_value)
@@ -116,7 +121,7 @@ class Health:
 
 
 def health_of(model: RegisteredModel, *, at: datetime) -> Health:
-    """The model's health: at most twelve queries on indexes, whatever the number of versions and rows."""
+    """The model's health: at most thirteen queries on indexes, whatever the number of versions and rows."""
     champion = _newest(model, VersionStatus.CHAMPION)
     challenger = _newest(model, VersionStatus.CHALLENGER) or _newest(model, VersionStatus.SHADOW)
     runs = list(RetrainingRun.objects.filter(model=model).order_by("-started_at", "pk")[:RECENT_EVENTS])
@@ -127,7 +132,7 @@ def health_of(model: RegisteredModel, *, at: datetime) -> Health:
     return Health(
         model=model,
         champion=ChampionHealth(champion, errors_of(champion), _baseline(champion), last, due) if champion else None,
-        challenger=ChallengerHealth(challenger, errors_of(challenger), latest_verdict(challenger, champion)) if challenger else None,
+        challenger=_challenger(model, challenger, champion) if challenger else None,
         retrainings=runs,
         next_retrain=due,
         data_through=data.order_by("-number").values_list("last_day", flat=True).first() if data is not None else None,
@@ -159,3 +164,9 @@ def _baseline(champion: ModelVersion) -> float | None:
     run = reference_run(champion)
     measured = number(run.metrics.get("mae")) if run else None
     return measured if measured and measured > 0 else None
+
+
+def _challenger(model: RegisteredModel, version: ModelVersion, champion: ModelVersion | None) -> ChallengerHealth:
+    evidence = shadow_of(version, champion, policy=parse(model.policy), segments=False) if champion else None
+    shadow = evidence if evidence and evidence.days else None
+    return ChallengerHealth(version, errors_of(version), latest_verdict(version, champion), shadow)

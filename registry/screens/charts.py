@@ -5,6 +5,7 @@ from typing import Any
 
 from mlops.lifecycle.models import Move
 from registry.queries.arena_page import Arena, Side
+from registry.queries.shadow import Shadow
 from registry.templatetags.tiltyard import swatch
 
 DAILY = (
@@ -44,6 +45,20 @@ def _values(side: Side, days: Sequence[Any]) -> dict[str, Any]:
     rows = {row["forecast_date"]: row for row in side.days}
     return {
         "values": {name: [_scaled(rows[day][name], factor) if day in rows else None for day in days] for name, _, _, factor, _, _ in DAILY}
+    }
+
+
+def shadow_days(shadow: Shadow) -> dict[str, Any]:
+    """MAE per day of a version in shadow and of the champion."""
+    sides = (
+        (shadow.champion, [day.champion_mae for day in shadow.days]),
+        (shadow.version, [day.mae for day in shadow.days]),
+    )
+    return {
+        "days": [one.day.isoformat() for one in shadow.days],
+        "metrics": [{"name": "mae", "label": "MAE", "unit": "units", "digits": 3, "zero": True, "nominal": None}],
+        "versions": [{"label": one.version, "color": swatch(one.number), "values": {"mae": values}} for one, values in sides],
+        "marks": [],
     }
 
 

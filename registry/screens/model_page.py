@@ -10,6 +10,7 @@ from mlops.admin_site import page, principal_of, show
 from mlops.tenancy.roles import Principal
 from registry.models import ModelVersion
 from registry.queries.arena_page import Arena, arena_of, moves_of, retrainings_of, sides_of
+from registry.queries.shadow import Shadow, shadow_of
 from registry.screens import charts
 from registry.screens.overview import waiting
 from registry.screens.words import ACTS, Act, headline
@@ -33,6 +34,7 @@ def model_page(request: HttpRequest, pk: UUID) -> HttpResponse:
     arena = arena_of(pk, request.GET.get("version", "")[:64])
     champion, chosen = sides_of(arena)
     moves = moves_of(arena.model)
+    shadow = shadow_for(arena.chosen, arena.champion)
     pending = [one for one in waiting(request) if one.model_id == arena.model.pk]
     return show(
         request,
@@ -53,6 +55,8 @@ def model_page(request: HttpRequest, pk: UUID) -> HttpResponse:
         errors=charts.errors(champion, chosen),
         worst=charts.worst(champion, chosen),
         pending=pending,
+        shadow=shadow,
+        shadow_chart=charts.shadow_days(shadow) if shadow else None,
         acts=_acts(arena, principal),
         extras=_extras(arena, principal),
         moves=moves,
@@ -60,6 +64,14 @@ def model_page(request: HttpRequest, pk: UUID) -> HttpResponse:
         lineage=_lineage(arena.chosen or arena.champion),
         audit_url=_url("admin:audit_auditevent_changelist"),
     )
+
+
+def shadow_for(version: ModelVersion | None, champion: ModelVersion | None) -> Shadow | None:
+    """The shadow evidence of a version that stands beside the champion; None without any. Two queries."""
+    if version is None or champion is None or version.status not in (VersionStatus.SHADOW, VersionStatus.CHALLENGER):
+        return None
+    found = shadow_of(version, champion)
+    return found if found.days else None
 
 
 def _figures(champion: Any, chosen: Any) -> list[dict[str, Any]]:

@@ -9,7 +9,9 @@ from django.db import transaction
 
 from mlops.audit.services import record
 from mlops.errors import InvalidFields
+from mlops.outbox.services import publish
 from mlops.tenancy.roles import Principal
+from registry.events import ActualsRecorded
 from registry.models import Actual, DatasetVersion, RegisteredModel
 from registry.services.panels import newest_data, series_key_of
 
@@ -61,6 +63,7 @@ def record_actuals(*, model: RegisteredModel, rows: Sequence[ActualRow], by: Pri
         days = sorted({row.day.isoformat() for row in rows})
         after = {"rows": len(rows), "new": new, "from": days[0], "to": days[-1]}
         record(action="actuals.recorded", target=model, label=model.name, at=at, after=after, actor=by)
+        publish(ActualsRecorded(str(model.pk), model.name, days), at=at)
     return {"received": len(rows), "new": new, "corrected": len(rows) - new}
 
 

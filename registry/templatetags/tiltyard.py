@@ -130,6 +130,12 @@ def swatch(number: int) -> int:
 
 
 @register.filter
+def words(name: str) -> str:
+    """A status in the words of a sentence: `in_progress` is in progress."""
+    return name.replace("_", " ")
+
+
+@register.filter
 def may(principal: Any, action: str) -> bool:
     """Whether the principal may do this."""
     return bool(principal and principal.may(action))

@@ -58,7 +58,7 @@ def make_days(version: ModelVersion, data: DatasetVersion, maes: list[float], **
         horizon=values.pop("horizon", 7),
         metrics={"mae": sum(maes) / len(maes)},
         seconds=1.0,
-        created_at=NOW,
+        created_at=NOW + timedelta(hours=1),  # the newest of the version's
         **values,
     )
     sums = {"segment_column": "overall", "segment": "overall", "n": 10, "sum_actual": 100.0, "sum_error": 0.0}

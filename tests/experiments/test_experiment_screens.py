@@ -32,7 +32,7 @@ def shadowed(scope: Principal) -> Experiment:
     data = challenger.dataset_version
     assert data is not None
     for version, level in ((champion, 2.0), (challenger, 1.5)):
-        make_days(version, data, [level + 0.1 * (day % 3 + version.number % 2) for day in range(28)], options={"truth": "x"})
+        make_days(version, data, [level + 0.1 * (day % (version.number + 1)) for day in range(28)], options={"truth": "x"})
     experiment = make_experiment(scope, "shadow_testing", model=champion.model)
     Experiment.objects.filter(pk=experiment.pk).update(experimental_version=challenger)
     return experiment

@@ -158,7 +158,7 @@ def test_health_takes_the_same_queries_for_any_number_of_versions(
     client = api("viewer")
     client.get("/api/v1/me")
 
-    with django_assert_max_num_queries(13 + frame()):
+    with django_assert_max_num_queries(14 + frame()):
         assert client.get(HEALTH).status_code == 200
 
 
