@@ -14,7 +14,6 @@ from mlops.supervisor.screen import Screen
 from mlops.supervisor.supervise import Program, ProgramFailed, StopRequested, Supervisor
 
 READY_S = 60.0
-_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,15 +46,14 @@ def _run(*, mode: str, data: Path | None, screen: Screen) -> int:
     place.open_state_folder(var_dir)
     lock = place.lock(var_dir)
     env = _environment(host=host, port=port, var_dir=var_dir)
-    debug = mode == "run" and host in _LOOPBACK and "DEBUG" not in os.environ
     with Supervisor(env=env, logs=var_dir / "logs", screen=screen, held=(lock,), cwd=programs.ROOT) as supervisor:
         try:
             _start_broker(supervisor, var_dir=var_dir, screen=screen)
-            _prepare(supervisor, screen=screen, collect=not debug)
+            _prepare(supervisor, screen=screen)
             if mode == "run":
                 _seed(supervisor, data=data)
             with screen.waiting("starting web, workers, beat and relay"):
-                supervisor.start(programs.tiltyard(host=host, port=port, debug=debug))
+                supervisor.start(programs.tiltyard(host=host, port=port))
                 if not supervisor.wait(lambda: _workers_alive(host, port), within_s=READY_S):
                     screen.warn(f"No worker has answered within {READY_S:.0f} s; see {var_dir / 'logs'}.")
             screen.address(f"http://{_spelled(host)}:{port}/", logs=_short(var_dir / "logs"))
@@ -96,12 +94,12 @@ def _start_broker(supervisor: Supervisor, *, var_dir: Path, screen: Screen) -> N
         supervisor.start([program], within_s=30)
 
 
-def _prepare(supervisor: Supervisor, *, screen: Screen, collect: bool) -> None:
+def _prepare(supervisor: Supervisor, *, screen: Screen) -> None:
     began = time.monotonic()
     with screen.waiting("bringing the database up to date"):
         supervisor.step(Program(name="migrate", command=programs.manage("migrate", "--no-input")))
-        if collect:  # without DEBUG, pages take their styles and scripts from one folder
-            supervisor.step(Program(name="static", command=programs.manage("collectstatic", "--no-input")))
+        # Pages take their styles and scripts from one folder.
+        supervisor.step(Program(name="static", command=programs.manage("collectstatic", "--no-input")))
     screen.done("database", "up to date", seconds=time.monotonic() - began)
 
 

@@ -39,14 +39,14 @@ def embedded_broker(var_dir: Path) -> Program | None:
     )
 
 
-def tiltyard(*, host: str, port: str, debug: bool) -> list[Program]:
+def tiltyard(*, host: str, port: str) -> list[Program]:
     """Web, workers, beat and relay. Control work has a worker of its own, so that it never waits behind a long job."""
     return [
         _worker("jobs", processes=JOB_PROCESSES),
         _worker("events", processes=1),
         Program(name="beat", command=_celery("beat", "--pidfile="), stage=DOORS, detail="the schedules' clock"),
         Program(name="relay", command=manage("relay"), stage=DOORS, detail="carries news from the outbox to the workers"),
-        _web(host=host, port=port, debug=debug),
+        _web(host=host, port=port),
     ]
 
 
@@ -68,7 +68,7 @@ def reachable_host(host: str) -> str:
     return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104 - compared, not bound
 
 
-def _web(*, host: str, port: str, debug: bool) -> Program:
+def _web(*, host: str, port: str) -> Program:
     threads = os.environ.get("WEB_THREADS") or "8"  # mlops.wsgi reads the same
     served = ("--interface", "wsgi", "--workers", "1", "--blocking-threads", threads, "--no-ws")
     options = (*served, "--respawn-failed-workers", "--respawn-interval", "0.2", "--host", host, "--port", port)
@@ -77,7 +77,6 @@ def _web(*, host: str, port: str, debug: bool) -> Program:
         command=(sys.executable, "-m", "granian", *options, "mlops.wsgi:application"),
         stage=DOORS,
         probe=lambda: get_json(reachable_host(host), port, "/health") is not None,
-        env={"DEBUG": "true"} if debug else {},
         detail=f"{host}:{port}",
         meant=("Python threads, which seems quite high",),  # they are for isolation: see mlops.wsgi
     )

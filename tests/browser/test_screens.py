@@ -223,7 +223,6 @@ def _serious(page: Page, url: str) -> list[str]:
     return [f"{one['id']}: {node['html'][:300]}" for one in serious for node in one["nodes"][:4]]
 
 
-
 def _width(page: Page, url: str) -> int:
     page.goto(url, wait_until="load")
     width: int = page.evaluate("() => document.documentElement.scrollWidth")
