@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from mlops.tenancy import services as tenancy
 from mlops.tenancy.models import Customer
 from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import Role, system
-from registry.models import ModelVersion
+from registry.models import ModelVersion, ShadowDay
 from tests.browser.chromium import Complaints
 from tests.conftest import NOON, PASSWORD
 from tests.experiments.proposals import make_days, make_experiment
@@ -46,7 +47,27 @@ def shop(transactional_db: None) -> Customer:
         tried = make_experiment(by, "shadow_testing", model=champion.model)
         make_experiment(by, "rejected", experiment_name="A transformer for everything")
         Experiment.objects.filter(pk=tried.pk).update(experimental_version=challenger)
+        make_shadow(challenger, champion)
     return customer
+
+
+def make_shadow(version: ModelVersion, champion: ModelVersion) -> None:
+    """Four weeks of measured pairs, overall and of two departments."""
+    sums = {"n": 40, "n_ahead": 12, "sum_actual": 400.0, "sum_error": 0.0, "champion_sum_error": 0.0, "scored_at": NOON}
+    ShadowDay.objects.bulk_create(
+        ShadowDay(
+            version=version,
+            champion=champion,
+            day=NOON.date() - timedelta(days=day),
+            segment_column=column,
+            segment=segment,
+            sum_abs_error=40 * (1.6 + 0.2 * (day % 5)),
+            champion_sum_abs_error=40 * (1.8 + 0.2 * (day % 7)),
+            **sums,
+        )
+        for day in range(1, 29)
+        for column, segment in (("overall", "overall"), ("dept_id", "FOODS_1"), ("dept_id", "HOBBIES_2"))
+    )
 
 
 @pytest.fixture
@@ -66,8 +87,15 @@ def log_in(live_server: LiveServer) -> Callable[..., None]:
 def addresses(shop: Customer) -> dict[str, str]:
     with acting(system(shop.pk)), transaction.atomic():
         tried = Experiment.objects.get(status="shadow_testing")
+        model = reverse("admin:registry_model_page", args=[tried.model_id])
     page, act = reverse("admin:experiments_page", args=[tried.pk]), reverse("admin:experiments_act", args=[tried.pk, "complete"])
-    return {"board": reverse("admin:experiments_board"), "propose": reverse("admin:experiments_propose"), "page": page, "complete": act}
+    return {
+        "board": reverse("admin:experiments_board"),
+        "propose": reverse("admin:experiments_propose"),
+        "page": page,
+        "complete": act,
+        "model": model,
+    }
 
 
 def test_one_proposes_another_approves_and_the_winner_takes_the_throne(
@@ -112,7 +140,7 @@ def test_the_screens_are_accessible_and_never_scroll_sideways(
 
     found = {name: _problems(page, f"{live_server.url}{url}", f"{name}-{theme}") for name, url in addresses(shop).items()}
 
-    assert len(found) == 4
+    assert len(found) == 5
     assert {name: problems for name, problems in found.items() if problems} == {}
     assert complaints.lines == []
 
