@@ -67,6 +67,7 @@ class MLAlert(TenantModel):
             models.Index(fields=["customer", "-severity_rank", "-created_at", "id"], name="alerts_by_rank"),
             models.Index(fields=["customer", "status", "-severity_rank", "-created_at", "id"], name="alerts_by_status"),
             models.Index(fields=["customer", "alert_type", "-severity_rank", "-created_at", "id"], name="alerts_by_type"),
+            models.Index(fields=["customer", "model_name", "-severity_rank", "-created_at", "id"], name="alerts_by_model"),
         ]
 
     def __str__(self) -> str:

@@ -20,6 +20,10 @@ def _loopback(settings: Any) -> None:
     settings.WEBHOOK_ALLOWED_HOSTS = ["127.0.0.1"]
 
 
+def test_the_login_page_opens_for_nobody_in_particular(client: Client, db: None) -> None:
+    assert client.get("/admin/login/").status_code == 200
+
+
 @pytest.mark.parametrize(("name", "viewer"), [("mlalert", 200), ("subscription", 200), ("channel", 403), ("delivery", 403)])
 def test_lists_open_for_whom_they_are(name: str, viewer: int, scope: Principal, site: Site) -> None:
     make_alert()
