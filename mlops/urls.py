@@ -12,6 +12,7 @@ from mlops.telemetry import health
 SURFACES = {
     "models": "/api/v1/models",
     "datasets": "/api/v1/datasets",
+    "experiments": "/api/v1/experiments",
     "alerts": "/api/v1/ml-alerts",
     "subscriptions": "/api/v1/subscriptions",
     "jobs": "/api/v1/jobs",
