@@ -71,7 +71,7 @@ def principal_of_key(secret: str, *, at: datetime) -> Principal | None:
     if key.last_used_at is None or at - key.last_used_at > LAST_USED_STEP:
         ApiKey.objects.filter(pk=key.pk).update(last_used_at=at)
     name = key.user.email if key.user else f"key:{key.name}"
-    return Principal(kind="key", name=name, role=role, customer_id=key.customer_id, user_id=key.user_id)
+    return Principal(kind="key", name=name, role=role, customer_id=key.customer_id, user_id=key.user_id, key_id=key.pk)
 
 
 def principal_of_person(user: "User", chosen: UUID | None) -> Principal | None:

@@ -1,6 +1,6 @@
 """Who may do what: the one table that decides, and the one function that asks it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 from uuid import UUID
 
@@ -94,6 +94,7 @@ class Principal:
     customer_id: UUID
     user_id: UUID | None = None
     on_behalf_of: str = ""
+    key_id: UUID | None = None
 
     def may(self, action: str) -> bool:
         """Whether the action is allowed."""
@@ -124,7 +125,7 @@ class Principal:
         if not person or person.casefold() == self.name.casefold() or person == str(self.user_id):
             return self
         if self.kind == "key" and (self.user_id is None or self.role is Role.ADMIN):
-            return Principal(self.kind, self.name, self.role, self.customer_id, self.user_id, on_behalf_of=person)
+            return replace(self, on_behalf_of=person)
         raise IdentityMismatch(person)
 
 

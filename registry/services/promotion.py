@@ -4,6 +4,7 @@ Whoever comes first locks the model's row; whoever comes second looks again unde
 is deprecated before the new one is crowned, in one transaction, so no reader ever sees two or none.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar, Literal
@@ -16,6 +17,7 @@ from mlops.audit.services import record
 from mlops.errors import DomainError, InvalidField, NotFound
 from mlops.lifecycle.mechanism import IllegalMove, move
 from mlops.outbox.services import publish
+from mlops.tenancy.models import ApiKey
 from mlops.tenancy.roles import Principal
 from registry.events import EmergencyRollback, PromotionPending
 from registry.models import DecisionRecord, ModelVersion, PromotionRequest, RegisteredModel, Verdict
@@ -250,12 +252,26 @@ def _lock_request(request_id: UUID) -> tuple[PromotionRequest, _Ascent]:
 
 def _refuse_own(request: PromotionRequest, version: ModelVersion, by: Principal) -> None:
     # Rows show the person a key acted for; the trail has both, and both are bound.
-    asked = _involved("promotion_request.created", request)
-    if by.same_person(request.requested_by_id, request.requested_by) or any(by.same_person(None, name) for name in asked):
+    asked = _involved("promotion_request.created", request) | {request.requested_by}
+    if by.same_person(request.requested_by_id, request.requested_by) or _is_one_of(by, asked):
         raise OwnProposal("You asked for this promotion; another manager has to decide.")
-    registered = _involved("version.registered", version)
-    if by.same_person(version.created_by_id, version.created_by) or any(by.same_person(None, name) for name in registered):
+    registered = _involved("version.registered", version) | {version.created_by}
+    if by.same_person(version.created_by_id, version.created_by) or _is_one_of(by, registered):
         raise OwnProposal("You registered or trained this version; another manager has to decide.")
+
+
+def _is_one_of(by: Principal, names: set[str]) -> bool:
+    """Whether the principal, or whoever made the key it acts by and so has seen its secret, is among those people and keys' makers."""
+    programs = [name.removeprefix("key:") for name in names if name.startswith("key:")]
+    their_keys = ApiKey.objects.filter(customer_id=by.customer_id, user=None, name__in=programs).values_list("pk", flat=True)
+    everybody = names | _makers(their_keys)
+    makers = _makers([by.key_id]) if by.key_id else set()
+    return any(by.same_person(None, name) for name in everybody) or bool(makers & everybody)
+
+
+def _makers(key_ids: Iterable[UUID]) -> set[str]:
+    made = AuditEvent.objects.filter(action="key.created", object_type="tenancy.apikey", object_id__in=[str(one) for one in key_ids])
+    return set(made.filter(actor_kind="user").values_list("actor", flat=True))
 
 
 def _involved(action: str, target: PromotionRequest | ModelVersion) -> set[str]:

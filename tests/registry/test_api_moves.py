@@ -10,8 +10,11 @@ from rest_framework.test import APIClient
 from mlops.audit.models import AuditEvent
 from mlops.audit.services import verify
 from mlops.jobs.models import Job
-from mlops.tenancy.roles import Principal
+from mlops.tenancy.models import Customer
+from mlops.tenancy.roles import Principal, Role
+from mlops.tenancy.services import create_api_key
 from registry.models import DecisionRecord, ModelVersion, PromotionRequest, RegisteredModel
+from tests.conftest import NOON
 from tests.registry.factories import make_arena, make_champion, make_dataset, make_model, make_version
 
 pytestmark = pytest.mark.django_db
@@ -300,6 +303,23 @@ def test_a_key_cannot_approve_what_it_registered_in_anothers_name(api: Api, scop
 
     assert client.post(f"{where}/approve", {}).json()["code"] == "four_eyes"
     assert api(email="kim@shop.example").post(f"{where}/approve", {}).json()["code"] == "four_eyes"
+
+
+@pytest.mark.parametrize("asks_by_key", [False, True])
+def test_nobody_is_the_second_pair_of_eyes_through_a_key_of_their_own_making(
+    api: Api, customer: Customer, principal: Callable[..., Principal], four_eyes: ModelVersion, asks_by_key: bool
+) -> None:
+    admin = principal("admin", "ada@shop.example")
+    _, secret = create_api_key(customer=customer, role=Role.ML_MANAGER, name="robot", user=None, at=NOON, by=admin)
+    program, herself, other = APIClient(), api("admin", email="ada@shop.example"), api()
+    program.credentials(HTTP_AUTHORIZATION=f"Bearer {secret}")
+    first, second = (program, herself) if asks_by_key else (herself, program)
+
+    where = first.post(f"{BASE}/promote/v2", {})["Location"]
+    refused = [second.post(f"{where}/approve", body) for body in ({}, {"user_id": "kim@shop.example"})]
+
+    assert {one.json()["code"] for one in refused} == {"four_eyes"}
+    assert other.post(f"{where}/approve", {}).status_code == 200
 
 
 def test_a_rejection_needs_a_reason_and_moves_nothing(api: Api, four_eyes: ModelVersion) -> None:
