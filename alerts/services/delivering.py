@@ -28,7 +28,7 @@ from mlops.tenancy.roles import Principal
 
 log = structlog.get_logger(__name__)
 
-LEASE = timedelta(seconds=60)
+LEASE = timedelta(minutes=2)
 """Longer than any attempt takes: resolving 5 s, the call 10 s, SMTP 10 s per step."""
 BUDGET = timedelta(seconds=15)
 """After this long a busy channel lets other work of the process come first."""
