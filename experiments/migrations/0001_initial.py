@@ -11,7 +11,7 @@ class Migration(migrations.Migration):
     initial = True
 
     dependencies = [
-        ('registry', '0003_status_counts'),
+        ('registry', '0001_initial'),
         ('tenancy', '0001_initial'),
     ]
 
