@@ -164,6 +164,8 @@ def fail(*, job: Job, error: str, final: bool) -> None:
     A job that somebody wanted to stop is cancelled instead of tried again. Nothing happens where the attempt is no longer the running one.
     """
     last = final or job.attempt >= job.max_attempts
+    # An error may quote what a file held; PostgreSQL keeps neither NUL nor lone surrogates.
+    error = error.replace("\x00", "␀").encode("utf-8", "backslashreplace").decode()
     with transaction.atomic():
         current = _mine(job.pk, job.attempt).select_for_update().first()
         if current is None:

@@ -134,6 +134,16 @@ def test_a_refusal_is_final_at_once(customer: Customer) -> None:
     assert topics(customer) == ["jobs.failed"]
 
 
+def test_an_error_that_quotes_unstorable_text_is_kept(customer: Customer) -> None:
+    def refuse(attempt: Attempt) -> dict[str, Any]:
+        raise JobRefused("column 'a\x00b\ud800' is missing")
+
+    job = do(refuse, make_job(customer))
+
+    assert job.state == JobState.FAILED
+    assert job.last_error == "column 'a␀b\\ud800' is missing"
+
+
 def test_an_unknown_kind_fails_in_the_end(customer: Customer) -> None:
     job = make_job(customer, kind="nobody's")
     for attempts in range(3):
