@@ -25,6 +25,7 @@ GROUPS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
         (
             Entry("Overview", "dashboard", "admin:index"),
             Entry("Approvals", "how_to_vote", "admin:registry_approvals", badge="registry.screens.overview.badge"),
+            Entry("Alerts", "notifications", "admin:alerts_mlalert_changelist", action="alert.read"),
             Entry("Experiments", "science", "admin:experiments_board"),
             Entry("Models", "swords", "admin:registry_registeredmodel_changelist"),
         ),
