@@ -56,6 +56,8 @@ class _Trained:
     forecaster: "Forecaster"
     recipe: dict[str, Any]
     evaluation: Evaluation
+    reference: dict[str, Any]
+    """Statistics of the training data, to tell later drift by."""
     seconds: float
 
 
@@ -143,7 +145,14 @@ def _fit(recipe: dict[str, Any], ground: _Ground, tell: Progress) -> _Trained:
     tell(0.85, "training on all data")
     began = time.perf_counter()
     forecaster = build(recipe, horizon=ground.policy.horizon).fit(ground.panel, through=ground.panel.last_day)
-    return _Trained(forecaster, recipe, evaluation, time.perf_counter() - began)
+    seconds = time.perf_counter() - began
+    return _Trained(forecaster, recipe, evaluation, _reference_of(ground.panel), seconds)
+
+
+def _reference_of(panel: "Panel") -> dict[str, Any]:
+    from engine.formats.reference import describe
+
+    return describe(panel.frame.drop("series", "date", "target"), target=panel.frame["target"]).to_json()
 
 
 def _measure_champion(champion: ModelVersion, ground: _Ground, tell: Progress) -> Evaluation | None:
@@ -195,6 +204,7 @@ def _register(
         lineage={"recipe": trained.recipe, "retraining": str(run.pk), "dataset": str(ground.data.dataset_id)},
         dataset_version=ground.data,
         parent=parent,
+        reference_statistics=trained.reference,
         trained_through=trained.forecaster.trained_through,
         training_seconds=trained.seconds,
         artifact=artifact,

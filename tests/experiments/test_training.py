@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from engine.formats.reference import Reference, describe_column
 from experiments.services import retraining, training
 from mlops.artifacts.storage import storage
 from mlops.audit.services import verify
@@ -19,6 +20,7 @@ from mlops.outbox.services import handle
 from mlops.tenancy.roles import Principal, system
 from registry.models import DecisionRecord, ModelVersion, RegisteredModel, RetrainingRun, Verdict
 from registry.services.artifacts import ArtifactFacts
+from registry.services.dataset_panels import panel_of
 from registry.services.promotion import promote
 from registry.services.registration import PreparedArtifact, configure_model, register_version
 from registry.states import Trigger
@@ -76,6 +78,16 @@ def test_a_retraining_leaves_its_whole_evidence(model: RegisteredModel, scope: P
         ("demand v2", "candidate", "champion"),
     ]
     assert verify().intact
+
+
+def test_a_version_keeps_the_statistics_of_its_training_data(model: RegisteredModel, scope: Principal) -> None:
+    retrain(model, scope)
+
+    _, trained = versions(model)
+    panel = panel_of(trained.dataset_version).frame
+    kept = Reference.from_json(trained.reference_statistics)
+    assert kept.target == describe_column(panel["target"])
+    assert kept.features["price"] == describe_column(panel["price"])
 
 
 def test_a_version_leads_back_to_its_data_and_its_artifact(model: RegisteredModel, scope: Principal) -> None:
