@@ -1,4 +1,4 @@
-"""The life cycle of proposed experiments, as data."""
+"""The life cycles of proposed experiments, splits and studies, as data."""
 
 from django.db.models import TextChoices
 
@@ -61,3 +61,59 @@ OPEN = (_S.PROPOSED, _S.APPROVED, _S.IN_PROGRESS, _S.SHADOW_TESTING)
 
 ROAD = (_S.APPROVED, _S.IN_PROGRESS, _S.SHADOW_TESTING, _S.COMPLETED)
 """The way from approval to completion; completing early records the steps that nobody took."""
+
+
+class SplitStatus(TextChoices):
+    """Where a split stands."""
+
+    PENDING = "pending", "Pending"
+    READY = "ready", "Ready"
+    FAILED = "failed", "Failed"
+
+
+SPLIT_LIFECYCLE = Lifecycle(
+    name="split",
+    states=SplitStatus,
+    initial=SplitStatus.PENDING,
+    moves={
+        SplitStatus.PENDING: {SplitStatus.READY: "split.write", SplitStatus.FAILED: "split.write"},
+        SplitStatus.READY: {},
+        SplitStatus.FAILED: {},
+    },
+)
+
+
+class StudyStatus(TextChoices):
+    """Where a study stands."""
+
+    PENDING = "pending", "Pending"
+    RUNNING = "running", "Running"
+    COMPLETED = "completed", "Completed"
+    FAILED = "failed", "Failed"
+    CANCELLED = "cancelled", "Cancelled"
+
+
+_T = StudyStatus
+
+STUDY_LIFECYCLE = Lifecycle(
+    name="study",
+    states=StudyStatus,
+    initial=_T.PENDING,
+    moves={
+        _T.PENDING: {_T.RUNNING: "study.run", _T.FAILED: "study.run", _T.CANCELLED: "study.run"},
+        _T.RUNNING: {_T.COMPLETED: "study.run", _T.FAILED: "study.run", _T.CANCELLED: "study.run"},
+        _T.COMPLETED: {},
+        _T.FAILED: {},
+        _T.CANCELLED: {},
+    },
+)
+
+
+class TrialState(TextChoices):
+    """Where a trial stands; Optuna's own states."""
+
+    WAITING = "waiting", "Waiting"
+    RUNNING = "running", "Running"
+    COMPLETE = "complete", "Complete"
+    PRUNED = "pruned", "Pruned"
+    FAIL = "fail", "Failed"

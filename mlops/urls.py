@@ -48,6 +48,7 @@ urlpatterns = [
     path("api/v1/", include("alerts.api.urls")),
     path("api/v1/", include("experiments.api.urls")),
     path("api/v1/", include("registry.api.urls")),
+    path("v1/", include("experiments.api.training.urls")),
     path("admin/", admin.site.urls),
 ]
 

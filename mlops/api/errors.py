@@ -56,7 +56,7 @@ def read_only(view: View) -> View:
 
 
 def _answer(request: HttpRequest, problem: Problem) -> HttpResponse:
-    wants_page = "text/html" in request.headers.get("Accept", "") and not request.path_info.startswith("/api/")
+    wants_page = "text/html" in request.headers.get("Accept", "") and not request.path_info.startswith(("/api/", "/v1/"))
     if not wants_page:
         return http_response(problem)
     page = render(request, "tiltyard/error.html", {"problem": problem}, status=problem.status)
