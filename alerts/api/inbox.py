@@ -12,7 +12,7 @@ from rest_framework.response import Response
 
 from alerts.api.doors import answer, condition, identifier
 from alerts.models import MLAlert
-from alerts.queries import alerts, unread_by_severity
+from alerts.queries import alerts, open_counts
 from alerts.services import inbox
 from alerts.services.deeds import deed_of, preview
 from alerts.states import AlertStatus, AlertType, Decision, Severity
@@ -144,8 +144,8 @@ class AlertStats(ApiView):
     @extend_schema(operation_id="ml_alerts_stats", responses=StatsAnswer)
     def get(self, request: Request) -> Response:
         """Unread alerts by severity. One query."""
-        unread = unread_by_severity()
-        return Response({"total_unread": sum(unread.values()), "unread": unread})
+        counts = open_counts()
+        return Response({"total_unread": counts.total_unread, "unread": counts.unread})
 
 
 class AlertDetail(ApiView):

@@ -34,6 +34,7 @@ class NothingToRollBackTo(DomainError):
     code = "nothing_to_roll_back_to"
 
 
+_OWN_REQUEST = "You asked for this promotion; another manager has to decide."
 Act = Callable[[MLAlert, Principal, datetime, str], dict[str, Any]]
 
 
@@ -44,6 +45,7 @@ class Deed:
     name: str
     says: str
     act: Act
+    needs_notes: bool = False
 
 
 def deed_of(alert: MLAlert) -> Deed:
@@ -51,19 +53,52 @@ def deed_of(alert: MLAlert) -> Deed:
     return DEEDS[AlertType(alert.alert_type)]
 
 
-def preview(alert: MLAlert) -> str:
-    """What approving would do now, with names; or why it could not. At most three queries."""
+@dataclass(frozen=True)
+class Prospect:
+    """What approving would do now, for one person."""
+
+    deed: str
+    says: str
+    """In words, with names."""
+    refusal: str = ""
+    """Why it could not be done now, or not by this person; empty where nothing is known against it."""
+    needs_notes: bool = False
+    """Whether approving needs a text too; dismissing always does."""
+
+
+def prospect(alert: MLAlert, *, by: Principal | None = None) -> Prospect:
+    """What approving would do now, and what forbids it: the world has moved on, or four eyes bind `by`. At most three queries.
+
+    It says what can be seen beforehand; the deed itself looks again, under its locks.
+    """
     deed = deed_of(alert)
     try:
-        if deed.name == "rollback":
-            model, target = _rollback_target(alert)
-            return f"Makes {target.version} champion of {model.name} again, in the place of {alert.version}."
-        if deed.name == "promote":
-            request = _pending_request(alert)
-            if request is not None:
-                return f"Grants the request of {request.requested_by}: {request.get_kind_display().lower()} {request.version}."
+        says = _foreseen(alert, deed, by)
     except DomainError as refusal:
-        return f"Not possible: {refusal}"
+        return Prospect(deed.name, deed.says, str(refusal), deed.needs_notes)
+    return Prospect(deed.name, says, needs_notes=deed.needs_notes)
+
+
+def preview(alert: MLAlert) -> str:
+    """The prospect in one sentence, whoever asks."""
+    found = prospect(alert)
+    return f"Not possible: {found.refusal}" if found.refusal else found.says
+
+
+def _foreseen(alert: MLAlert, deed: Deed, by: Principal | None) -> str:
+    if deed.name == "rollback":
+        model, target = _rollback_target(alert)
+        return f"Makes {target.version} champion of {model.name} again, in the place of {alert.version}."
+    if deed.name == "promote":
+        request = _pending_request(alert)
+        if request is not None:
+            if request.status != RequestStatus.PENDING:
+                raise promotion.AlreadyDecided(request)
+            if by is not None and by.same_person(request.requested_by_id, request.requested_by):
+                raise promotion.OwnProposal(_OWN_REQUEST)
+            return f"Grants the request of {request.requested_by}: {request.get_kind_display().lower()} {request.version}."
+    if deed.name == "review" and by is not None:
+        _refuse_own_review(alert, by)
     return deed.says
 
 
@@ -118,11 +153,15 @@ def _look(alert: MLAlert, by: Principal, at: datetime, notes: str) -> dict[str, 
 
 def _review(alert: MLAlert, by: Principal, at: datetime, notes: str) -> dict[str, Any]:
     """Somebody else than the one who rolled back has looked into it, and says with what result."""
-    if by.same_person(None, str(alert.details.get("actor", ""))):
-        raise promotion.OwnProposal("You made this rollback; another manager has to review it.")
+    _refuse_own_review(alert, by)
     if not notes.strip():
         raise InvalidField("notes", "Say what the review found; it goes into the record.")
     return _look(alert, by, at, notes)
+
+
+def _refuse_own_review(alert: MLAlert, by: Principal) -> None:
+    if by.same_person(None, str(alert.details.get("actor", ""))):
+        raise promotion.OwnProposal("You made this rollback; another manager has to review it.")
 
 
 def _pending_request(alert: MLAlert) -> PromotionRequest | None:
@@ -174,7 +213,7 @@ def _reason(alert: MLAlert, notes: str) -> str:
 _ROLLBACK = Deed("rollback", "Makes the last former champion champion again.", _roll_back)
 _OPEN = Deed("open_results", "Marks it as seen; the results are where the alert points.", _look)
 _SEEN = Deed("acknowledge", "Records that somebody looked into it.", _look)
-_REVIEW = Deed("review", "Records that a second person looked into it, and with what result.", _review)
+_REVIEW = Deed("review", "Records that a second person looked into it, and with what result.", _review, needs_notes=True)
 
 DEEDS: Mapping[AlertType, Deed] = {
     AlertType.DRIFT_DETECTED: Deed("retrain", "Retrains the model; a winner is shown to you first.", _retrain(Trigger.DRIFT_DETECTED)),
