@@ -5,7 +5,8 @@ import csv
 import io
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
@@ -49,18 +50,35 @@ class Dialect:
 
 def read_dialect(path: Path, *, limits: ReadLimits, findings: Findings) -> Dialect:
     """Check the whole text once and tell how to read it. Raises FrameError where it cannot be read as text."""
+    dialect, rewritten = find_dialect(path, limits=limits, findings=findings)
+    if not rewritten:
+        return dialect
+    text = b"".join(text_chunks(path, dialect, max_bytes=limits.max_text_bytes))
+    return replace(dialect, text=text if b"\n" in text else text.replace(b"\r", b"\n"))
+
+
+def find_dialect(path: Path, *, limits: ReadLimits, findings: Findings) -> tuple[Dialect, bool]:
+    """As `read_dialect`, without holding the text; and whether `text_chunks` must rewrite it before a reader of UTF-8 can take it."""
     with path.open("rb") as stream:
         head = stream.read(16)
         for magic, told in FOREIGN:
             if head.startswith(magic):
                 raise refuse("unknown_format", f"The file is {told}.")
     compressed = head.startswith(b"\x1f\x8b")
-    encoding, needs_text = _find_encoding(path, compressed=compressed, limits=limits, findings=findings)
-    text = _whole_text(path, compressed=compressed, encoding=encoding, limits=limits) if needs_text else None
-    sample = text[:SNIFFED_BYTES] if text is not None else _first_bytes(path)
-    delimiter, header, skip = _find_header(sample)
+    encoding, rewritten = _find_encoding(path, compressed=compressed, limits=limits, findings=findings)
+    found = Dialect(encoding, ",", compressed, (), 1, None)
+    if rewritten:
+        first = bytearray()
+        for piece in text_chunks(path, found, max_bytes=max(limits.max_text_bytes, CHUNK * 4)):
+            first += piece
+            if len(first) >= SNIFFED_BYTES:
+                break
+        sample = bytes(first[:SNIFFED_BYTES])
+    else:
+        sample = _first_bytes(path)
+    delimiter, header, skip = _find_header(sample if b"\n" in sample else sample.replace(b"\r", b"\n"))
     _check_header(header, limits=limits, findings=findings)
-    return Dialect(encoding, delimiter, compressed, tuple(header), skip, text)
+    return replace(found, delimiter=delimiter, header=tuple(header), skip=skip), rewritten
 
 
 def _first_bytes(path: Path) -> bytes:
@@ -161,23 +179,23 @@ def _check_mixture(path: Path, *, compressed: bool, max_bytes: int) -> None:
         raise refuse("mixed_encodings", told, examples=examples)
 
 
-def _whole_text(path: Path, *, compressed: bool, encoding: str, limits: ReadLimits) -> bytes:
-    """The file as UTF-8 with line feeds, held in memory within `max_text_bytes`."""
-    decoder = codecs.getincrementaldecoder(encoding)(errors="replace" if encoding == "cp1252" else "strict")
-    out = io.BytesIO()
+def text_chunks(path: Path, dialect: Dialect, *, max_bytes: int) -> Iterator[bytes]:
+    """The file as UTF-8, unpacked and re-encoded as it comes. Raises FrameError beyond `max_bytes`, or where it is not what it says."""
+    decoder = codecs.getincrementaldecoder(dialect.encoding)(errors="replace" if dialect.encoding == "cp1252" else "strict")
+    total = 0
     with path.open("rb") as stream:
         try:
-            for chunk in chunks(stream, compressed=compressed, max_bytes=limits.max_text_bytes):
-                out.write(decoder.decode(chunk).encode())
-                if out.tell() > limits.max_text_bytes:
-                    raise refuse("too_large", f"The text is larger than the {limits.max_text_bytes >> 20} MB allowed.")
-            out.write(decoder.decode(b"", True).encode())
+            for chunk in chain(chunks(stream, compressed=dialect.compressed, max_bytes=max_bytes), [None]):
+                piece = decoder.decode(b"", True).encode() if chunk is None else decoder.decode(chunk).encode()
+                total += len(piece)
+                if total > max_bytes:
+                    raise refuse("too_large", f"The text is larger than the {max_bytes >> 20} MB allowed.")
+                if b"\0" in piece:
+                    raise refuse("binary_file", "The file holds NUL characters: it is no text.")
+                if piece:
+                    yield piece
         except UnicodeError as error:
-            raise refuse("unknown_encoding", f"The file says it is {encoding.upper()} but is not; save it as UTF-8.") from error
-    text = out.getvalue()
-    if b"\0" in text:
-        raise refuse("binary_file", "The file holds NUL characters: it is no text.")
-    return text if b"\n" in text else text.replace(b"\r", b"\n")
+            raise refuse("unknown_encoding", f"The file says it is {dialect.encoding.upper()} but is not; save it as UTF-8.") from error
 
 
 def _find_header(sample: bytes) -> tuple[str, list[str], int]:
