@@ -13,7 +13,6 @@ from mlops.tenancy.roles import Principal
 
 PAGE_SIZE = 20
 SHOWN_OCCURRENCES = 10
-MOST_ASKING = 200
 
 Order = Literal["urgency", "newest", "oldest"]
 _ORDERS: dict[Order, tuple[str, ...]] = {
@@ -96,11 +95,11 @@ def matching(found: QuerySet[MLAlert], words: str) -> QuerySet[MLAlert]:
     return found.filter(Q(title__icontains=words) | Q(message__icontains=words)) if words.strip() else found
 
 
-def asking() -> list[MLAlert]:
+def asking() -> QuerySet[MLAlert]:
     """Open alerts whose approval does something, oldest first: what Approvals lists. Those about a promotion request are left out, because
-    the request itself is listed there. One query."""
+    the request itself is listed there."""
     waiting = MLAlert.objects.filter(status__in=OPEN).exclude(alert_type="promotion_pending", details__has_key="request_id")
-    return list(waiting.exclude(alert_type="experiment_complete").order_by(*_ORDERS["oldest"])[:MOST_ASKING])
+    return waiting.exclude(alert_type="experiment_complete").order_by(*_ORDERS["oldest"])
 
 
 def open_counts() -> OpenCounts:
