@@ -6,7 +6,7 @@ from typing import Any, Literal, cast, get_args
 
 from engine.formats.trial import ModelFacts
 
-Dtype = Literal["number", "integer", "boolean", "category"]
+Dtype = Literal["number", "integer", "boolean", "category", "datetime"]
 
 MAX_FEATURES = 100_000
 MAX_CATEGORIES = 10_000
