@@ -41,7 +41,7 @@ class Column:
 
 def describe_columns(sample: pl.DataFrame, *, text: bool) -> tuple[tuple[Column, ...], pl.DataFrame]:
     """The columns, and the sample with dates and numbers parsed accordingly."""
-    comma = text and _uses_decimal_comma(sample)
+    comma = text and uses_decimal_comma(sample)
     described, typed = [], []
     for series in sample.iter_columns():
         column, values = _describe(series, text=text, decimal="," if comma else ".")
@@ -50,7 +50,7 @@ def describe_columns(sample: pl.DataFrame, *, text: bool) -> tuple[tuple[Column,
     return tuple(described), pl.DataFrame(typed)
 
 
-def _uses_decimal_comma(sample: pl.DataFrame) -> bool:
+def uses_decimal_comma(sample: pl.DataFrame) -> bool:
     """Whether values like 3,5 occur, and none that only a decimal point explains. 1,234 alone decides nothing."""
     commas = points = False
     for series in sample.head(PROBED).iter_columns():
