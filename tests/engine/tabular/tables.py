@@ -18,9 +18,13 @@ TARGETS: dict[str, tuple[Task, str, str]] = {
 }
 """Case: task, target column, metric."""
 
-FEW = {"catboost": {"iterations": 20}, "xgboost": {"n_estimators": 20}, "lightgbm": {"n_estimators": 20, "min_child_samples": 5}}
+FEW: dict[str, dict[str, Any]] = {
+    "catboost": {"iterations": 20, "learning_rate": 0.3},
+    "xgboost": {"n_estimators": 20, "learning_rate": 0.3},
+    "lightgbm": {"n_estimators": 20, "learning_rate": 0.3, "min_child_samples": 5},
+}
 KINDS: dict[str, dict[str, Any]] = {
-    "hist_gradient_boosting": {"kind": "hist_gradient_boosting", "max_iter": 20},
+    "hist_gradient_boosting": {"kind": "hist_gradient_boosting", "max_iter": 20, "learning_rate": 0.3},
     "random_forest": {"kind": "random_forest", "n_estimators": 20, "max_depth": 6},
     "linear": {"kind": "linear"},
 }
