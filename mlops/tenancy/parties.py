@@ -1,0 +1,84 @@
+"""Looking up who stands behind a credential, in the audit trail: it outlives keys, memberships and accounts."""
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from mlops.audit.models import AuditEvent
+from mlops.tenancy.context import required
+from mlops.tenancy.models import ApiKey
+from mlops.tenancy.persons import PROGRAM, Party, party_of, same_person
+from mlops.tenancy.roles import Principal
+
+Deed = TypeVar("Deed", bound=Hashable)
+
+
+def own(doers: Mapping[Deed, Sequence[Party]], by: Principal, *, vouching: bool = False) -> set[Deed]:
+    """Which of the deeds may have been the principal's own doing: the question of all four eyes. At most three queries, for any number."""
+    pairs = [(deed, party) for deed, parties in doers.items() for party in parties]
+    me, *known = with_makers([party_of(by), *(party for _, party in pairs)])
+    return {deed for (deed, _), party in zip(pairs, known, strict=True) if same_person(party, me, vouching=vouching)}
+
+
+def is_own(doers: Sequence[Party], by: Principal, *, vouching: bool = False) -> bool:
+    """Whether one of the doers may be the principal."""
+    return bool(own({"it": doers}, by, vouching=vouching))
+
+
+def with_makers(parties: Sequence[Party]) -> list[Party]:
+    """The parties with whoever made their keys and added their people. At most three queries, whatever their number."""
+    named = _programs({party.actor for party in parties if not party.key} | {party.person for party in parties})
+    made = _key_makers({party.key for party in parties if party.key} | {key for keys in named.values() for key in keys})
+    added = _added()
+    found = []
+    for party in parties:
+        keys = {party.key} | named.get(party.actor, set()) | named.get(party.person, set())
+        makers = frozenset(name for key in keys for name in made.get(key, set()))
+        held = replace(party, key_makers=makers)
+        found.append(replace(held, adders=frozenset(_ancestors(held.hands, added))))
+    return found
+
+
+def common_adders(doers: Sequence[Party], by: Principal) -> list[str]:
+    """Who added both the principal and one of the doers as members: no reason to refuse, but worth seeing."""
+    me, *others = with_makers([party_of(by), *doers])
+    return sorted({name for other in others for name in me.adders & other.adders})
+
+
+def _programs(names: Iterable[str]) -> dict[str, set[str]]:
+    """Keys without a person under each of the names; what is older than the record of keys is known by its name alone."""
+    programs = {name.removeprefix(PROGRAM) for name in names if name.startswith(PROGRAM)}
+    found: dict[str, set[str]] = {}
+    if programs:
+        for name, key in ApiKey.objects.filter(customer_id=required(), user=None, name__in=programs).values_list("name", "pk"):
+            found.setdefault(PROGRAM + name, set()).add(str(key))
+    return found
+
+
+def _key_makers(keys: set[str]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    if keys:
+        made = AuditEvent.objects.filter(action="key.created", object_type="tenancy.apikey", object_id__in=keys)
+        for key, actor in made.exclude(actor_kind="system").values_list("object_id", "actor"):
+            found.setdefault(key, set()).add(actor)
+    return found
+
+
+def _added() -> dict[str, set[str]]:
+    """Who made each person a member; addresses in one case. Those whom the platform's own commands added have nobody."""
+    made = AuditEvent.objects.filter(object_type="tenancy.membership", action="member.set", before={}).exclude(actor_kind="system")
+    found: dict[str, set[str]] = {}
+    for person, actor in made.values_list("object_label", "actor"):
+        found.setdefault(person.casefold(), set()).add(actor.casefold())
+    return found
+
+
+def _ancestors(people: Iterable[str], added: Mapping[str, set[str]]) -> set[str]:
+    """Whoever added one of the people, and whoever added those."""
+    found: set[str] = set()
+    ahead = list(people)
+    while ahead:
+        new = added.get(ahead.pop(), set()) - found
+        found |= new
+        ahead += new
+    return found
