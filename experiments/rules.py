@@ -1,52 +1,12 @@
-"""Whether somebody may approve, and whether reported results hold. Values in, answer out; no database, no clock."""
+"""Whether reported results hold. Values in, answer out; no database, no clock."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 TOLERANCE_PP = 0.1
 """How far a reported improvement may lie from what the two MAEs say, in percentage points: people round."""
-
-
-@dataclass(frozen=True)
-class Author:
-    """Somebody who wrote a part of a proposal."""
-
-    account: str
-    """Id of the account; empty for a programme's key."""
-    actor: str
-    """The name of the credential."""
-    person: str
-    """Whom a programme named; empty where the actor spoke for itself."""
-
-    def to_json(self) -> dict[str, str]:
-        """As it is kept."""
-        return asdict(self)
-
-
-def is_own(authors: Iterable[Mapping[str, str]], approver: Author) -> bool:
-    """Whether the approver wrote a part of it.
-
-    An account is one person whatever it names. A programme's key, which has no account, vouches for the people it names: it may bring a
-    proposal of one and the approval of another, but not its own.
-    """
-    return any(_same(Author(one["account"], one["actor"], one["person"]), approver) for one in authors)
-
-
-def _same(author: Author, approver: Author) -> bool:
-    if author.account and author.account == approver.account:
-        return True
-    if _names(author) & _names(approver):
-        return True
-    vouched = bool(author.person and approver.person and not author.account)
-    return author.actor.casefold() == approver.actor.casefold() and not vouched
-
-
-def _names(somebody: Author) -> set[str]:
-    """Every name this person goes by."""
-    own = {somebody.person} if somebody.person else {somebody.actor, somebody.account}
-    return {name.casefold() for name in own if name}
 
 
 @dataclass(frozen=True)

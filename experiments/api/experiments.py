@@ -35,7 +35,7 @@ from experiments.models import Experiment
 from experiments.queries.experiments import comments_of, experiments
 from experiments.queries.results import outcome_of
 from experiments.services import concluding, deciding, proposing, running
-from experiments.services.finding import IfMatch, find_experiment
+from experiments.services.finding import find_experiment
 from experiments.states import Decision, ExperimentStatus, ExperimentType
 from mlops.api.concurrency import check_if_match, etag
 from mlops.api.problems import Problem
@@ -43,7 +43,7 @@ from mlops.api.views import ApiView, ListView
 from mlops.errors import InvalidField, NotFound
 from registry.api.doors import named_by
 from registry.models import ModelVersion, RegisteredModel
-from registry.services.lookups import DEFAULT_MODEL, model_named, version_of
+from registry.services.lookups import DEFAULT_MODEL, IfMatch, model_named, version_of
 
 
 def etag_of(experiment: Experiment) -> str:
@@ -53,7 +53,7 @@ def etag_of(experiment: Experiment) -> str:
 
 def condition(request: Request) -> IfMatch:
     """`If-Match`, checked by the service under the lock."""
-    return lambda experiment: check_if_match(request, etag_of(experiment))
+    return lambda experiment: check_if_match(request, etag("experiment", experiment.revision))
 
 
 def detail_answer(experiment_id: UUID, *, status: int = 200, **extra: Any) -> Response:

@@ -5,10 +5,10 @@ from datetime import date
 from typing import Any
 
 from experiments.models import Experiment
-from experiments.services.finding import champion_of
 from registry.models import BacktestRun, BacktestSegment, ModelVersion
 from registry.models.accuracy import OVERALL
 from registry.rules.arena import improvement_pct
+from registry.services.lookups import champion_of
 
 MOST_RUNS = 100
 """How far back common ground is looked for."""

@@ -14,12 +14,11 @@ from django.utils import timezone
 from experiments.models import Experiment
 from experiments.queries.experiments import comments_of, last_move, moves_of, versions_of
 from experiments.queries.results import outcome_of
-from experiments.rules import is_own
 from experiments.screens import charts
 from experiments.screens.forms import ActForm, CommentForm, EditForm
 from experiments.screens.words import ACTS, Act, consequences, headline
 from experiments.services import concluding, deciding, proposing, running
-from experiments.services.finding import author_of, expect_revision, find_experiment
+from experiments.services.finding import find_experiment
 from experiments.states import ExperimentStatus
 from mlops.admin_site import page, principal_of, show
 from mlops.errors import DomainError, InvalidField, Stale
@@ -28,6 +27,7 @@ from mlops.tenancy.roles import Principal
 from registry.models import ModelVersion
 from registry.screens.charts import shadow_days
 from registry.screens.model_page import shadow_for
+from registry.services.lookups import expect_revision
 
 SHOWN_COMMENTS = 200
 REFUSALS = (DomainError, IllegalMove)
@@ -55,6 +55,8 @@ def experiment_page(request: HttpRequest, pk: UUID) -> HttpResponse:
         title=str(experiment),
         crumbs=_crumbs(experiment, ""),
         charts=True,
+        subject=f"experiment:{pk}",
+        revision=experiment.revision,
         experiment=experiment,
         outcome=outcome,
         sentence=headline(experiment, outcome),
@@ -81,7 +83,7 @@ def edit(request: HttpRequest, pk: UUID) -> HttpResponse:
     form = EditForm(request.POST or None, initial={name: getattr(experiment, name) for name in shown})
     if request.method == "POST" and form.is_valid():
         changes = dict(form.cleaned_data)
-        seen = expect_revision(changes.pop("revision"))
+        seen = expect_revision(changes.pop("revision"), "experiment")
         try:
             after = proposing.edit(experiment_id=pk, changes=changes, by=principal, at=timezone.now(), if_match=seen)
         except REFUSALS as refusal:
@@ -118,6 +120,8 @@ def decide(request: HttpRequest, pk: UUID, name: str) -> HttpResponse:
             form.data = {**form.data.dict(), "revision": find_experiment(pk).revision}  # type: ignore[attr-defined]  # a POST's
         else:
             messages.success(request, said)
+            if request.POST.get("back") == "approvals":
+                return redirect("admin:registry_approvals")
             return redirect("admin:experiments_page", pk)
     elif request.method == "GET" and not act.possible(experiment.status):
         refusal = f"It is {experiment.get_status_display().lower()} now. {_who_was_first(experiment)}"
@@ -127,6 +131,8 @@ def decide(request: HttpRequest, pk: UUID, name: str) -> HttpResponse:
         title=f"{act.label}: {experiment}",
         status=409 if refusal else 200,
         crumbs=_crumbs(experiment, act.label),
+        subject=f"experiment:{pk}",
+        revision=experiment.revision,
         act=act,
         experiment=experiment,
         outcome=outcome,
@@ -141,7 +147,8 @@ def decide(request: HttpRequest, pk: UUID, name: str) -> HttpResponse:
 def _do(act: Act, experiment: Experiment, form: ActForm, *, by: Principal, at: datetime) -> str:
     """Call the act's service; what it did, in one sentence."""
     given = form.cleaned_data
-    common: dict[str, Any] = {"experiment_id": experiment.pk, "by": by, "at": at, "if_match": expect_revision(given["revision"])}
+    seen = expect_revision(given["revision"], "experiment")
+    common: dict[str, Any] = {"experiment_id": experiment.pk, "by": by, "at": at, "if_match": seen}
     reason = given["reason"]
     match act.name:
         case "approve":
@@ -178,7 +185,7 @@ def _acts(experiment: Experiment, principal: Principal) -> list[tuple[Act, str, 
 
 def _own(experiment: Experiment, principal: Principal) -> str:
     """Why the viewer cannot approve; empty where they could."""
-    if experiment.status == ExperimentStatus.PROPOSED and is_own(experiment.authors, author_of(principal)):
+    if experiment.status == ExperimentStatus.PROPOSED and deciding.proposed_by(experiment, principal):
         return "You proposed or edited this yourself: another manager has to approve it."
     return ""
 

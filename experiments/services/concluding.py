@@ -11,7 +11,7 @@ from django.db import transaction
 from experiments.events import ExperimentCompleted
 from experiments.models import Experiment
 from experiments.rules import Results, ResultsError, checked_results
-from experiments.services.finding import IfMatch, advance, champion_of, link, lock_experiment
+from experiments.services.finding import advance, link, lock_experiment
 from experiments.services.running import begin
 from experiments.states import EXPERIMENT_LIFECYCLE, ROAD, Decision, ExperimentStatus
 from mlops.errors import InvalidField
@@ -21,7 +21,7 @@ from registry.events import PromotionPending
 from registry.models import ModelVersion, RegisteredModel
 from registry.rules.policy import parse
 from registry.services.evidence import latest_verdict
-from registry.services.lookups import lock_model
+from registry.services.lookups import IfMatch, champion_of, lock_model
 from registry.services.promotion import promote
 from registry.states import VERSION_LIFECYCLE, VersionStatus
 

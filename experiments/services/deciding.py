@@ -7,11 +7,13 @@ from uuid import UUID
 from django.db import transaction
 
 from experiments.models import Experiment
-from experiments.rules import is_own
-from experiments.services.finding import IfMatch, advance, author_of, lock_experiment
+from experiments.services.finding import advance, lock_experiment
 from experiments.states import EXPERIMENT_LIFECYCLE, ExperimentStatus
 from mlops.errors import DomainError, InvalidField
+from mlops.tenancy.parties import is_own
+from mlops.tenancy.persons import Party
 from mlops.tenancy.roles import Principal
+from registry.services.lookups import IfMatch
 
 
 class OwnExperiment(DomainError):
@@ -26,7 +28,7 @@ def approve(*, experiment_id: UUID, by: Principal, at: datetime, rationale: str 
     with transaction.atomic():
         experiment = lock_experiment(experiment_id, if_match)
         EXPERIMENT_LIFECYCLE.check(label=str(experiment), current=experiment.status, target=ExperimentStatus.APPROVED, actor=by)
-        if is_own(experiment.authors, author_of(by)):
+        if proposed_by(experiment, by):
             raise OwnExperiment("You proposed or edited this experiment; another manager has to decide.")
         given: dict[str, Any] = {"approved_by": by.on_behalf_of or by.name, "approved_at": at, "approval_rationale": rationale}
         advance(experiment, ExperimentStatus.APPROVED, by=by, at=at, reason=rationale, **given)
@@ -42,3 +44,11 @@ def reject(*, experiment_id: UUID, by: Principal, at: datetime, rationale: str, 
         closed: dict[str, Any] = {"closed_by": by.on_behalf_of or by.name, "closed_at": at, "decision_rationale": rationale}
         advance(experiment, ExperimentStatus.REJECTED, by=by, at=at, reason=rationale, **closed)
     return experiment
+
+
+def proposed_by(experiment: Experiment, by: Principal) -> bool:
+    """Whether the principal may be one of those who proposed or edited it.
+
+    A programme vouches for the people it names: it brings what one of them proposes and what another one decides, as documented.
+    """
+    return is_own([Party.from_json(author) for author in experiment.authors], by, vouching=True)

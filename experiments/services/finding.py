@@ -1,20 +1,18 @@
 """Finding and locking experiments, and moving them. Nothing else changes an experiment's status."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from experiments.models import Experiment, ExperimentVersion
-from experiments.rules import Author
 from experiments.states import EXPERIMENT_LIFECYCLE, ExperimentStatus
-from mlops.errors import InvalidField, NotFound, Stale
+from mlops.errors import InvalidField, NotFound
 from mlops.lifecycle.mechanism import move
 from mlops.lifecycle.models import Move
 from mlops.tenancy.roles import Principal
-from registry.models import ModelVersion, RegisteredModel
-
-IfMatch = Callable[[Experiment], None]
+from registry.models import ModelVersion
+from registry.services.lookups import IfMatch
 
 
 def find_experiment(experiment_id: UUID) -> Experiment:
@@ -76,23 +74,3 @@ def link(experiment: Experiment, version: ModelVersion, *, by: Principal, at: da
     )
     experiment.model_id, experiment.experimental_version = version.model_id, version
     Experiment.objects.filter(pk=experiment.pk).update(model=version.model_id, experimental_version=version)
-
-
-def author_of(by: Principal) -> Author:
-    """Who is writing."""
-    return Author(str(by.user_id or ""), by.name, by.on_behalf_of)
-
-
-def expect_revision(revision: int) -> IfMatch:
-    """A condition for `if_match`: the page that was decided on showed this revision."""
-
-    def check(experiment: Experiment) -> None:
-        if experiment.revision != revision:
-            raise Stale("The experiment has changed since you opened the page. Look again, then decide.")
-
-    return check
-
-
-def champion_of(model: RegisteredModel | None) -> ModelVersion | None:
-    """The champion the experiment has to beat, or None."""
-    return ModelVersion.objects.filter(model=model, status="champion").first() if model else None

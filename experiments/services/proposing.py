@@ -9,14 +9,16 @@ from django.db import transaction
 
 from experiments.events import ExperimentProposed
 from experiments.models import Experiment, ExperimentComment
-from experiments.services.finding import IfMatch, advance, author_of, lock_experiment
+from experiments.services.finding import advance, lock_experiment
 from experiments.states import EXPERIMENT_LIFECYCLE, ExperimentStatus, ExperimentType
 from mlops.audit.services import record
 from mlops.errors import InvalidField
 from mlops.lifecycle.mechanism import IllegalMove
 from mlops.outbox.services import publish
+from mlops.tenancy.persons import party_of
 from mlops.tenancy.roles import Principal
 from registry.models import RegisteredModel
+from registry.services.lookups import IfMatch
 
 EDITABLE = frozenset({"experiment_name", "hypothesis", "experiment_type", "model"})
 
@@ -41,7 +43,7 @@ def propose(
             model=model,
             proposed_by=by.on_behalf_of or by.name,
             proposed_by_id=by.user_id,
-            authors=[author_of(by).to_json()],
+            authors=[party_of(by).to_json()],
             created_at=at,
             updated_at=at,
         )
@@ -69,7 +71,7 @@ def edit(*, experiment_id: UUID, changes: Mapping[str, Any], by: Principal, at: 
             return experiment
         shown = {name: _plain(before[name]) for name in new}
         after = {name: _plain(value) for name, value in new.items()}
-        values = new | {"authors": [*experiment.authors, author_of(by).to_json()]}
+        values = new | {"authors": [*experiment.authors, party_of(by).to_json()]}
         if experiment.status == ExperimentStatus.APPROVED:
             revoked: dict[str, Any] = {"approved_by": "", "approved_at": None, "approval_rationale": ""}
             why = f"Edited by {by.on_behalf_of or by.name}: the approval by {experiment.approved_by} is revoked."

@@ -15,6 +15,7 @@ from mlops.jobs import services as jobs
 from mlops.jobs.models import Job, JobState
 from mlops.jobs.queries import jobs as all_jobs
 from mlops.outbox.services import publish
+from mlops.tenancy.persons import party_of
 from mlops.tenancy.roles import Principal
 from registry.events import RetrainFailed
 from registry.models import Dataset, ModelVersion, RegisteredModel, RetrainingRun
@@ -71,6 +72,7 @@ def request_retrain(
                 "dataset_id": str(dataset.pk) if dataset else "",
                 "recipe": fitted,
                 "as_of": as_of.isoformat() if as_of else "",
+                "asked_by": party_of(by).to_json(),
             },
             label=f"Retrain {model.name}",
             by=by,

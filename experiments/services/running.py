@@ -8,13 +8,13 @@ import structlog
 from django.db import transaction
 
 from experiments.models import Experiment, ExperimentVersion
-from experiments.services.finding import IfMatch, advance, champion_of, link, lock_experiment
+from experiments.services.finding import advance, link, lock_experiment
 from experiments.states import EXPERIMENT_LIFECYCLE, OPEN, ROAD, ExperimentStatus
 from mlops.errors import InvalidField
 from mlops.tenancy.roles import Principal
 from registry.models import ModelVersion
 from registry.services import moves
-from registry.services.lookups import as_uuid, lock_model
+from registry.services.lookups import IfMatch, as_uuid, champion_of, lock_model
 from registry.states import VersionStatus
 
 log = structlog.get_logger(__name__)

@@ -16,6 +16,7 @@ from mlops.database.reading import reading
 from mlops.jobs.runner import Attempt
 from mlops.jobs.services import JobRefused
 from mlops.tenancy.context import required
+from mlops.tenancy.persons import Party
 from mlops.tenancy.roles import Principal, Role, system
 from registry.models import BacktestRun, DatasetVersion, ModelVersion, RegisteredModel, RetrainingRun
 from registry.rules.policy import Policy, parse
@@ -80,7 +81,9 @@ def retrain(attempt: Attempt) -> dict[str, Any]:
         attempt.progress(0.95, "judging")
         artifact = _prepare(attempt, run, trained.forecaster)
         with attempt.fenced():
-            version = _register(trained, ground, artifact, by=_requester(run), run=run, parent=champion)
+            version = _register(
+                trained, ground, artifact, by=_requester(run, attempt.payload.get("asked_by", {})), run=run, parent=champion
+            )
             if measured is not None:
                 store_run(
                     version=champion, evaluation=measured, purpose=BacktestRun.Purpose.JUDGE, at=timezone.now(), job_id=attempt.job_id
@@ -184,9 +187,11 @@ def _prepare(attempt: Attempt, run: RetrainingRun, forecaster: "Forecaster") -> 
     return prepared
 
 
-def _requester(run: RetrainingRun) -> Principal:
-    """Whoever asked counts as the trainer, so that four eyes binds them."""
-    return Principal("system", run.requested_by, Role.ADMIN, required(), user_id=run.requested_by_id)
+def _requester(run: RetrainingRun, asked_by: dict[str, str]) -> Principal:
+    """Whoever asked, the person and the key, counts as the trainer, so that four eyes binds them."""
+    kept = Party.from_json(asked_by)
+    key = UUID(kept.key) if kept.key else None
+    return Principal("system", run.requested_by, Role.ADMIN, required(), run.requested_by_id, kept.person, key)
 
 
 def _register(

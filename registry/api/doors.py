@@ -24,7 +24,7 @@ def etag_of(model: RegisteredModel) -> str:
 
 def condition(request: Request) -> IfMatch:
     """`If-Match`, checked by the service under the lock."""
-    return lambda model: check_if_match(request, etag_of(model))
+    return lambda model: check_if_match(request, etag("model", model.revision))
 
 
 def answer(model: RegisteredModel, data: Any, *, status: int = 200, location: str = "") -> Response:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from typing import Protocol
 from uuid import UUID
 
 from mlops.errors import NotFound, Stale
@@ -10,7 +11,18 @@ from registry.models import BacktestRun, ModelVersion, RegisteredModel
 from registry.states import VersionStatus
 
 DEFAULT_MODEL = "demand_forecast"
-IfMatch = Callable[[RegisteredModel], None]
+
+
+class Revised(Protocol):
+    """A row that counts its changes."""
+
+    @property
+    def revision(self) -> int:
+        """The number in its ETag."""
+
+
+IfMatch = Callable[[Revised], None]
+"""Refuses a locked row that is not as the caller saw it (412)."""
 
 
 def customer_called(text: str) -> UUID:
@@ -49,9 +61,9 @@ def labels_meant(reference: str) -> list[str]:
     return [reference, f"v{reference}"] if re.fullmatch(r"[0-9]{1,9}", reference) else [reference]
 
 
-def champion_of(model: RegisteredModel) -> ModelVersion | None:
-    """The version that serves by default now, or None."""
-    return ModelVersion.objects.filter(model=model, status=VersionStatus.CHAMPION).first()
+def champion_of(model: RegisteredModel | None) -> ModelVersion | None:
+    """The version that serves by default now; None where nothing does, or where there is no model."""
+    return ModelVersion.objects.filter(model=model, status=VersionStatus.CHAMPION).first() if model else None
 
 
 def reference_run(version: ModelVersion) -> BacktestRun | None:
@@ -78,12 +90,12 @@ def lock_version(version_id: UUID, if_match: IfMatch | None = None) -> tuple[Reg
     return model, ModelVersion.objects.get(pk=version_id)
 
 
-def expect_revision(revision: int) -> IfMatch:
-    """A condition for `if_match`: the page that was decided on showed this revision of the model."""
+def expect_revision(revision: int, what: str = "model") -> IfMatch:
+    """A condition for `if_match`: the page that was decided on showed this revision."""
 
-    def check(model: RegisteredModel) -> None:
-        if model.revision != revision:
-            raise Stale("The model has changed since you opened the page. Look again, then decide.")
+    def check(row: Revised) -> None:
+        if row.revision != revision:
+            raise Stale(f"The {what} has changed since you opened the page. Look again, then decide.")
 
     return check
 
