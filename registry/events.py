@@ -114,3 +114,35 @@ class EmergencyRollback(Event):
     version: str
     actor: str
     reason: str
+    decision_id: str = ""
+    by: dict[str, str] = field(default_factory=dict)
+    """Whose doing it was, as `mlops.tenancy.persons.Party` keeps it: none of them reviews it."""
+
+
+@event
+@dataclass(frozen=True)
+class PolicyChangePending(Event):
+    """Somebody wants a promotion policy that asks for less; another manager has to decide. `before` and `after` hold the settings."""
+
+    TOPIC = "registry.policy_change_pending"
+
+    model_name: str
+    request_id: str
+    actor: str
+    reason: str
+    before: dict[str, Any] = field(default_factory=dict)
+    after: dict[str, Any] = field(default_factory=dict)
+
+
+@event
+@dataclass(frozen=True)
+class PolicyChangeDecided(Event):
+    """A wish for a looser policy was approved, rejected or overtaken."""
+
+    TOPIC = "registry.policy_change_decided"
+
+    model_name: str
+    request_id: str
+    status: str
+    decided_by: str
+    reason: str

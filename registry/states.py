@@ -83,6 +83,24 @@ REQUEST_LIFECYCLE = Lifecycle(
 )
 
 
+POLICY_REQUEST_LIFECYCLE = Lifecycle(
+    name="policy_request",
+    states=RequestStatus,
+    initial=RequestStatus.PENDING,
+    moves={
+        RequestStatus.PENDING: {
+            RequestStatus.APPROVED: "policy_request.decide",
+            RequestStatus.REJECTED: "policy_request.decide",
+            RequestStatus.OVERTAKEN: "policy_request.decide",
+        },
+        RequestStatus.APPROVED: {},
+        RequestStatus.REJECTED: {},
+        RequestStatus.OVERTAKEN: {},
+    },
+    forced=frozenset({(RequestStatus.PENDING, RequestStatus.OVERTAKEN)}),  # the settings it names were changed, or asked for anew
+)
+
+
 class RetrainingStatus(TextChoices):
     """Where a retraining stands; it follows its job."""
 

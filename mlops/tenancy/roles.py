@@ -45,6 +45,7 @@ ACTIONS: dict[str, Role] = {
     "version.rollback": Role.ML_MANAGER,
     "version.archive": Role.ML_MANAGER,
     "promotion_request.decide": Role.ML_MANAGER,
+    "policy_request.decide": Role.ML_MANAGER,
     "model.retrain": Role.DATA_SCIENTIST,
     "model.actuals": Role.DATA_SCIENTIST,
     "alert.read": Role.VIEWER,

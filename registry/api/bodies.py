@@ -96,6 +96,13 @@ class ModelBody(serializers.Serializer[Any]):
     retention_days = serializers.IntegerField(required=False, min_value=1, max_value=36_500)
 
 
+class ModelChangesBody(ModelBody):
+    """Settings to change, why, and for whom."""
+
+    reason = serializers.CharField(required=False, allow_blank=True, max_length=LONGEST_REASON, help_text="Goes into the audit trail.")
+    user_id = serializers.CharField(required=False, allow_blank=True, max_length=254)
+
+
 class NewModelBody(ModelBody):
     """A new model."""
 

@@ -15,8 +15,9 @@ from rest_framework.response import Response
 from mlops.api.parameters import choice
 from mlops.api.views import ApiView, ListView
 from registry.api.answers import ModelAnswer, ModelDetailAnswer, VersionAnswer, model_detail, model_row
-from registry.api.bodies import ActualsBody, ModelBody, NewModelBody
+from registry.api.bodies import ActualsBody, ModelChangesBody, NewModelBody
 from registry.api.doors import answer, condition, dataset_of, named_by
+from registry.api.policy_requests import PolicyRequestAnswer, policy_request_row
 from registry.models import RegisteredModel
 from registry.queries.compare import compare
 from registry.queries.models import ModelSummary, find_model, find_summary, models, summary
@@ -76,6 +77,12 @@ class Models(ListView):
         )
 
 
+class ModelChangedAnswer(ModelDetailAnswer):
+    """A model after a change, and what of the change waits for another manager."""
+
+    policy_request = PolicyRequestAnswer(allow_null=True)
+
+
 class ModelDetail(ApiView):
     """One model."""
 
@@ -87,15 +94,22 @@ class ModelDetail(ApiView):
         found = find_summary(model_name)
         return answer(found.model, model_detail(found))
 
-    @extend_schema(request=ModelBody, responses=ModelDetailAnswer)
+    @extend_schema(request=ModelChangesBody, responses={200: ModelChangedAnswer, 202: ModelChangedAnswer})
     def patch(self, request: Request, model_name: str) -> Response:
-        """Change settings; `If-Match` refuses to change what has changed since (412). The policy is merged, the recipe replaced."""
-        body = self.body(ModelBody, request)
-        changes = _settings(body)
-        model = configure_model(
-            model=find_model(model_name), changes=changes, by=self.principal(request), at=timezone.now(), if_match=condition(request)
+        """Change settings; `If-Match` refuses to change what has changed since (412). The policy is merged, the recipe replaced.
+
+        Under four eyes, settings of the policy that ask for less wait for another manager: 202 with the `policy_request`. Everything
+        else in the body applies at once.
+        """
+        body = self.body(ModelChangesBody, request)
+        by, reason = named_by(self.principal(request), body, "user_id"), body.pop("reason", "")
+        made = configure_model(
+            model=find_model(model_name), changes=_settings(body), by=by, at=timezone.now(), reason=reason, if_match=condition(request)
         )
-        return answer(model, model_detail(find_summary(model.name)))
+        waits = made.request
+        data = model_detail(find_summary(made.model.name)) | {"policy_request": policy_request_row(waits) if waits else None}
+        location = reverse("policy-request", kwargs={"request_id": str(waits.pk)}) if waits else ""
+        return answer(made.model, data, status=202 if waits else 200, location=location)
 
 
 class StatisticsAnswer(serializers.Serializer[Any]):

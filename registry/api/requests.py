@@ -8,7 +8,7 @@ from rest_framework.response import Response
 
 from mlops.api.views import ApiView, ListView
 from registry.api.bodies import DecideBody
-from registry.api.doors import named_by
+from registry.api.doors import answer, condition, named_by
 from registry.api.evidence import RequestAnswer, request_row
 from registry.api.moves import PromotionAnswer, promotion_answer
 from registry.models import PromotionRequest
@@ -47,8 +47,9 @@ class PromotionRequestDetail(ApiView):
 
     @extend_schema(operation_id="models_promotion_requests_retrieve", responses=RequestAnswer)
     def get(self, request: Request, request_id: str) -> Response:
-        """The request, its verdict, and what was decided."""
-        return Response(request_row(find_request(request_id)))
+        """The request, its verdict, and what was decided, with the `ETag` of its model."""
+        found = find_request(request_id)
+        return answer(found.version.model, request_row(found))
 
 
 class Approve(ApiView):
@@ -58,10 +59,14 @@ class Approve(ApiView):
 
     @extend_schema(request=DecideBody, responses=PromotionAnswer)
     def post(self, request: Request, request_id: str) -> Response:
-        """Grant it: the version becomes champion. Whoever trained, proposed or asked is refused (403 `four_eyes`)."""
+        """Grant it: the version becomes champion. Whoever trained, proposed or asked is refused (403 `four_eyes`).
+
+        `If-Match` with the request's `ETag` refuses a decision on numbers that have changed since (412 `stale`).
+        """
         body = self.body(DecideBody, request)
         by = named_by(self.principal(request), body, "user_id", "approved_by")
-        return promotion_answer(approve(request_id=find_request(request_id).pk, by=by, at=timezone.now(), reason=body.get("reason", "")))
+        found, reason = find_request(request_id), body.get("reason", "")
+        return promotion_answer(approve(request_id=found.pk, by=by, at=timezone.now(), reason=reason, if_match=condition(request)))
 
 
 class Reject(ApiView):
@@ -71,8 +76,10 @@ class Reject(ApiView):
 
     @extend_schema(request=DecideBody, responses=RequestAnswer)
     def post(self, request: Request, request_id: str) -> Response:
-        """Refuse it, with a reason; the version stays what it is."""
+        """Refuse it, with a reason; the version stays what it is. `If-Match` as for an approval."""
         body = self.body(DecideBody, request)
         by = named_by(self.principal(request), body, "user_id", "approved_by")
-        reject(request_id=find_request(request_id).pk, by=by, at=timezone.now(), reason=body.get("reason", ""))
-        return Response(request_row(find_request(request_id)))
+        found, reason = find_request(request_id), body.get("reason", "")
+        reject(request_id=found.pk, by=by, at=timezone.now(), reason=reason, if_match=condition(request))
+        found = find_request(request_id)
+        return answer(found.version.model, request_row(found))

@@ -3,12 +3,13 @@
 from django.db import transaction
 from django.urls import re_path
 
-from registry.api import health, models, moves, requests, shadow, versions
+from registry.api import health, models, moves, policy_requests, requests, shadow, versions
 from registry.api.datasets import dataset_urls
 
 _MODEL = r"^models/(?P<model_name>[^/]+)"
 _VERSION = rf"{_MODEL}/versions/(?P<version>[^/]+)"
 _REQUEST = r"^models/promotion-requests/(?P<request_id>[0-9a-fA-F-]{36})"
+_POLICY_REQUEST = r"^models/policy-requests/(?P<request_id>[0-9a-fA-F-]{36})"
 
 model_urls = [
     re_path(r"^models/?\Z", models.Models.as_view(), name="models"),
@@ -20,6 +21,10 @@ model_urls = [
     re_path(rf"{_REQUEST}/?\Z", requests.PromotionRequestDetail.as_view(), name="promotion-request"),
     re_path(rf"{_REQUEST}/approve/?\Z", requests.Approve.as_view(), name="promotion-request-approve"),
     re_path(rf"{_REQUEST}/reject/?\Z", requests.Reject.as_view(), name="promotion-request-reject"),
+    re_path(r"^models/policy-requests/?\Z", policy_requests.PolicyRequests.as_view(), name="policy-requests"),
+    re_path(rf"{_POLICY_REQUEST}/?\Z", policy_requests.PolicyRequestDetail.as_view(), name="policy-request"),
+    re_path(rf"{_POLICY_REQUEST}/approve/?\Z", policy_requests.Approve.as_view(), name="policy-request-approve"),
+    re_path(rf"{_POLICY_REQUEST}/reject/?\Z", policy_requests.Reject.as_view(), name="policy-request-reject"),
     re_path(rf"{_MODEL}/?\Z", models.ModelDetail.as_view(), name="model"),
     re_path(rf"{_MODEL}/versions/?\Z", transaction.non_atomic_requests(versions.Versions.as_view()), name="model-versions"),
     re_path(rf"{_VERSION}/?\Z", versions.VersionDetail.as_view(), name="model-version"),

@@ -3,6 +3,7 @@ from registry.models.backtest import BacktestResult, BacktestRun, BacktestSegmen
 from registry.models.dataset import Dataset, DatasetVersion
 from registry.models.decision import DecisionRecord, PromotionRequest, Verdict
 from registry.models.model import RegisteredModel
+from registry.models.policy_change import PolicyChangeRequest
 from registry.models.retraining import RetrainingRun
 from registry.models.shadow import ShadowDay, ShadowPrediction
 from registry.models.version import ModelVersion
@@ -17,6 +18,7 @@ __all__ = [
     "DecisionRecord",
     "ForecastAccuracy",
     "ModelVersion",
+    "PolicyChangeRequest",
     "PromotionRequest",
     "RegisteredModel",
     "RetrainingRun",

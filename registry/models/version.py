@@ -31,6 +31,7 @@ class ModelVersion(TenantModel):
         "dataset_version",
         "parent",
         "created_by",
+        "created_by_id",
     )
 
     model = models.ForeignKey(RegisteredModel, on_delete=models.PROTECT, related_name="versions")

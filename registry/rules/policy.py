@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 from registry.rules.settings import SettingError, number_problem
 
@@ -57,6 +57,25 @@ RANGES: dict[str, tuple[float, float]] = {
     "horizon": (1, 60),
     "backtest_retrain_days": (0, 365),
 }
+Looser = Literal["higher", "lower", "on", "off", "other"]
+LOOSER: dict[str, Looser] = {
+    "primary_metric": "other",
+    "min_improvement_pct": "lower",
+    "accuracy_tolerance_pct": "higher",
+    "bias_tolerance_pp": "higher",
+    "coverage_tolerance_pp": "higher",
+    "nominal_coverage_pct": "lower",
+    "stock_tolerance_pp": "higher",
+    "segment_tolerance_pct": "higher",
+    "max_p_value": "higher",
+    "auto_promote": "on",
+    "enforce_gates": "off",
+    "four_eyes": "off",
+    "backtest_days": "lower",
+    "horizon": "other",
+    "backtest_retrain_days": "other",
+}
+"""Which way a setting asks for less. Of some, another value compares on other ground: nobody can call that stricter, so it is not."""
 PRIMARY_METRICS = ("mae", "rmse", "wape", "mase", "rmsse")
 
 
@@ -82,3 +101,21 @@ def _check(name: str, value: Any) -> None:
         low, high = RANGES[name]
         if problem := number_problem(value, low=low, high=high, whole=isinstance(default, int)):
             raise PolicyError(name, problem)
+
+
+def loosened(before: Policy, after: Policy) -> list[str]:
+    """Settings by which a version passes `after` that would not pass `before`, or passes with fewer eyes; in the policy's order."""
+    return [name for name in LOOSER if _looser(name, getattr(before, name), getattr(after, name))]
+
+
+def _looser(name: str, before: Any, after: Any) -> bool:
+    match LOOSER[name]:
+        case "higher":
+            return bool(after > before)
+        case "lower":
+            return bool(after < before)
+        case "on":
+            return bool(after and not before)
+        case "off":
+            return bool(before and not after)
+    return bool(before != after)

@@ -4,7 +4,6 @@ Whoever comes first locks the model's row; whoever comes second looks again unde
 is deprecated before the new one is crowned, in one transaction, so no reader ever sees two or none.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar, Literal
@@ -12,17 +11,17 @@ from uuid import UUID
 
 from django.db import transaction
 
-from mlops.audit.models import AuditEvent
 from mlops.audit.services import record
 from mlops.errors import DomainError, InvalidField, NotFound
 from mlops.lifecycle.mechanism import IllegalMove, move
 from mlops.outbox.services import publish
-from mlops.tenancy.models import ApiKey
+from mlops.tenancy.persons import party_of, trace
 from mlops.tenancy.roles import Principal
 from registry.events import EmergencyRollback, PromotionPending
 from registry.models import DecisionRecord, ModelVersion, PromotionRequest, RegisteredModel, Verdict
 from registry.rules.policy import Policy, parse
 from registry.services.evidence import latest_verdict, record_decision
+from registry.services.four_eyes import AlreadyDecided, added_by_one_hand, refuse_own
 from registry.services.lookups import IfMatch, champion_of, lock_model, lock_version
 from registry.services.moves import move_version
 from registry.states import REQUEST_LIFECYCLE, VERSION_LIFECYCLE, RequestStatus, VersionStatus
@@ -41,29 +40,6 @@ class GatesFailed(DomainError):
     def extra(self) -> dict[str, Any]:
         """The gates with their numbers."""
         return {"gates": self.gates}
-
-
-class OwnProposal(DomainError):
-    """Four eyes: whoever trained, proposed or asked cannot approve."""
-
-    status = 403
-    code = "four_eyes"
-
-
-class AlreadyDecided(DomainError):
-    """Somebody else was first."""
-
-    code = "already_decided"
-
-    def __init__(self, request: PromotionRequest) -> None:
-        who = f" by {request.decided_by}" if request.decided_by else ""
-        super().__init__(f"This request was {request.status}{who} already.")
-        self.request = request
-
-    def extra(self) -> dict[str, Any]:
-        """Who decided what, and when."""
-        decided_at = self.request.decided_at.isoformat() if self.request.decided_at else None
-        return {"decided_by": self.request.decided_by, "decision": self.request.status, "decided_at": decided_at}
 
 
 @dataclass(frozen=True)
@@ -129,29 +105,32 @@ def rollback(
         return _roll_back(ascent, by=by, at=at, reason=reason, emergency=emergency)
 
 
-def approve(*, request_id: UUID, by: Principal, at: datetime, reason: str = "") -> Outcome:
-    """Grant a pending request. Raises AlreadyDecided, OwnProposal, Forbidden, IllegalMove."""
+def approve(*, request_id: UUID, by: Principal, at: datetime, reason: str = "", if_match: IfMatch | None = None) -> Outcome:
+    """Grant a pending request. Raises AlreadyDecided, OwnProposal, Forbidden, GatesFailed, IllegalMove, Stale."""
     with transaction.atomic():
-        request, ascent = _lock_request(request_id)
+        request, ascent = _lock_request(request_id, if_match)
         by.authorize("promotion_request.decide")
-        _refuse_own(request, ascent.version, by)
+        refuse_own(request, by)
         if ascent.gates_failed and ascent.policy.enforce_gates and not (request.override and request.reason.strip()):
             raise GatesFailed(ascent.verdict)
         # The request is decided before its version moves: the move overtakes every request that is still pending.
         values: dict[str, Any] = {"decided_by": by.name, "decided_at": at, "decision_reason": reason}
-        move(REQUEST_LIFECYCLE, request, RequestStatus.APPROVED, label=str(request), actor=by, at=at, reason=reason, **values)
+        hand = added_by_one_hand(request, by)
+        details = {"asker_and_approver_added_by": hand} if hand else {}
+        approved, label = RequestStatus.APPROVED, str(request)
+        move(REQUEST_LIFECYCLE, request, approved, label=label, actor=by, at=at, reason=reason, details=details, **values)
         rationale = "\n".join(text for text in (request.reason, reason) if text)
         kind = DecisionRecord.Kind.ROLLBACK if request.kind == PromotionRequest.Kind.ROLLBACK else DecisionRecord.Kind.PROMOTION
         decision = _crown(ascent, approvers=[by], proposer=request.requested_by, at=at, reason=rationale, kind=kind)
     return Outcome("promoted", ascent.version, ascent.verdict, decision, request)
 
 
-def reject(*, request_id: UUID, by: Principal, at: datetime, reason: str) -> PromotionRequest:
-    """Refuse a pending request; the version stays what it is. Raises InvalidField without a reason, AlreadyDecided, Forbidden."""
+def reject(*, request_id: UUID, by: Principal, at: datetime, reason: str, if_match: IfMatch | None = None) -> PromotionRequest:
+    """Refuse a pending request; the version stays what it is. Raises InvalidField without a reason, AlreadyDecided, Forbidden, Stale."""
     if not reason.strip():
         raise InvalidField("reason", "Say why the request is rejected; it goes into the record.")
     with transaction.atomic():
-        request, _ = _lock_request(request_id)
+        request, _ = _lock_request(request_id, if_match)
         values: dict[str, Any] = {"decided_by": by.name, "decided_at": at, "decision_reason": reason}
         move(REQUEST_LIFECYCLE, request, RequestStatus.REJECTED, label=str(request), actor=by, at=at, reason=reason, **values)
     return request
@@ -182,7 +161,8 @@ def _roll_back(ascent: _Ascent, *, by: Principal, at: datetime, reason: str, eme
     decision = _crown(ascent, approvers=[by], proposer=by.name, at=at, reason=reason, kind=kind, emergency=emergency)
     if emergency:
         version = ascent.version
-        publish(EmergencyRollback(ascent.model.name, str(version.pk), version.version, by.name, reason), at=at)
+        whose = party_of(by).to_json()
+        publish(EmergencyRollback(ascent.model.name, str(version.pk), version.version, by.name, reason, str(decision.pk), whose), at=at)
     return Outcome("promoted", ascent.version, ascent.verdict, decision)
 
 
@@ -232,14 +212,14 @@ def _ask(ascent: _Ascent, kind: str, *, by: Principal, at: datetime, reason: str
         requested_by_id=by.user_id,
         requested_at=at,
     )
-    record(action="promotion_request.created", target=request, label=str(request), at=at, reason=reason, actor=by)
+    record(action="promotion_request.created", target=request, label=str(request), at=at, after=trace(by), reason=reason, actor=by)
     version = ascent.version
     publish(PromotionPending(ascent.model.name, str(version.pk), version.version, reason, str(request.pk)), at=at)
     return Outcome("pending", version, ascent.verdict, request=request)
 
 
-def _lock_request(request_id: UUID) -> tuple[PromotionRequest, _Ascent]:
-    """Lock the request's model, then read the request under that lock. Raises NotFound, or AlreadyDecided."""
+def _lock_request(request_id: UUID, if_match: IfMatch | None) -> tuple[PromotionRequest, _Ascent]:
+    """Lock the request's model, then read the request under that lock. Raises NotFound, AlreadyDecided, whatever was read, or Stale."""
     model_id = PromotionRequest.objects.filter(pk=request_id).values_list("model_id", flat=True).first()
     if model_id is None:
         raise NotFound("There is no such promotion request.")
@@ -247,34 +227,4 @@ def _lock_request(request_id: UUID) -> tuple[PromotionRequest, _Ascent]:
     request = PromotionRequest.objects.get(pk=request_id)
     if request.status != RequestStatus.PENDING:
         raise AlreadyDecided(request)
-    return request, _ascent(request.version_id, None)
-
-
-def _refuse_own(request: PromotionRequest, version: ModelVersion, by: Principal) -> None:
-    # Rows show the person a key acted for; the trail has both, and both are bound.
-    asked = _involved("promotion_request.created", request) | {request.requested_by}
-    if by.same_person(request.requested_by_id, request.requested_by) or _is_one_of(by, asked):
-        raise OwnProposal("You asked for this promotion; another manager has to decide.")
-    registered = _involved("version.registered", version) | {version.created_by}
-    if by.same_person(version.created_by_id, version.created_by) or _is_one_of(by, registered):
-        raise OwnProposal("You registered or trained this version; another manager has to decide.")
-
-
-def _is_one_of(by: Principal, names: set[str]) -> bool:
-    """Whether the principal, or whoever made the key it acts by and so has seen its secret, is among those people and keys' makers."""
-    programs = [name.removeprefix("key:") for name in names if name.startswith("key:")]
-    their_keys = ApiKey.objects.filter(customer_id=by.customer_id, user=None, name__in=programs).values_list("pk", flat=True)
-    everybody = names | _makers(their_keys)
-    makers = _makers([by.key_id]) if by.key_id else set()
-    return any(by.same_person(None, name) for name in everybody) or bool(makers & everybody)
-
-
-def _makers(key_ids: Iterable[UUID]) -> set[str]:
-    made = AuditEvent.objects.filter(action="key.created", object_type="tenancy.apikey", object_id__in=[str(one) for one in key_ids])
-    return set(made.filter(actor_kind="user").values_list("actor", flat=True))
-
-
-def _involved(action: str, target: PromotionRequest | ModelVersion) -> set[str]:
-    """Who did that to the object, and on whose behalf."""
-    events = AuditEvent.objects.filter(action=action, object_type=target._meta.label_lower, object_id=str(target.pk))
-    return {name for names in events.values_list("actor", "on_behalf_of") for name in names if name}
+    return request, _ascent(request.version_id, if_match)

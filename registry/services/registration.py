@@ -15,11 +15,12 @@ from mlops.audit.services import record
 from mlops.errors import Duplicate, InvalidField
 from mlops.outbox.services import publish
 from mlops.tenancy.context import required
+from mlops.tenancy.persons import trace
 from mlops.tenancy.roles import Principal
 from registry.events import VersionRegistered
-from registry.models import Dataset, DatasetVersion, ModelVersion, RegisteredModel
-from registry.rules import policy as policies
+from registry.models import Dataset, DatasetVersion, ModelVersion, PolicyChangeRequest, RegisteredModel
 from registry.rules import recipes
+from registry.services import policy_changes
 from registry.services.artifacts import ArtifactFacts, inspect_artifact
 from registry.services.dataset_files import data_path
 from registry.services.lookups import IfMatch, lock_model
@@ -27,7 +28,9 @@ from registry.services.lookups import IfMatch, lock_model
 NAME = re.compile(r"[a-z][a-z0-9_.-]{0,127}\Z")
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}\Z")
 UUID_SHAPE = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z")
-RESERVED = frozenset({"health", "history", "backtest", "statistics", "types", "registry", "validation", "promotion-requests"})
+RESERVED = frozenset(
+    {"health", "history", "backtest", "statistics", "types", "registry", "validation", "promotion-requests", "policy-requests"}
+)
 
 CONFIGURABLE = frozenset(
     {"display_name", "description", "model_type", "domain", "dataset", "data_dir", "recipe", "policy", "scheduled", "retention_days"}
@@ -67,7 +70,7 @@ def register_model(
         dataset=dataset,
         data_dir=_checked_data_dir(data_dir),
         recipe=checked_recipe(recipe or {}),
-        policy=_checked_policy(policy or {}),
+        policy=policy_changes.checked_policy(policy or {}),
         scheduled=scheduled,
         retention_days=retention_days,
         created_by=by.name,
@@ -82,13 +85,22 @@ def register_model(
     return model
 
 
+@dataclass(frozen=True)
+class Configured:
+    """The model as it is now, and what has to wait for another manager."""
+
+    model: RegisteredModel
+    request: PolicyChangeRequest | None
+
+
 def configure_model(
-    *, model: RegisteredModel, changes: Mapping[str, Any], by: Principal, at: datetime, if_match: IfMatch | None = None
-) -> RegisteredModel:
+    *, model: RegisteredModel, changes: Mapping[str, Any], by: Principal, at: datetime, reason: str = "", if_match: IfMatch | None = None
+) -> Configured:
     """Change a model's settings. The policy's revision counts its changes, so that a decision can name the policy it was made under.
 
     A policy is merged into the present one, so that changing one setting never drops another; None takes a setting back to its default.
-    A recipe replaces the present one. Raises InvalidField, Stale.
+    Under four eyes its looser settings wait for another manager; everything else applies at once. A recipe replaces the present one.
+    Raises InvalidField, Stale.
     """
     by.authorize("model.configure")
     unknown = set(changes) - CONFIGURABLE
@@ -101,18 +113,29 @@ def configure_model(
         values["data_dir"] = _checked_data_dir(values["data_dir"])
     with transaction.atomic():
         locked = lock_model(model.pk, if_match)
+        waiting: dict[str, Any] = {}
         if "policy" in values:
-            values["policy"] = _checked_policy({**locked.policy, **values["policy"]})
-        before = {name: _plain(getattr(locked, name)) for name in values}
-        for name, value in values.items():
-            setattr(locked, name, value)
-        locked.revision += 1
-        if "policy" in values and before["policy"] != values["policy"]:
-            locked.policy_revision += 1
-        locked.save()
-        after = {name: _plain(value) for name, value in values.items()}
-        record(action="model.configured", target=locked, label=locked.name, at=at, before=before, after=after, actor=by)
-    return locked
+            values["policy"], waiting = policy_changes.split(locked, values["policy"], by)
+            if waiting and values["policy"] == locked.policy:
+                del values["policy"]  # all of it waits
+        if values or not waiting:
+            _apply(locked, values, by=by, at=at, reason=reason)
+        request = policy_changes.ask(locked, waiting, by=by, at=at, reason=reason) if waiting else None
+    return Configured(locked, request)
+
+
+def _apply(model: RegisteredModel, values: Mapping[str, Any], *, by: Principal, at: datetime, reason: str) -> None:
+    before = {name: _plain(getattr(model, name)) for name in values}
+    for name, value in values.items():
+        setattr(model, name, value)
+    model.revision += 1
+    if "policy" in values and before["policy"] != values["policy"]:
+        model.policy_revision += 1
+    model.save()
+    after = {name: _plain(value) for name, value in values.items()}
+    record(action="model.configured", target=model, label=model.name, at=at, before=before, after=after, reason=reason, actor=by)
+    if "policy" in values:
+        policy_changes.settle(model, before["policy"], by=by, at=at, reason=reason)
 
 
 @dataclass(frozen=True)
@@ -209,7 +232,7 @@ def _insert(version: ModelVersion, *, label: str, by: Principal, at: datetime) -
         model.revision += 1
         model.count_version(source=None, target=version.status)
         model.save(update_fields=["last_version_number", "last_label_number", "revision", "status_counts"])
-        after = {"version": version.version, "artifact_sha256": version.artifact_sha256, "metrics": version.metrics}
+        after = {"version": version.version, "artifact_sha256": version.artifact_sha256, "metrics": version.metrics, **trace(by)}
         record(action="version.registered", target=version, label=str(version), at=at, after=after, actor=by)
         publish(VersionRegistered(model.name, str(version.pk), version.version, by.name), at=at)
     return version
@@ -221,15 +244,6 @@ def _next_label(model: RegisteredModel) -> str:
     while ModelVersion.objects.filter(model=model, version=f"v{model.last_label_number}").exists():
         model.last_label_number += 1
     return f"v{model.last_label_number}"
-
-
-def _checked_policy(values: Mapping[str, Any]) -> dict[str, Any]:
-    given = {name: value for name, value in values.items() if value is not None}
-    try:
-        policies.parse(given)
-    except policies.PolicyError as error:
-        raise InvalidField(f"policy.{error.field}", str(error)) from None
-    return given
 
 
 def checked_recipe(values: Mapping[str, Any]) -> dict[str, Any]:

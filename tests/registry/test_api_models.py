@@ -53,6 +53,7 @@ def test_a_model_is_registered_by_its_name_alone(api: Api) -> None:
         ({"name": "Upper"}, "name"),
         ({"name": "health"}, "name"),
         ({"name": "promotion-requests"}, "name"),
+        ({"name": "policy-requests"}, "name"),
         ({"name": "m", "task": "sorcery"}, "task"),
         ({"name": "m", "model_type": "sorcery"}, "model_type"),
         ({"name": "m", "policy": {"min_improvement_pct": 500}}, "policy.min_improvement_pct"),
@@ -175,11 +176,11 @@ def test_a_model_takes_the_same_queries_for_any_number_of_versions(
 def test_changing_one_setting_of_the_policy_keeps_the_others(api: Api, scope: Principal) -> None:
     make_model(policy={"four_eyes": True})
 
-    response = api().patch("/api/v1/models/demand_forecast", {"policy": {"min_improvement_pct": 3}, "display_name": "Demand"})
+    response = api().patch("/api/v1/models/demand_forecast", {"policy": {"min_improvement_pct": 7}, "display_name": "Demand"})
 
     body = response.json()
     assert response.status_code == 200
-    assert (body["policy"]["four_eyes"], body["policy"]["min_improvement_pct"]) == (True, 3)
+    assert (body["policy"]["four_eyes"], body["policy"]["min_improvement_pct"]) == (True, 7)
     assert (body["display_name"], body["policy_revision"], body["revision"], response["ETag"]) == ("Demand", 2, 2, '"model-2"')
 
 

@@ -1,0 +1,96 @@
+"""Four eyes: who asked, who registered, and whether whoever approves may be one of them. The trail has the credential and the person."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from mlops.audit.models import AuditEvent
+from mlops.errors import DomainError
+from mlops.tenancy.parties import common_adders, is_own, own
+from mlops.tenancy.persons import Party
+from mlops.tenancy.roles import Principal
+from registry.models import ModelVersion, PolicyChangeRequest, PromotionRequest
+
+ASKED = "You asked for this yourself: another manager has to approve it."
+TRAINED = "You registered or trained this version: another manager has to approve it."
+
+
+class OwnProposal(DomainError):
+    """Four eyes: whoever trained, proposed or asked cannot approve."""
+
+    status = 403
+    code = "four_eyes"
+
+
+class AlreadyDecided(DomainError):
+    """Somebody else was first."""
+
+    code = "already_decided"
+
+    def __init__(self, request: PromotionRequest | PolicyChangeRequest) -> None:
+        who = f" by {request.decided_by}" if request.decided_by else ""
+        super().__init__(f"This request was {request.status}{who} already.")
+        self.request = request
+
+    def extra(self) -> dict[str, Any]:
+        """Who decided what, and when."""
+        decided_at = self.request.decided_at.isoformat() if self.request.decided_at else None
+        return {"decided_by": self.request.decided_by, "decision": self.request.status, "decided_at": decided_at}
+
+
+def refuse_own(request: PromotionRequest | PolicyChangeRequest, by: Principal) -> None:
+    """Raise OwnProposal where the principal may be one of those who asked, or who made what is asked for."""
+    for objection in objections([request], by).values():
+        raise OwnProposal(objection)
+
+
+def objections(requests: Sequence[PromotionRequest | PolicyChangeRequest], by: Principal) -> dict[UUID, str]:
+    """Why the principal cannot approve, by request; those that it could are absent. At most six queries, for any number."""
+    promotions = [one for one in requests if isinstance(one, PromotionRequest)]
+    policies = [one for one in requests if isinstance(one, PolicyChangeRequest)]
+    doers: dict[tuple[UUID, str], list[Party]] = {}
+    for action, rows in (("promotion_request.created", promotions), ("policy_request.created", policies)):
+        asked = _doers(action, {str(one.pk): _asker(one) for one in rows})
+        doers |= {(one.pk, ASKED): asked[str(one.pk)] for one in rows}
+    trained = _doers("version.registered", {str(one.version_id): _registrar(one.version) for one in promotions})
+    doers |= {(one.pk, TRAINED): trained[str(one.version_id)] for one in promotions}
+    found = own(doers, by)
+    return {pk: text for text in (TRAINED, ASKED) for pk, said in found if said == text}
+
+
+def added_by_one_hand(request: PromotionRequest | PolicyChangeRequest, by: Principal) -> list[str]:
+    """Who made members of both the asker and the principal: allowed, but an auditor should see it. At most four queries."""
+    action = "promotion_request.created" if isinstance(request, PromotionRequest) else "policy_request.created"
+    return common_adders(_doers(action, {str(request.pk): _asker(request)})[str(request.pk)], by)
+
+
+def rolled_back_by(decision_details: Mapping[str, Any], by: Principal) -> bool:
+    """Whether the principal may be whoever made the emergency rollback that the event told of."""
+    kept = decision_details.get("by") or {"actor": decision_details.get("actor", "")}
+    return is_own([Party.from_json(kept)], by)
+
+
+def _asker(request: PromotionRequest | PolicyChangeRequest) -> Party:
+    return Party(request.requested_by, account=str(request.requested_by_id or ""))
+
+
+def _registrar(version: ModelVersion) -> Party:
+    return Party(version.created_by, account=str(version.created_by_id or ""))
+
+
+def _doers(action: str, rows: Mapping[str, Party]) -> dict[str, list[Party]]:
+    """Per object, whom its row shows and whom the trail names: the row has the person a key acted for, the trail the credential too."""
+    found = {identifier: [shown] for identifier, shown in rows.items()}
+    if not found:
+        return found
+    events = AuditEvent.objects.filter(action=action, object_type=_OBJECTS[action], object_id__in=list(found))
+    for identifier, actor, person, after in events.values_list("object_id", "actor", "on_behalf_of", "after"):
+        found[identifier].append(Party.from_json({**after, "actor": actor, "person": person}))
+    return found
+
+
+_OBJECTS = {
+    "promotion_request.created": PromotionRequest._meta.label_lower,
+    "policy_request.created": PolicyChangeRequest._meta.label_lower,
+    "version.registered": ModelVersion._meta.label_lower,
+}
