@@ -116,11 +116,11 @@ def ask_for_review(news: EmergencyRollback) -> None:
             severity=Severity.CRITICAL,
             title=f"Review the emergency rollback of {news.model_name} to {news.version}",
             message=f"{news.actor} rolled back without a second person. Reason given: {news.reason}",
-            cause=f"emergency_rollback:{news.version_id}",
+            cause=f"emergency_rollback:{news.decision_id or news.version_id}",
             action_url=_model_page(news.model_name),
             model_name=news.model_name,
             version=news.version,
-            details={"version_id": news.version_id, "actor": news.actor},
+            details={"version_id": news.version_id, "actor": news.actor, "decision_id": news.decision_id, "by": news.by},
         )
     )
 

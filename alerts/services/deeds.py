@@ -18,6 +18,7 @@ from mlops.jobs.queries import jobs
 from mlops.tenancy.roles import Principal
 from registry.models import Dataset, ModelVersion, PromotionRequest, RegisteredModel, RetrainingRun
 from registry.services import promotion
+from registry.services.four_eyes import AlreadyDecided, OwnProposal, refuse_own, rolled_back_by
 from registry.services.lookups import as_uuid, model_named
 from registry.states import RequestStatus, Trigger, VersionStatus
 
@@ -34,7 +35,6 @@ class NothingToRollBackTo(DomainError):
     code = "nothing_to_roll_back_to"
 
 
-_OWN_REQUEST = "You asked for this promotion; another manager has to decide."
 Act = Callable[[MLAlert, Principal, datetime, str], dict[str, Any]]
 
 
@@ -67,7 +67,7 @@ class Prospect:
 
 
 def prospect(alert: MLAlert, *, by: Principal | None = None) -> Prospect:
-    """What approving would do now, and what forbids it: the world has moved on, or four eyes bind `by`. At most three queries.
+    """What approving would do now, and what forbids it: the world has moved on, or four eyes bind `by`. At most eight queries.
 
     It says what can be seen beforehand; the deed itself looks again, under its locks.
     """
@@ -93,12 +93,12 @@ def _foreseen(alert: MLAlert, deed: Deed, by: Principal | None) -> str:
         request = _pending_request(alert)
         if request is not None:
             if request.status != RequestStatus.PENDING:
-                raise promotion.AlreadyDecided(request)
-            if by is not None and by.same_person(request.requested_by_id, request.requested_by):
-                raise promotion.OwnProposal(_OWN_REQUEST)
+                raise AlreadyDecided(request)
+            if by is not None:
+                refuse_own(request, by)
             return f"Grants the request of {request.requested_by}: {request.get_kind_display().lower()} {request.version}."
     if deed.name == "review" and by is not None:
-        _refuse_own_review(alert, by)
+        refuse_own_review(alert, by)
     return deed.says
 
 
@@ -153,15 +153,18 @@ def _look(alert: MLAlert, by: Principal, at: datetime, notes: str) -> dict[str, 
 
 def _review(alert: MLAlert, by: Principal, at: datetime, notes: str) -> dict[str, Any]:
     """Somebody else than the one who rolled back has looked into it, and says with what result."""
-    _refuse_own_review(alert, by)
+    refuse_own_review(alert, by)
     if not notes.strip():
         raise InvalidField("notes", "Say what the review found; it goes into the record.")
     return _look(alert, by, at, notes)
 
 
-def _refuse_own_review(alert: MLAlert, by: Principal) -> None:
-    if by.same_person(None, str(alert.details.get("actor", ""))):
-        raise promotion.OwnProposal("You made this rollback; another manager has to review it.")
+def refuse_own_review(alert: MLAlert, by: Principal) -> None:
+    """Raise OwnProposal where the alert asks to review what the principal did alone: they neither approve nor dismiss it."""
+    if deed_of(alert) is not _REVIEW:
+        return
+    if rolled_back_by(alert.details, by):
+        raise OwnProposal("You made this rollback; another manager has to review it.")
 
 
 def _pending_request(alert: MLAlert) -> PromotionRequest | None:

@@ -13,7 +13,7 @@ from django.db import IntegrityError, transaction
 
 from alerts.models import MLAlert, Occurrence
 from alerts.rules import Finding, tell_again, worse
-from alerts.services.deeds import deed_of
+from alerts.services.deeds import deed_of, refuse_own_review
 from alerts.services.notifying import notify
 from alerts.states import ALERT_LIFECYCLE, OPEN, AlertStatus, AlertType, Decision
 from mlops.audit.services import record
@@ -98,9 +98,11 @@ def approve(*, alert_id: UUID, by: Principal, at: datetime, notes: str = "", if_
 
 
 def dismiss(*, alert_id: UUID, by: Principal, at: datetime, notes: str, if_match: IfMatch | None = None) -> MLAlert:
-    """Close the alert without its deed. Raises InvalidField without a reason, AlreadyDecided, Stale, Forbidden."""
+    """Close the alert without its deed. Raises InvalidField without a reason, AlreadyDecided, OwnProposal for one's own emergency, Stale,
+    Forbidden."""
     with transaction.atomic():
         alert = _lock_undecided(alert_id, by, if_match)
+        refuse_own_review(alert, by)
         if not notes.strip():
             raise InvalidField("notes", "Say why the alert is dismissed; it goes into the record.")
         _close(alert, Decision.DISMISS, by=by, at=at, notes=notes, outcome={})
@@ -171,7 +173,8 @@ def _join(alert: MLAlert, finding: Finding, at: datetime) -> bool:
     alert.details = {**alert.details, **finding.details}
     alert.repeat_count, alert.revision = alert.repeat_count + 1, alert.revision + 1
     alert.action_url = finding.action_url[:500] or alert.action_url
-    alert.save(update_fields=["severity", "message", "last_seen_at", "details", "repeat_count", "revision", "action_url"])
+    changed = ["severity", "severity_rank", "message", "search_text", "last_seen_at", "details", "repeat_count", "revision", "action_url"]
+    alert.save(update_fields=changed)
     return tell
 
 

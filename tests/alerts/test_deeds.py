@@ -1,5 +1,7 @@
 """What approving does, on real models."""
 
+from collections.abc import Callable
+
 import pytest
 
 from alerts.models import MLAlert
@@ -8,9 +10,15 @@ from alerts.states import AlertType
 from experiments.services.retraining import end_without_version
 from mlops.jobs.models import Job
 from mlops.jobs.services import AlreadyRunning
+from mlops.outbox.models import Message
+from mlops.outbox.services import handle
+from mlops.tenancy.models import Customer
 from mlops.tenancy.roles import Principal, Role
+from mlops.tenancy.services import create_api_key
+from registry.events import EmergencyRollback
 from registry.models import ModelVersion, PromotionRequest, RegisteredModel, RetrainingRun
 from registry.services import promotion
+from registry.services.four_eyes import AlreadyDecided, OwnProposal
 from registry.states import RetrainingStatus, Trigger
 from tests.alerts.factories import NOON, make_alert
 from tests.registry.factories import make_champion, make_dataset, make_model, make_request, make_version
@@ -107,7 +115,7 @@ def test_whoever_asked_cannot_approve_through_the_alert(model: RegisteredModel, 
     request = make_request(make_version(model), by=scope)
     alert = about(request.version, AlertType.PROMOTION_PENDING, request_id=str(request.pk))
 
-    with pytest.raises(promotion.OwnProposal):
+    with pytest.raises(OwnProposal):
         inbox.approve(alert_id=alert.pk, by=scope, at=NOON)
 
     alert.refresh_from_db()
@@ -120,7 +128,7 @@ def test_a_request_decided_elsewhere_names_who_was_first(model: RegisteredModel,
     alert = about(request.version, AlertType.PROMOTION_PENDING, request_id=str(request.pk))
     promotion.reject(request_id=request.pk, by=somebody("first@example.com", scope), at=NOON, reason="Not yet.")
 
-    with pytest.raises(promotion.AlreadyDecided, match=r"first@example\.com"):
+    with pytest.raises(AlreadyDecided, match=r"first@example\.com"):
         inbox.approve(alert_id=alert.pk, by=scope, at=NOON)
 
 
@@ -164,11 +172,42 @@ def test_a_first_champion_has_nothing_to_roll_back_to(scope: Principal) -> None:
 def test_an_emergency_is_reviewed_by_somebody_else_who_says_what_was_found(model: RegisteredModel, scope: Principal) -> None:
     alert = about(model.versions.get(version="v2"), AlertType.EMERGENCY_ROLLBACK, actor=scope.name)
 
-    with pytest.raises(promotion.OwnProposal):
+    with pytest.raises(OwnProposal):
         inbox.approve(alert_id=alert.pk, by=scope, at=NOON, notes="All well.")
     reviewed = inbox.approve(alert_id=alert.pk, by=somebody("second@example.com", scope), at=NOON, notes="All well.")
 
     assert (reviewed.status, reviewed.notes) == ("actioned", "All well.")
+
+
+@pytest.mark.parametrize("answer", ["approve", "dismiss"])
+def test_nobody_closes_the_review_of_their_own_emergency_through_a_key_of_their_making(
+    model: RegisteredModel, scope: Principal, customer: Customer, principal: Callable[..., Principal], answer: str
+) -> None:
+    admin = principal("admin", "ada@shop.example")
+    key, _ = create_api_key(customer=customer, role=Role.ML_MANAGER, name="robot", user=None, at=NOON, by=admin)
+    robot = Principal("key", "key:robot", Role.ML_MANAGER, customer.pk, key_id=key.pk)
+    promotion.rollback(version_id=model.versions.get(version="v1").pk, by=robot, at=NOON, reason="It burns.", emergency=True)
+    message = Message.objects.get(topic=EmergencyRollback.TOPIC)
+    handle(message_id=message.pk, attempts=message.attempts, at=NOON)
+    alert = MLAlert.objects.get(alert_type=AlertType.EMERGENCY_ROLLBACK)
+
+    for own in (robot, admin):
+        with pytest.raises(OwnProposal):
+            getattr(inbox, answer)(alert_id=alert.pk, by=own, at=NOON, notes="All well.")
+
+    assert getattr(inbox, answer)(alert_id=alert.pk, by=scope, at=NOON, notes="All well.").decided_by == scope.name
+
+
+def test_each_emergency_opens_a_review_of_its_own(model: RegisteredModel, scope: Principal) -> None:
+    first, second = (model.versions.get(version=label) for label in ("v1", "v2"))
+    for version, by in ((first, "kim@example.com"), (second, "kim@example.com"), (first, "lee@example.com")):
+        promotion.rollback(version_id=version.pk, by=somebody(by, scope), at=NOON, reason="It burns.", emergency=True)
+
+    for message in Message.objects.filter(topic=EmergencyRollback.TOPIC):
+        handle(message_id=message.pk, attempts=message.attempts, at=NOON)
+
+    alerts = MLAlert.objects.filter(alert_type=AlertType.EMERGENCY_ROLLBACK, status="unread")
+    assert sorted(alert.details["actor"] for alert in alerts) == ["kim@example.com", "kim@example.com", "lee@example.com"]
 
 
 def test_results_are_opened_where_they_are(scope: Principal) -> None:
