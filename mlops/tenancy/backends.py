@@ -5,7 +5,7 @@ from typing import Any
 from django.contrib.auth.backends import BaseBackend
 from django.http import HttpRequest
 
-from mlops.tenancy.models import User
+from mlops.tenancy.models import Membership, User
 from mlops.tenancy.principals import ambient_principal
 from mlops.tenancy.roles import Role
 
@@ -34,8 +34,13 @@ class RoleBackend(BaseBackend):
         return user if user.check_password(password) and user.is_active else None
 
     def get_user(self, user_id: Any) -> User | None:
-        """The active person of a session, or None."""
-        return User.objects.filter(pk=user_id, is_active=True).first()
+        """The active person of a session, or None. One query brings the memberships along, which every request asks for next."""
+        memberships = list(Membership.objects.filter(user_id=user_id, user__is_active=True).select_related("user"))
+        if not memberships:
+            return User.objects.filter(pk=user_id, is_active=True).first()
+        person = memberships[0].user
+        person.known_memberships = memberships
+        return person
 
     def has_perm(self, user_obj: Any, perm: str, obj: object = None) -> bool:
         """View for every member; writes in the admin's forms only where the table above says so, for administrators."""

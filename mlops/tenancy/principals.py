@@ -76,7 +76,8 @@ def principal_of_key(secret: str, *, at: datetime) -> Principal | None:
 
 def principal_of_person(user: "User", chosen: UUID | None) -> Principal | None:
     """The person in the chosen customer if it is one of theirs, else in their first; None without any membership."""
-    memberships = list(user.memberships.order_by("created_at", "id"))
+    known = user.known_memberships
+    memberships = sorted(user.memberships.all() if known is None else known, key=lambda one: (one.created_at, one.pk))
     if not memberships:
         return None
     membership = next((one for one in memberships if one.customer_id == chosen), memberships[0])

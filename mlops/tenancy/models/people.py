@@ -52,6 +52,8 @@ class User(AbstractBaseUser):
     USERNAME_FIELD = "email"
     REQUIRED_FIELDS: ClassVar[list[str]] = []
     objects = UserManager()
+    known_memberships: "list[Membership] | None" = None
+    """What the session's look-up has read already; None where nobody has looked."""
 
     class Meta:
         db_table = "users"
