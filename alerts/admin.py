@@ -9,6 +9,9 @@ from django.utils import timezone
 
 from alerts.models import Channel, Delivery, MLAlert, Subscription
 from alerts.queries import visible_subscriptions
+from alerts.screens import inbox as inbox
+from alerts.screens import subscribing as subscribing
+from alerts.screens import waiting as waiting
 from alerts.services import delivering
 from mlops.admin_lists import ReadOnlyPlatformAdmin
 from mlops.errors import DomainError

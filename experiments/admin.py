@@ -7,6 +7,7 @@ from experiments.models import Experiment
 from experiments.screens import board as board
 from experiments.screens import experiment_page as experiment_page
 from experiments.screens import retraining as retraining
+from experiments.screens import waiting as waiting
 from registry.admin import PagedAdmin, moment
 
 

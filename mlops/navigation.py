@@ -5,12 +5,13 @@ from typing import Any
 
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
-from django.utils.module_loading import import_string
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of the navigation. `action`: shown to those who may do this; `badge`: the dotted name of a function of the request."""
+    """A line of the navigation. `action`: shown to those who may do this; `badge`: the name of its count in `mlops.waiting`."""
 
     title: str
     icon: str
@@ -24,9 +25,9 @@ GROUPS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
         "Decide",
         (
             Entry("Overview", "dashboard", "admin:index"),
-            Entry("Approvals", "how_to_vote", "admin:registry_approvals", badge="registry.screens.overview.badge"),
-            Entry("Alerts", "notifications", "admin:alerts_mlalert_changelist", action="alert.read"),
-            Entry("Experiments", "science", "admin:experiments_board"),
+            Entry("Approvals", "how_to_vote", "admin:registry_approvals", badge="approvals"),
+            Entry("Alerts", "notifications", "admin:alerts_inbox", action="alert.read", badge="alerts"),
+            Entry("Experiments", "science", "admin:experiments_board", badge="experiments"),
             Entry("Models", "swords", "admin:registry_registeredmodel_changelist"),
         ),
     ),
@@ -67,9 +68,16 @@ def _shown(entry: Entry, request: HttpRequest) -> dict[str, Any] | None:
         link = reverse(entry.url_name)
     except NoReverseMatch:
         return None
-    count = import_string(entry.badge)(request) if entry.badge else ""
-    badge = {"badge": count, "badge_variant": "primary"} if count else {}
+    badge = {"badge": _badge(entry.badge, request), "badge_variant": "primary"} if entry.badge else {}
     return {"title": entry.title, "icon": entry.icon, "link": link, **badge}
+
+
+def _badge(name: str, request: HttpRequest) -> SafeString:
+    """The count as the page's script finds it again to refresh it; without anything to count it is there, and not seen."""
+    from mlops.waiting import tallies  # not at the top: settings import this module before there are models
+
+    count = tallies(request).get(name, 0)
+    return format_html('<span data-tally="{}" data-live="{}">{}</span>', name, reverse("admin:registry_live"), count or "")
 
 
 SIDEBAR: dict[str, Any] = {"show_search": False, "show_all_applications": False, "navigation": "mlops.navigation.navigation"}

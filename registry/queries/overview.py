@@ -1,4 +1,4 @@
-"""What the first page shows: a card per model, what waits, what is wrong. A fixed number of queries, whatever the number of models."""
+"""What the first page shows: a card per model, what runs, what is wrong. A fixed number of queries, whatever the number of models."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,7 @@ from django.db.models import OuterRef, Q, Subquery
 
 from mlops.jobs.models import OPEN, Job, JobState
 from mlops.jobs.queries import jobs
-from registry.models import BacktestResult, ForecastAccuracy, ModelVersion, PromotionRequest, RegisteredModel, RetrainingRun, Verdict
+from registry.models import BacktestResult, ForecastAccuracy, ModelVersion, RegisteredModel, RetrainingRun, Verdict
 from registry.models.accuracy import OVERALL
 from registry.queries.schedules import next_retraining
 from registry.rules.trailing import Day, Trailing
@@ -73,7 +73,6 @@ class Overview:
     """The whole first page."""
 
     cards: list[ModelCard]
-    pending: list[PromotionRequest]
     running: list[Job]
     failed: list[Job]
 
@@ -91,8 +90,8 @@ def running_jobs() -> list[Job]:
     )
 
 
-def overview(*, pending: list[PromotionRequest], at: datetime) -> Overview:
-    """Read it all: eight queries beside the pending requests, which the navigation has read already."""
+def overview(*, at: datetime) -> Overview:
+    """Read it all in eight queries."""
     newest = RetrainingRun.objects.filter(model=OuterRef("pk")).order_by("-started_at").values("pk")[:1]
     models = list(RegisteredModel.objects.annotate(last_retraining_id=Subquery(newest)).order_by("name")[:200])
     retrainings = _retrainings(models)
@@ -125,7 +124,7 @@ def overview(*, pending: list[PromotionRequest], at: datetime) -> Overview:
         )
     open_jobs = [job for job in known_jobs if job.state in OPEN]
     failed = [job for job in known_jobs if job.state == JobState.FAILED]
-    return Overview(cards, pending, open_jobs, failed)
+    return Overview(cards, open_jobs, failed)
 
 
 def _standing(models: Sequence[RegisteredModel]) -> dict[Any, list[ModelVersion]]:

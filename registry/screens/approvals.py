@@ -1,4 +1,4 @@
-"""What waits for a manager: promotions that need a second pair of eyes."""
+"""What waits for a manager, whichever app asks; and promotions that need a second pair of eyes."""
 
 from typing import Any
 from uuid import UUID
@@ -7,6 +7,7 @@ from django import forms
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -15,12 +16,14 @@ from django.utils import timezone
 from mlops.admin_site import page, principal_of, show
 from mlops.errors import DomainError
 from mlops.tenancy.roles import Forbidden, Principal
+from mlops.waiting import Choice, Waiting, everything, tallies, tally, waits
 from registry.models import PromotionRequest
 from registry.queries.arena_page import Arena, arena_of
+from registry.queries.requests import pending_requests
 from registry.screens import charts
-from registry.screens.overview import waiting
 from registry.screens.words import ACTS, consequences, headline, short
 from registry.services import promotion
+from registry.services.four_eyes import AlreadyDecided
 from registry.services.lookups import expect_revision, lock_model
 from registry.states import RequestStatus
 
@@ -51,7 +54,7 @@ class AnswerForm(forms.Form):
 def approvals(request: HttpRequest) -> HttpResponse:
     """Pending requests, oldest first, then what was decided lately."""
     principal = principal_of(request)
-    pending = [{"request": one, "evidence": short(one.verdict), "own": _own(one, principal)} for one in waiting(request)]
+    pending = everything(principal)
     decided = (
         PromotionRequest.objects.exclude(status=RequestStatus.PENDING).select_related("version", "model").order_by("-decided_at", "id")
     )
@@ -60,8 +63,42 @@ def approvals(request: HttpRequest) -> HttpResponse:
         "registry/approvals.html",
         title="Approvals",
         pending=pending,
+        more=max(tallies(request).get("approvals", 0) - len(pending), 0),
         decided=list(decided[:RECENT]),
         may_decide=principal.may("promotion_request.decide"),
+    )
+
+
+@tally("approvals")
+def pending_count() -> QuerySet[PromotionRequest]:
+    """Promotions and rollbacks that wait."""
+    return PromotionRequest.objects.filter(status=RequestStatus.PENDING)
+
+
+@waits
+def promotions_waiting(principal: Principal) -> list[Waiting]:
+    """Promotions and rollbacks that somebody asked for. One query."""
+    return [_row(one, principal) for one in pending_requests()]
+
+
+def _row(asked: PromotionRequest, principal: Principal) -> Waiting:
+    url, own = reverse("admin:registry_request_page", args=[asked.pk]), _own(asked, principal)
+    approve, reject = Choice("Approve", "check", url, "approve"), Choice("Reject", "close", url, "reject", dangerous=True)
+    choices = (reject,) if own else (approve, reject)
+    return Waiting(
+        kind=asked.get_kind_display(),
+        icon=ACTS[asked.kind].icon,
+        title=f"{asked.get_kind_display()} {asked.version.version}",
+        about=str(asked.model),
+        url=url,
+        asked_by=asked.requested_by,
+        asked_at=asked.requested_at,
+        reason=asked.reason,
+        evidence=short(asked.verdict),
+        will=f"{asked.version.version} becomes champion of {asked.model.name} and serves by default, at once.",
+        revision=asked.model.revision,
+        choices=choices if principal.may("promotion_request.decide") else (),
+        own=own,
     )
 
 
@@ -97,6 +134,8 @@ def _request_page(
         title=str(asked),
         status=409 if refusal else 200,
         crumbs=[("Approvals", reverse("admin:registry_approvals")), (str(asked), "")],
+        subject=f"model:{asked.model_id}",
+        revision=arena.model.revision,
         asked=asked,
         arena=arena,
         form=form,
@@ -129,7 +168,7 @@ def _answer(asked: PromotionRequest, given: dict[str, Any], *, by: Principal) ->
                 return f"Approved: {asked.version} is champion now.", ""
             promotion.reject(request_id=asked.pk, by=by, at=timezone.now(), reason=given["reason"])
             return f"Rejected: {asked.version} stays what it is.", ""
-    except promotion.AlreadyDecided as late:
+    except AlreadyDecided as late:
         decided_at = late.request.decided_at
         return "", f"{late} Your answer changed nothing.{f' That was at {decided_at:%Y-%m-%d %H:%M} UTC.' if decided_at else ''}"
     except (Forbidden, DomainError) as refusal:

@@ -10,9 +10,9 @@ from mlops.admin_site import page, principal_of, show
 from mlops.tenancy.roles import Principal
 from registry.models import ModelVersion
 from registry.queries.arena_page import Arena, arena_of, moves_of, retrainings_of, sides_of
+from registry.queries.requests import pending_requests
 from registry.queries.shadow import Shadow, shadow_of
 from registry.screens import charts
-from registry.screens.overview import waiting
 from registry.screens.words import ACTS, Act, headline
 from registry.states import VERSION_LIFECYCLE, VersionStatus
 from registry.templatetags.tiltyard import when
@@ -35,13 +35,15 @@ def model_page(request: HttpRequest, pk: UUID) -> HttpResponse:
     champion, chosen = sides_of(arena)
     moves = moves_of(arena.model)
     shadow = shadow_for(arena.chosen, arena.champion)
-    pending = [one for one in waiting(request) if one.model_id == arena.model.pk]
+    pending = pending_requests(arena.model)
     return show(
         request,
         "registry/model_page.html",
         title=str(arena.model),
         crumbs=[("Models", reverse("admin:registry_registeredmodel_changelist")), (str(arena.model), "")],
         charts=True,
+        subject=f"model:{pk}",
+        revision=arena.model.revision,
         arena=arena,
         model=arena.model,
         sentence=headline(arena),

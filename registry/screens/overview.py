@@ -1,23 +1,26 @@
 """The first page: is anything wrong, and what waits for me?"""
 
-from django.http import HttpRequest, HttpResponse
+from uuid import UUID
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.utils import timezone
 
 from mlops.admin_site import home, page, principal_of, show
-from registry.models import PromotionRequest
+from mlops.waiting import everything, revision_now, subject, tallies
+from registry.models import RegisteredModel
 from registry.queries.overview import Overview, overview, running_jobs
-from registry.queries.requests import pending_requests
+
+SHOWN_WAITING = 5
 
 
 @home
 def overview_page(request: HttpRequest) -> HttpResponse:
     """A sentence, a card per model, what waits, what runs."""
-    seen = overview(pending=waiting(request), at=timezone.now())
-    mine = [one for one in seen.pending if principal_of(request).may("promotion_request.decide")]
-    return show(
-        request, "registry/overview.html", title="Overview", overview=seen, sentence=sentence(seen), waiting=mine, jobs=seen.running
-    )
+    seen = overview(at=timezone.now())
+    waiting = tallies(request).get("approvals", 0)
+    said = sentence(seen, waiting)
+    return show(request, "registry/overview.html", title="Overview", overview=seen, sentence=said, waiting=waiting, jobs=seen.running)
 
 
 @page("fragments/jobs/", name="registry_jobs_fragment")
@@ -26,7 +29,27 @@ def jobs_fragment(request: HttpRequest) -> HttpResponse:
     return render(request, "registry/_jobs.html", {"jobs": running_jobs(), "principal": principal_of(request)})
 
 
-def sentence(seen: Overview) -> str:
+@page("fragments/waiting/", name="registry_waiting_fragment")
+def waiting_fragment(request: HttpRequest) -> HttpResponse:
+    """The oldest of what waits for a decision; the first page asks for them by itself."""
+    rows = everything(principal_of(request))
+    return render(request, "registry/_waiting.html", {"rows": rows[:SHOWN_WAITING], "more": len(rows) - SHOWN_WAITING})
+
+
+@page("fragments/live/", name="registry_live")
+def live(request: HttpRequest) -> HttpResponse:
+    """What every open page asks for every few seconds: the navigation's counts, and the present revision of what it shows. Two queries."""
+    reference = request.GET.get("subject", "")[:100]
+    return JsonResponse({"tallies": tallies(request), "revision": revision_now(reference) if reference else None})
+
+
+@subject("model")
+def revision_of_model(pk: UUID) -> int | None:
+    """Counts every change of the model and every move of its versions."""
+    return RegisteredModel.objects.filter(pk=pk).values_list("revision", flat=True).first()
+
+
+def sentence(seen: Overview, waiting: int) -> str:
     """Whether anything is wrong, and what waits, in words."""
     if not seen.cards:
         return "Nothing here yet: no model is registered."
@@ -34,25 +57,10 @@ def sentence(seen: Overview) -> str:
     state = (
         "Nothing is wrong" if not wrong else _upper(" and ".join(wrong[:2]) + (f", and {len(wrong) - 2} more" if len(wrong) > 2 else ""))
     )
-    count = len(seen.pending)
     asks = (
-        "nothing waits for a decision" if not count else f"{_count(count, 'promotion')} {'waits' if count == 1 else 'wait'} for a decision"
+        f"{_count(waiting, 'decision')} {'waits' if waiting == 1 else 'wait'} for a person" if waiting else "nothing waits for a decision"
     )
     return f"{state}; {asks}."
-
-
-def waiting(request: HttpRequest) -> list[PromotionRequest]:
-    """The pending requests, read once a request: the navigation's badge, the first page and the approvals share them."""
-    cached: list[PromotionRequest] | None = getattr(request, "waiting_promotions", None)
-    if cached is None:
-        cached = pending_requests()
-        request.waiting_promotions = cached  # type: ignore[attr-defined]  # a cache for the rest of this request
-    return cached
-
-
-def badge(request: HttpRequest) -> str:
-    """How many promotions wait, for the navigation; empty for none."""
-    return str(len(waiting(request)) or "")
 
 
 def _count(number: int, noun: str) -> str:

@@ -39,6 +39,9 @@ STATUS_ICONS = {
     "ready": "check_circle",
     "passed": "check_circle",
     "no input": "help",
+    "critical": "e911_emergency",
+    "warning": "warning",
+    "info": "info",
 }
 TONES = {
     "champion": "good",
@@ -57,6 +60,9 @@ TONES = {
     "no input": "warn",
     "failed": "bad",
     "rejected": "bad",
+    "critical": "bad",
+    "warning": "warn",
+    "info": "info",
 }
 
 

@@ -1,6 +1,7 @@
 /* What every page of the site does in the browser: local times and numbers, confirmations, live parts. No page needs it to be read. */
 "use strict";
 (() => {
+  const LIVE_MS = 5000;
   const locale = navigator.language || "en";
   const relative = new Intl.RelativeTimeFormat(locale, { numeric: "auto" });
   const steps = [["year", 31536000], ["month", 2592000], ["week", 604800], ["day", 86400], ["hour", 3600], ["minute", 60]];
@@ -58,12 +59,49 @@
     });
   }
 
+  /* Every few seconds while somebody looks: the counts beside the navigation, and whether what this page shows is still true. */
+  function live() {
+    const place = document.querySelector("[data-live]"), main = document.querySelector("[data-subject]");
+    if (!place) return;
+    const address = new URL(place.dataset.live, location.href);
+    if (main) address.searchParams.set("subject", main.dataset.subject);
+    const known = {};
+    document.querySelectorAll("[data-tally]").forEach((node) => { known[node.dataset.tally] = node.textContent; });
+
+    function show({ tallies, revision }) {
+      document.querySelectorAll("[data-tally]").forEach((node) => {
+        const text = String(tallies[node.dataset.tally] || "");
+        if (node.textContent !== text) node.textContent = text;
+      });
+      document.querySelectorAll("[data-watch]").forEach((node) => { node.hidden = String(tallies[node.dataset.watch] || "") === known[node.dataset.watch]; });
+      const stale = main && revision !== null && String(revision) !== main.dataset.revision;
+      document.querySelectorAll("[data-stale]").forEach((node) => { node.hidden = !stale; });
+    }
+
+    async function look() {
+      if (document.hidden) return;
+      try {
+        const answer = await fetch(address, { headers: { Accept: "application/json" } });
+        if (answer.ok && (answer.headers.get("Content-Type") || "").includes("json")) show(await answer.json());
+      } catch {
+        return; // the server is away; the next look may find it
+      }
+    }
+    setInterval(look, LIVE_MS);
+    document.addEventListener("visibilitychange", look);
+  }
+
   document.addEventListener("DOMContentLoaded", () => {
     hideIcons();
+    live();
     localize(document);
     confirmations(document);
     setInterval(() => document.querySelectorAll('time[data-style="relative"]').forEach(showTime), 60000);
   });
   window.addEventListener("pageshow", () => document.querySelectorAll("form[data-once]").forEach((form) => delete form.dataset.sent));
   document.addEventListener("htmx:afterSwap", (event) => localize(event.target));
+  document.addEventListener("tiltyard:shown", (event) => {
+    localize(event.target);
+    confirmations(event.target);
+  });
 })();

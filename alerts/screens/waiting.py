@@ -1,0 +1,62 @@
+"""What alerts ask of a manager: rows of the approvals, counts of the navigation, and whether an open page is still true."""
+
+from uuid import UUID
+
+from django.db.models import QuerySet
+from django.urls import reverse
+
+from alerts.models import MLAlert
+from alerts.queries import asking
+from alerts.services.deeds import deed_of
+from alerts.states import AlertStatus
+from mlops.tenancy.roles import Principal
+from mlops.waiting import Choice, Waiting, subject, tally, waits
+
+MOST_ROWS = 30
+"""Of the oldest; the inbox has them all."""
+LONGEST = 300
+
+
+@tally("alerts")
+def unread() -> QuerySet[MLAlert]:
+    """Alerts that nobody has read."""
+    return MLAlert.objects.filter(status=AlertStatus.UNREAD)
+
+
+@tally("approvals")
+def that_ask() -> QuerySet[MLAlert]:
+    """Open alerts whose approval does something."""
+    return asking()
+
+
+@subject("alert")
+def revision_of_alert(pk: UUID) -> int | None:
+    """Counts every change: repeats, readers, the decision."""
+    return MLAlert.objects.filter(pk=pk).values_list("revision", flat=True).first()
+
+
+@waits
+def alerts_waiting(principal: Principal) -> list[Waiting]:
+    """The oldest open alerts that ask for something. One query."""
+    may = principal.may("alert.act")
+    return [_row(alert, may=may) for alert in asking()[:MOST_ROWS]]
+
+
+def _row(alert: MLAlert, *, may: bool) -> Waiting:
+    url, says = reverse("admin:alerts_alert", args=[alert.pk]), deed_of(alert).says
+    choices = (Choice("Approve", "check", url, "approve"), Choice("Dismiss", "close", url, "dismiss", dangerous=True))
+    evidence = alert.message if len(alert.message) <= LONGEST else f"{alert.message[:LONGEST]}…"
+    return Waiting(
+        kind="Alert",
+        icon="notifications",
+        title=alert.title,
+        about=alert.get_alert_type_display(),
+        url=url,
+        asked_by=f"{alert.get_severity_display()} alert, raised",
+        asked_at=alert.created_at,
+        reason="",
+        evidence=evidence or says,
+        will=says[:1].lower() + says[1:],
+        revision=alert.revision,
+        choices=choices if may else (),
+    )
