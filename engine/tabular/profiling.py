@@ -15,8 +15,9 @@ import numpy.typing as npt
 import polars as pl
 
 from engine.frames.problems import MAX_EXAMPLE_LENGTH
-from engine.tabular.columns import Column
+from engine.tabular.columns import MOMENT, Column
 from engine.tabular.keys import Keys, row_keys
+from engine.tabular.tables import DAYS, PER_DAY
 
 SAMPLE_ROWS, SAMPLE_CELLS = 100_000, 10_000_000
 EXACT_DISTINCT, DISTINCT_CELLS = 20_000, 10_000_000
@@ -107,9 +108,10 @@ class _Running:
         if self.column.kind in ("categorical", "boolean"):
             self._count_words(known)
             return
-        low, high = known.min(), known.max()
-        self.low = low if self.low is None or low < self.low else self.low  # type: ignore[operator]  # of one type
-        self.high = high if self.high is None or high > self.high else self.high  # type: ignore[operator]  # of one type
+        low: Any = known.min()
+        high: Any = known.max()
+        self.low = low if self.low is None or low < self.low else self.low
+        self.high = high if self.high is None or high > self.high else self.high
         if self.column.kind == "numeric":
             self._add_moments(known)
 
@@ -129,7 +131,8 @@ class _Running:
 
     def _count_words(self, known: pl.Series) -> None:
         if self.column.kind == "categorical":
-            self.longest = max(self.longest, int(known.str.len_chars().max() or 0))  # type: ignore[call-overload]  # a number
+            longest: Any = known.str.len_chars().max()
+            self.longest = max(self.longest, int(longest))
         if self.tops is None:
             return
         for value, count in known.value_counts().iter_rows():
@@ -243,7 +246,8 @@ def shown_moment(moment: datetime) -> str:
 
 
 def _shown_tick(tick: float) -> str:
-    return shown_moment(pl.Series([int(tick)], dtype=pl.Int64).cast(pl.Datetime("us")).item())
+    low, high = (day * PER_DAY["us"] for day in DAYS)
+    return shown_moment(pl.Series([min(max(int(tick), low), high)], dtype=pl.Int64).cast(MOMENT).item())
 
 
 def _histogram(numbers: npt.NDArray[np.float64]) -> dict[str, Any] | None:

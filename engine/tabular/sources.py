@@ -19,6 +19,7 @@ from engine.frames.problems import Findings, refuse, shorten
 
 CELLS_PER_BATCH = 1 << 20
 """Rows × columns in memory at once."""
+BYTES_PER_BATCH = 32 << 20
 LARGEST_BATCH, SMALLEST_BATCH = 65_536, 256
 LINE_BYTES = 16 << 20
 """The longest row of a CSV file."""
@@ -249,7 +250,11 @@ class ParquetSource:
         meter = _Meter(self.path.stat().st_size, self.limits)
         try:
             with pq.ParquetFile(self.path, buffer_size=1 << 20, pre_buffer=False) as file:
-                for batch in file.iter_batches(batch_size=batch_rows(len(wanted)), columns=wanted, use_threads=False):
+                probe = next(file.iter_batches(batch_size=SMALLEST_BATCH, columns=wanted, use_threads=False), None)
+                # Rows of long texts come in smaller batches; how long they are only reading tells.
+                width = probe.nbytes // max(probe.num_rows, 1) if probe is not None else 0
+                rows = max(1, min(batch_rows(len(wanted)), BYTES_PER_BATCH // max(width, 1)))
+                for batch in file.iter_batches(batch_size=rows, columns=wanted, use_threads=False):
                     meter.count(batch.num_rows, batch.nbytes)
                     yield pl.DataFrame(pl.from_arrow(batch)).select(wanted)
         except (pa.ArrowException, OSError, pl.exceptions.PolarsError) as error:

@@ -1,0 +1,183 @@
+"""What may tell a model the answer, or flatter its score: warnings for people, never refusals.
+
+Judged on a sample of the rows, except for duplicates across parts, which are looked for among all of them.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
+
+from engine.frames.problems import Findings
+from engine.tabular.columns import PARTS
+from engine.tabular.keys import Keys
+from engine.tabular.profiling import ColumnProfile
+from engine.tabular.splitting import Numbers, SplitPlan
+
+FEWEST_ROWS = 30
+ALMOST_ALL = 0.98
+"""Of the target's variance, or of its errors: from here on a feature alone tells the target."""
+ROWS_PER_GROUP = 5
+"""Fewer rows per value say nothing: every value of an identifier "determines" its only row."""
+MOST_BINS = 200
+ID_NAME = re.compile(r"(^|[_\-. ])(id|uuid|guid|key|index|row|no|nr|number|instant|code)([_\-. ]|$)|Id$|ID$|^(id|uuid)", re.IGNORECASE)
+HELD_HASHES = 1 << 20
+HASH_SEED = 7_919
+
+
+@dataclass
+class Twins:
+    """Rows of validation and test that train has too: the same features and the same target. Beyond HELD_HASHES contents, estimated."""
+
+    columns: list[str]
+    bound: int = HELD_HASHES
+    halved: int = 0
+    _learned: Keys = field(default_factory=lambda: np.empty(0, dtype=np.uint64))
+    _judged: list[Keys] = field(default_factory=list)
+    _waiting: list[Keys] = field(default_factory=list)
+
+    def add(self, frame: pl.DataFrame, parts: Numbers) -> None:
+        """Take a batch of rows with the part of each."""
+        hashes = frame.select(self.columns).hash_rows(seed=HASH_SEED).to_numpy()
+        self._waiting.append(self._kept(hashes[parts == 0]))
+        self._judged.append(self._kept(hashes[parts > 0]))
+        if sum(map(len, self._waiting)) + sum(map(len, self._judged[1:])) > self.bound:
+            self._settle()
+
+    def _settle(self) -> None:
+        self._learned = np.unique(np.concatenate([self._learned, *self._waiting]))
+        self._judged, self._waiting = [np.concatenate(self._judged)] if self._judged else [], []
+        while len(self._learned) + sum(map(len, self._judged)) > 2 * self.bound:
+            self.halved += 1
+            self._learned, self._judged = self._kept(self._learned), [self._kept(hashes) for hashes in self._judged]
+
+    def _kept(self, hashes: Keys) -> Keys:
+        return hashes[hashes < np.uint64(2 ** (64 - self.halved))] if self.halved else hashes
+
+    @property
+    def rows(self) -> int:
+        """Rows of validation and test with a twin in train."""
+        self._settle()
+        return sum(int(np.isin(hashes, self._learned).sum()) for hashes in self._judged) << self.halved
+
+
+def look_for_leaks(
+    sample: pl.DataFrame,
+    profile: Sequence[ColumnProfile],
+    plan: SplitPlan,
+    features: Sequence[str],
+    *,
+    twins: int,
+    rows: int,
+    findings: Findings,
+) -> None:
+    """Add a warning for everything suspicious. `sample`: canonical rows of all parts; `twins`: rows that train has too; `rows`: of all."""
+    described = {one.name: one for one in profile}
+    for name in features:
+        one = described[name]
+        known = one.rows - one.missing
+        if known == 0:
+            findings.warn("empty_feature", f"{name!r} has no value in any row.", column=name, rows=one.rows)
+        elif one.distinct == 1 and one.distinct_is_exact and not one.missing:
+            findings.warn("constant_feature", f"{name!r} has the same value in every row.", column=name, rows=known)
+        elif _is_identifier(one, sample[name]):
+            told = f"{name!r} looks like an identifier: nearly every row has a value of its own. A model can only memorize it."
+            findings.warn("id_like", told, column=name, rows=known)
+        else:
+            _check_copy(sample, name, plan, findings)
+    _check_times(sample, described, plan, features, findings)
+    if twins:
+        parts = f"{PARTS[1]} and {PARTS[2]}"
+        told = f"{twins} rows of {parts} have the same features and target as a row of {PARTS[0]} ({twins / rows:.2%} of all rows)."
+        findings.warn("duplicates_across_parts", told, rows=twins)
+    if plan.entity_column and plan.entity_column in features:
+        told = f"{plan.entity_column!r} names the entity: as a feature it says nothing about entities that are new."
+        findings.warn("entity_as_feature", told, column=plan.entity_column)
+
+
+def _is_identifier(one: ColumnProfile, values: pl.Series) -> bool:
+    known = one.rows - one.missing
+    if known < FEWEST_ROWS or one.distinct < ALMOST_ALL * known or one.column.kind in ("boolean", "datetime"):
+        return False
+    if one.column.kind == "categorical":
+        return True
+    if not one.column.whole:
+        return False
+    present = values.drop_nulls()
+    in_order = present.len() >= FEWEST_ROWS and bool((present.diff().drop_nulls() > 0).all())
+    low, high = one.facts.get("min"), one.facts.get("max")
+    dense = low is not None and high is not None and high - low < 2 * known
+    return in_order or (bool(ID_NAME.search(one.name)) and one.distinct == known) or (dense and one.distinct == known)
+
+
+def _check_copy(sample: pl.DataFrame, name: str, plan: SplitPlan, findings: Findings) -> None:
+    pair = sample.select(pl.col(name).alias("feature"), pl.col(plan.target).alias("target")).drop_nulls()
+    if pair.height < FEWEST_ROWS:
+        return
+    if _is_equal(pair):
+        findings.warn("target_copied", f"{name!r} is the target itself: the same value in every row.", column=name, rows=pair.height)
+        return
+    explained = _explained_variance(pair) if plan.task == "regression" else _explained_errors(pair)
+    if explained >= ALMOST_ALL:
+        told = f"{name!r} alone tells the target almost completely ({explained:.1%}). Is it known before the target is?"
+        findings.warn("target_told", told, column=name, rows=pair.height)
+
+
+def _is_equal(pair: pl.DataFrame) -> bool:
+    feature, target = pair["feature"], pair["target"]
+    if feature.dtype.is_numeric() and target.dtype.is_numeric():
+        return bool((feature.cast(pl.Float64) == target.cast(pl.Float64)).all())
+    return bool((feature.cast(pl.String) == target.cast(pl.String)).all())
+
+
+def _explained_variance(pair: pl.DataFrame) -> float:
+    """Of the target: squared rank correlation for numbers and moments (any rising or falling function of the target), between-group
+    share (eta squared) for categories."""
+    feature, target = pair["feature"], pair["target"].cast(pl.Float64)
+    if feature.dtype.is_numeric() or feature.dtype.is_temporal():
+        ranks = pl.DataFrame({"a": feature.to_physical().rank(), "b": target.rank()})
+        correlation = ranks.select(pl.corr("a", "b")).item()
+        return correlation**2 if correlation is not None and np.isfinite(correlation) else 0.0
+    groups = pair.group_by("feature").agg(pl.len().alias("n"), pl.col("target").cast(pl.Float64).mean().alias("mean"))
+    spread = float(target.var(ddof=0) or 0.0)  # type: ignore[arg-type]  # of floats it is a float
+    if groups.height * ROWS_PER_GROUP > pair.height or not np.isfinite(spread) or spread == 0:
+        return 0.0
+    between = groups.select((pl.col("n") * (pl.col("mean") - target.mean()) ** 2).sum() / pair.height).item()
+    return float(between / spread) if np.isfinite(between) else 0.0
+
+
+def _explained_errors(pair: pl.DataFrame) -> float:
+    """The share of the errors of always saying the commonest class that vanish when the feature's value, or bin, is known."""
+    feature = pair["feature"]
+    if (feature.dtype.is_numeric() or feature.dtype.is_temporal()) and feature.n_unique() > MOST_BINS:
+        ranks = feature.to_physical().rank(method="dense")
+        bins = min(MOST_BINS, pair.height // ROWS_PER_GROUP)
+        pair = pair.with_columns(feature=(ranks * bins / (float(ranks.max() or 1) + 1)).floor())  # type: ignore[arg-type]  # a number
+    groups = pair["feature"].n_unique()
+    if groups * ROWS_PER_GROUP > pair.height:
+        return 0.0
+    by_class = pair.group_by("feature", "target").len()
+    right: int = by_class.group_by("feature").agg(pl.col("len").max()).select(pl.col("len").sum()).item()
+    commonest: int = pair["target"].value_counts().select(pl.col("count").max()).item()
+    errors = pair.height - commonest
+    return (right - commonest) / errors if errors else 0.0
+
+
+def _check_times(
+    sample: pl.DataFrame, described: dict[str, ColumnProfile], plan: SplitPlan, features: Sequence[str], findings: Findings
+) -> None:
+    moments = [name for name in features if described[name].column.kind == "datetime" and name != plan.time_column]
+    time = plan.time_column
+    if plan.strategy != "time" and (time or moments):
+        named = time or moments[0]
+        told = f"Rows have a time ({named!r}), and the split ignores it: train holds rows later than those it is judged by."
+        findings.warn("time_ignored", told, column=named)
+    if not time or described[time].column.kind != "datetime":
+        return
+    for name in moments:
+        later = int((sample[name] > sample[time]).sum())
+        if later:
+            told = f"{name!r} lies after the row's own time {time!r} in {later} of {sample.height} rows: it was not known then."
+            findings.warn("time_travel", told, column=name, rows=later)
