@@ -136,7 +136,7 @@ def _child(source: Source, *, seconds: int, patience: float, at: datetime, propo
     """Wait for a turn, and turn what the child says into one kind of refusal."""
     read_limits = ReadLimits(max_file_bytes=settings.MAX_DATASET_BYTES, latest_day=(at + AHEAD).date())
     try:
-        with _turn(patience=patience):
+        with turn(patience=patience):
             yield DataLimits(memory_bytes=MEMORY_BYTES, cpu_seconds=2 * seconds, wall_seconds=float(seconds), read=read_limits)
     except FrameError as error:
         raise UnreadableFile(error.problems, field=source.field, proposal=proposal) from error
@@ -145,7 +145,7 @@ def _child(source: Source, *, seconds: int, patience: float, at: datetime, propo
 
 
 @contextmanager
-def _turn(*, patience: float) -> Iterator[None]:
+def turn(*, patience: float) -> Iterator[None]:
     """One of the machine's places for reading, held by a file lock that ends with the process. Raises Busy after `patience` seconds."""
     folder = settings.VAR_DIR / "locks"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -371,7 +371,7 @@ def test_reading_waits_for_its_turn_and_then_refuses(receive: Receive, monkeypat
     monkeypatch.setattr(reading, "READERS", 1)
     monkeypatch.setattr(reading, "PATIENCE", 0.3)
 
-    with reading._turn(patience=0), pytest.raises(Busy):
+    with reading.turn(patience=0), pytest.raises(Busy):
         receive()
 
     assert receive().version.status == "ready"
