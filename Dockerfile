@@ -34,4 +34,4 @@ USER tiltyard
 EXPOSE 8000
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s \
     CMD ["python", "-c", "import os, urllib.request as r; r.urlopen(f'http://127.0.0.1:{os.environ[\"PORT\"]}/health', timeout=4)"]
-CMD ["sh", "-c", "exec python -m granian --interface wsgi --workers 1 --blocking-threads 8 --no-ws --respawn-failed-workers --host $HOST --port $PORT mlops.wsgi:application"]
+CMD ["sh", "-c", "exec python -m granian --interface rsgi --workers 1 --no-ws --http1-header-read-timeout 10000 --respawn-failed-workers --host $HOST --port $PORT mlops.rsgi:door"]

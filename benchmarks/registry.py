@@ -134,8 +134,8 @@ def tiltyard(postgres: PostgresServer, folder: Path, sizes: list[int]) -> Iterat
     subprocess.run([sys.executable, str(ROOT / "manage.py"), "migrate", "-v", "0"], check=True, timeout=300, cwd=ROOT)
     secret = fill_tiltyard(sizes)
     port = free_port()
-    options = ["--interface", "wsgi", "--workers", "1", "--blocking-threads", "8", "--no-ws", "--host", "127.0.0.1", "--port", str(port)]
-    with running([sys.executable, "-m", "granian", *options, "mlops.wsgi:application"], folder / "tiltyard.log", port) as connection:
+    options = ["--interface", "rsgi", "--workers", "1", "--no-ws", "--host", "127.0.0.1", "--port", str(port)]
+    with running([sys.executable, "-m", "granian", *options, "mlops.rsgi:door"], folder / "tiltyard.log", port) as connection:
         client = Client(connection, {"Authorization": f"Bearer {secret}"})
         base = "/api/v1/models"
 

@@ -33,11 +33,16 @@ _pages: list[_Page] = []
 _home: list[View] = []
 
 
-def page(route: str, *, name: str) -> Callable[[View], View]:
-    """Decorator: serve the view below `/admin/` to members, as `admin:<name>`. Its app's `admin.py` has to import it."""
+def page(route: str, *, name: str, action: str = "", file_limit: str = "") -> Callable[[View], View]:
+    """Decorator: serve the view below `/admin/` to members, as `admin:<name>`. Its app's `admin.py` has to import it.
+
+    A form of more than 64 KB comes in only where `action` says what sending it needs, and a file only where `file_limit` names the setting
+    that bounds it: `mlops.api.intake` reads both before it lets anything be received.
+    """
 
     def register(view: View) -> View:
         guarded = _answering_refusals(view)
+        guarded.action, guarded.file_limit = action, file_limit  # type: ignore[attr-defined]  # copied to whatever wraps the view
         _pages.append(_Page(route, name, guarded))
         return guarded
 

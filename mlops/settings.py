@@ -31,6 +31,7 @@ SECRET_KEY_FALLBACKS: list[str] = env.list("SECRET_KEY_FALLBACKS", [])
 
 HOST = env.str("HOST", "127.0.0.1")
 PORT = env.int("PORT", 8000)
+WEB_THREADS = env.int("WEB_THREADS", 8)
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]", HOST])
 CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", [])
 FORCE_SCRIPT_NAME = env.str("PATH_PREFIX", "") or None
@@ -186,6 +187,11 @@ DATA_ROOTS = [Path(root).resolve() for root in env.list("DATA_ROOTS", [str(VAR_D
 MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", 2 * 1024 * 1024)
 MAX_ARTIFACT_BYTES = env.int("MAX_ARTIFACT_BYTES", 512 * 1024 * 1024)
 MAX_DATASET_BYTES = env.int("MAX_DATASET_BYTES", 2 * 1024**3)
+# How slow a sender may be (mlops.rsgi), and how many bodies of more than 64 KB one principal may have under way.
+UPLOAD_BYTES_PER_SECOND = env.int("UPLOAD_BYTES_PER_SECOND", 16 * 1024)
+UPLOAD_GRACE_SECONDS = env.float("UPLOAD_GRACE_SECONDS", 5.0)
+UPLOAD_SECONDS = env.int("UPLOAD_SECONDS", 3600)
+UPLOADS_AT_ONCE = env.int("UPLOADS_AT_ONCE", 4)
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 FILE_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 FILE_UPLOAD_TEMP_DIR = str(VAR_DIR / "tmp")

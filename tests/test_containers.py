@@ -105,9 +105,9 @@ def test_the_image_installs_the_runtime_lock_with_hashes_and_drops_root() -> Non
 def test_the_image_starts_a_server_that_the_lock_contains_on_a_module_that_exists() -> None:
     dockerfile, lock = (ROOT / "Dockerfile").read_text(), (ROOT / "requirements.txt").read_text()
 
-    assert "granian --interface wsgi" in dockerfile
+    assert "granian --interface rsgi" in dockerfile
     assert re.search(r"^granian==", lock, re.MULTILINE)
-    assert importlib.util.find_spec("mlops.wsgi") is not None
+    assert importlib.util.find_spec("mlops.rsgi") is not None
 
 
 def test_no_file_of_the_image_is_left_out_of_it() -> None:

@@ -26,6 +26,8 @@ class ApiView(APIView):
 
     actions_by_method: ClassVar[dict[str, str]] = {}
     query_parameters: ClassVar[Sequence[str]] = ()
+    file_limit: ClassVar[str] = ""
+    """The setting that bounds the file which the view takes as multipart; a view with `MultiPartParser` names one."""
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Authenticate, authorise and throttle, then check the query string and claim the Idempotency-Key."""

@@ -3,8 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.core.files.uploadedfile import TemporaryUploadedFile
 from django.core.files.uploadhandler import FileUploadHandler, TemporaryFileUploadHandler
+
+from mlops.artifacts.storage import TooLarge
 
 
 class StreamingUploadHandler(TemporaryFileUploadHandler):
@@ -15,6 +18,14 @@ class StreamingUploadHandler(TemporaryFileUploadHandler):
         FileUploadHandler.new_file(self, *args, **kwargs)
         self.file = TemporaryUploadedFile("upload", self.content_type, 0, self.charset, self.content_type_extra)
         self.file.name = self.file_name
+
+    def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
+        """Write on, up to the limit that `mlops.api.intake` found for the view. Raises TooLarge; the file is gone then."""
+        limit = getattr(self.request, "file_limit", settings.MAX_DATASET_BYTES)
+        if start + len(raw_data) > limit:
+            self.file.close()
+            raise TooLarge(limit)
+        super().receive_data_chunk(raw_data, start)
 
 
 def path_of(file: Any) -> Path:

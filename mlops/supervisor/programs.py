@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import os
 import signal
 import sys
 from functools import partial
@@ -69,16 +68,15 @@ def reachable_host(host: str) -> str:
 
 
 def _web(*, host: str, port: str) -> Program:
-    threads = os.environ.get("WEB_THREADS") or "8"  # mlops.wsgi reads the same
-    served = ("--interface", "wsgi", "--workers", "1", "--blocking-threads", threads, "--no-ws")
+    # Threads are mlops.rsgi's own, WEB_THREADS of them; granian needs none. A sender of slow headers is given up after ten seconds.
+    served = ("--interface", "rsgi", "--workers", "1", "--no-ws", "--http1-header-read-timeout", "10000")
     options = (*served, "--respawn-failed-workers", "--respawn-interval", "0.2", "--host", host, "--port", port)
     return Program(
         name="web",
-        command=(sys.executable, "-m", "granian", *options, "mlops.wsgi:application"),
+        command=(sys.executable, "-m", "granian", *options, "mlops.rsgi:door"),
         stage=DOORS,
         probe=lambda: get_json(reachable_host(host), port, "/health") is not None,
         detail=f"{host}:{port}",
-        meant=("Python threads, which seems quite high",),  # they are for isolation: see mlops.wsgi
     )
 
 

@@ -71,6 +71,7 @@ class FileDoor(SlowView):
     """Views that take a file."""
 
     parser_classes = (StrictJSONParser, MultiPartParser)
+    file_limit = "MAX_DATASET_BYTES"
 
 
 class Datasets(FileDoor, ListView):

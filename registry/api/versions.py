@@ -80,6 +80,7 @@ class Versions(ListView):
     row_serializer = VersionAnswer
     pagination_class = VersionPages
     parser_classes = (StrictJSONParser, MultiPartParser)
+    file_limit = "MAX_ARTIFACT_BYTES"
 
     @extend_schema(operation_id="models_versions_list", responses=VersionAnswer(many=True))
     def get(self, request: Request, model_name: str) -> Response:

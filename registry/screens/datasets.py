@@ -38,7 +38,7 @@ class NewFileForm(forms.Form):
 
 
 @transaction.non_atomic_requests
-@page("registry/dataset/upload/", name="registry_dataset_upload")
+@page("registry/dataset/upload/", name="registry_dataset_upload", action="dataset.write", file_limit="MAX_DATASET_BYTES")
 def upload(request: HttpRequest) -> HttpResponse:
     """Take a file, propose its mapping, read it."""
     principal = principal_of(request)
@@ -73,7 +73,12 @@ def upload(request: HttpRequest) -> HttpResponse:
 
 
 @transaction.non_atomic_requests
-@page("registry/dataset/<uuid:pk>/new-version/", name="registry_dataset_new_version")
+@page(
+    "registry/dataset/<uuid:pk>/new-version/",
+    name="registry_dataset_new_version",
+    action="dataset.write",
+    file_limit="MAX_DATASET_BYTES",
+)
 def new_version(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Add a newer file."""
     principal = principal_of(request)
@@ -107,7 +112,7 @@ def new_version(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 @transaction.non_atomic_requests
-@page("registry/dataset/<uuid:pk>/", name="registry_dataset_page")
+@page("registry/dataset/<uuid:pk>/", name="registry_dataset_page", action="dataset.write")
 def dataset_page(request: HttpRequest, pk: UUID) -> HttpResponse:
     """How the file is read, what came out, and the form that reads it differently; POST reads it again."""
     principal = principal_of(request)

@@ -61,28 +61,3 @@ def test_paths_in_any_bytes_are_answered(path: str) -> None:
 @pytest.mark.parametrize("host", ["evil.example", "a b", "[::1", "\xff"])
 def test_a_host_that_is_not_ours_is_400(host: str) -> None:
     assert call("/", HTTP_HOST=host)[0][:3] == "400"
-
-
-def test_a_busy_server_says_when_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Full:
-        def acquire(self, timeout: float) -> bool:
-            return False
-
-    monkeypatch.setattr(wsgi, "gate", Full())
-
-    status, headers, body = call("/api/v1/me")
-
-    assert (status[:3], headers["Retry-After"], json.loads(body)["code"]) == ("503", "1", "busy")
-
-
-def test_the_gate_is_left_even_by_a_request_that_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(environ: Any, start_response: Any) -> Any:
-        raise RuntimeError("broken")
-
-    monkeypatch.setattr(wsgi, "django", broken)
-    before = wsgi.gate._value  # type: ignore[attr-defined]  # how many may still enter
-
-    with pytest.raises(RuntimeError):
-        call("/api/v1/me")
-
-    assert wsgi.gate._value == before  # type: ignore[attr-defined]
