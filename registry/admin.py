@@ -17,6 +17,7 @@ from registry.models import (
     DecisionRecord,
     ForecastAccuracy,
     ModelVersion,
+    PolicyChangeRequest,
     PromotionRequest,
     RegisteredModel,
     RetrainingRun,
@@ -28,6 +29,7 @@ from registry.screens import decisions as decisions
 from registry.screens import model_page as model_page
 from registry.screens import models as models
 from registry.screens import overview as overview
+from registry.screens import policy_requests as policy_requests
 from registry.services.lookups import as_uuid
 from registry.templatetags import tiltyard as words
 
@@ -185,6 +187,31 @@ class PromotionRequestAdmin(PagedAdmin):
     search_fields = ("version__version", "model__name", "requested_by", "decided_by")
     list_select_related = ("version", "model")
     ordering = ("-requested_at", "pk")
+
+
+@admin.register(PolicyChangeRequest)
+class PolicyChangeRequestAdmin(PagedAdmin):
+    """Every wish for a looser policy there ever was; what waits stands under Approvals."""
+
+    page_name = "admin:registry_policy_request"
+    list_display = (
+        "model",
+        "wanted",
+        "shown_status",
+        "requested_by",
+        moment("requested_at", "Asked"),
+        "decided_by",
+        moment("decided_at", "Decided"),
+    )
+    list_filter = ("status",)
+    search_fields = ("model__name", "requested_by", "decided_by", "reason")
+    list_select_related = ("model",)
+    ordering = ("-requested_at", "pk")
+
+    @display(description="Settings")
+    def wanted(self, row: PolicyChangeRequest) -> str:
+        """The settings, before and after."""
+        return "; ".join(f"{label}: {before} → {after}" for label, before, after in policy_requests.shown_settings(row))
 
 
 @admin.register(DecisionRecord)

@@ -23,11 +23,12 @@ from registry.queries.requests import pending_requests
 from registry.screens import charts
 from registry.screens.words import ACTS, consequences, headline, short
 from registry.services import promotion
-from registry.services.four_eyes import AlreadyDecided
+from registry.services.four_eyes import AlreadyDecided, added_by_one_hand, objections
 from registry.services.lookups import expect_revision, lock_model
 from registry.states import RequestStatus
 
 RECENT = 10
+REJECTABLE = "You may reject it."
 
 
 class AnswerForm(forms.Form):
@@ -77,12 +78,14 @@ def pending_count() -> QuerySet[PromotionRequest]:
 
 @waits
 def promotions_waiting(principal: Principal) -> list[Waiting]:
-    """Promotions and rollbacks that somebody asked for. One query."""
-    return [_row(one, principal) for one in pending_requests()]
+    """Promotions and rollbacks that somebody asked for. One query, and those that tell whose they are."""
+    asked, may = pending_requests(), principal.may("promotion_request.decide")
+    own = objections(asked, principal) if asked and may else {}
+    return [_row(one, may=may, own=own.get(one.pk, "")) for one in asked]
 
 
-def _row(asked: PromotionRequest, principal: Principal) -> Waiting:
-    url, own = reverse("admin:registry_request_page", args=[asked.pk]), _own(asked, principal)
+def _row(asked: PromotionRequest, *, may: bool, own: str) -> Waiting:
+    url = reverse("admin:registry_request_page", args=[asked.pk])
     approve, reject = Choice("Approve", "check", url, "approve"), Choice("Reject", "close", url, "reject", dangerous=True)
     choices = (reject,) if own else (approve, reject)
     return Waiting(
@@ -97,8 +100,8 @@ def _row(asked: PromotionRequest, principal: Principal) -> Waiting:
         evidence=short(asked.verdict),
         will=f"{asked.version.version} becomes champion of {asked.model.name} and serves by default, at once.",
         revision=asked.model.revision,
-        choices=choices if principal.may("promotion_request.decide") else (),
-        own=own,
+        choices=choices if may else (),
+        own=f"{own} {REJECTABLE}" if own else "",
     )
 
 
@@ -127,6 +130,8 @@ def _request_page(
     request: HttpRequest, asked: PromotionRequest, arena: Arena, form: AnswerForm, *, refusal: str, principal: Principal
 ) -> HttpResponse:
     pending = asked.status == RequestStatus.PENDING
+    may = pending and principal.may("promotion_request.decide")
+    own = objections([asked], principal).get(asked.pk, "") if may else ""
     act = ACTS[asked.kind]
     return show(
         request,
@@ -140,8 +145,9 @@ def _request_page(
         arena=arena,
         form=form,
         refusal=refusal,
-        own=_own(asked, principal) if pending else "",
-        may_decide=pending and principal.may("promotion_request.decide"),
+        own=f"{own} {REJECTABLE}" if own else "",
+        hand=added_by_one_hand(asked, principal) if may and not own else [],
+        may_decide=may,
         sentence=headline(arena) if arena.chosen else f"{asked.version.version} is {asked.version.status} now.",
         consequences=consequences(act, arena, approving=True) if pending else [],
         gates=charts.gates(arena),
@@ -173,12 +179,3 @@ def _answer(asked: PromotionRequest, given: dict[str, Any], *, by: Principal) ->
         return "", f"{late} Your answer changed nothing.{f' That was at {decided_at:%Y-%m-%d %H:%M} UTC.' if decided_at else ''}"
     except (Forbidden, DomainError) as refusal:
         return "", str(refusal)
-
-
-def _own(asked: PromotionRequest, principal: Principal) -> str:
-    """Why this person cannot approve it; empty if they can."""
-    if principal.same_person(asked.requested_by_id, asked.requested_by):
-        return "You asked for this yourself. Four eyes: another manager has to approve it; you may reject it."
-    if principal.same_person(asked.version.created_by_id, asked.version.created_by):
-        return "You trained or registered this version. Four eyes: another manager has to approve it; you may reject it."
-    return ""

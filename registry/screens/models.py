@@ -15,8 +15,9 @@ from mlops.errors import DomainError, NotFound, Stale
 from registry.models import Dataset, RegisteredModel
 from registry.rules.policy import PRIMARY_METRICS, RANGES, Policy, parse
 from registry.services.lookups import expect_revision
-from registry.services.registration import configure_model, register_model
+from registry.services.registration import Configured, configure_model, register_model
 
+FOUR_EYES = "What asks for less, the second pair of eyes included, waits until another manager agrees; what is stricter applies at once."
 CHANGES = "It applies from the next verdict on; verdicts already given keep the policy they were made under."
 POLICY_TEXTS: dict[str, tuple[str, str]] = {
     "primary_metric": ("Primary metric", "What a challenger has to improve."),
@@ -77,6 +78,11 @@ class PolicyForm(forms.Form):
     """Every setting of the policy, with what it means."""
 
     revision = forms.IntegerField(widget=forms.HiddenInput)
+    reason = forms.CharField(
+        required=False,
+        max_length=2000,
+        widget=forms.Textarea(attrs={"rows": 3, "placeholder": "Whoever has to agree reads it; it goes into the audit trail."}),
+    )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -85,7 +91,7 @@ class PolicyForm(forms.Form):
 
     def groups(self) -> list[tuple[str, list[forms.BoundField]]]:
         """The fields under their headings."""
-        return [(title, [self[name] for name in names]) for title, names in GROUPS]
+        return [*((title, [self[name] for name in names]) for title, names in GROUPS), ("Why", [self["reason"]])]
 
 
 @page("registry/registeredmodel/register/", name="registry_model_register")
@@ -120,9 +126,13 @@ def policy(request: HttpRequest, pk: UUID) -> HttpResponse:
     form = PolicyForm(request.POST or None, initial={**now, "revision": model.revision})
     if request.method == "POST" and form.is_valid():
         given = {name: form.cleaned_data[name] for name in POLICY_TEXTS}
-        unshown = {name: value for name, value in model.policy.items() if name not in POLICY_TEXTS}
-        wanted = unshown | {name: value for name, value in given.items() if value != getattr(Policy, name)}
-        if _configure(request, form, model, {"policy": wanted}):
+        wanted = {name: value if value != getattr(Policy, name) else None for name, value in given.items()}
+        made = _configure(request, form, model, {"policy": wanted}, reason=form.cleaned_data["reason"])
+        if made and made.request:
+            waits = ", ".join(POLICY_TEXTS[name][0] for name in made.request.after)
+            messages.warning(request, f"Asked: {waits} would ask for less, so another manager has to agree. The rest is changed.")
+            return redirect("admin:registry_policy_request", made.request.pk)
+        if made:
             messages.success(request, f"The policy of {model} is changed.")
             return redirect("admin:registry_model_page", pk)
     crumbs = [*model_crumbs(model), ("Policy", "")]
@@ -133,7 +143,7 @@ def policy(request: HttpRequest, pk: UUID) -> HttpResponse:
         title=title,
         crumbs=crumbs,
         form=form,
-        text=f"What a challenger has to show. {CHANGES}",
+        text=f"What a challenger has to show. {CHANGES}{f' {FOUR_EYES}' if now['four_eyes'] else ''}",
         button="Save",
     )
 
@@ -159,18 +169,19 @@ def data_source(request: HttpRequest, pk: UUID) -> HttpResponse:
     return show(request, "registry/form.html", title=f"Data source of {model}", crumbs=crumbs, form=form, text=text, button="Save")
 
 
-def _configure(request: HttpRequest, form: forms.Form, model: RegisteredModel, changes: dict[str, Any]) -> bool:
+def _configure(
+    request: HttpRequest, form: forms.Form, model: RegisteredModel, changes: dict[str, Any], *, reason: str = ""
+) -> Configured | None:
+    """What became of the change; None where the form now says why not."""
     try:
-        revision = expect_revision(form.cleaned_data["revision"])
-        configure_model(model=model, changes=changes, by=principal_of(request), at=timezone.now(), if_match=revision)
+        seen = expect_revision(form.cleaned_data["revision"])
+        return configure_model(model=model, changes=changes, by=principal_of(request), at=timezone.now(), reason=reason, if_match=seen)
     except Stale as stale:
         form.add_error(None, f"{stale} What you see below is what you wrote; nothing was saved.")
         form.data = {**form.data.dict(), "revision": str(_model(model.pk).revision)}  # type: ignore[attr-defined]  # a QueryDict of single values
     except DomainError as refusal:
         show_refusal(form, refusal)
-    else:
-        return True
-    return False
+    return None
 
 
 def _policy_field(name: str, label: str, help_text: str) -> forms.Field:
