@@ -59,12 +59,12 @@ class MembershipForm(forms.ModelForm):  # type: ignore[type-arg]  # Django's cla
 class MembershipAdmin(PlatformAdmin):
     """Who may do what here."""
 
-    list_display = ("shown_person", "role", "last_login", "created_at")
+    list_display = ("shown_person", "role", "last_login", "created_by", "created_at")
     list_filter = ("role",)
     search_fields = ("user__email", "user__name")
     list_select_related = ("user",)
-    fields = ("user", "role", "created_at")
-    readonly_fields = ("user", "created_at")
+    fields = ("user", "role", "created_by", "created_at")
+    readonly_fields = ("user", "created_by", "created_at")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Membership]:
         """The customer's members: memberships are a platform table, so the list names the customer itself."""
@@ -117,7 +117,7 @@ class MembershipAdmin(PlatformAdmin):
 class ApiKeyAdmin(PlatformAdmin):
     """Programs' ways in. A key is shown once, when it is made."""
 
-    list_display = ("name", "prefix", "role", "user", "state", "last_used_at", "expires_at", "created_at")
+    list_display = ("name", "prefix", "role", "user", "state", "last_used_at", "expires_at", "created_by", "created_at")
     list_filter = ("role",)
     search_fields = ("name", "prefix", "user__email")
     list_select_related = ("user",)
@@ -131,7 +131,7 @@ class ApiKeyAdmin(PlatformAdmin):
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """What is chosen at the beginning; later, everything but the digest."""
         chosen = ("name", "role", "user", "expires_at")
-        return (*chosen, "prefix", "created_at", "last_used_at", "revoked_at") if obj else chosen
+        return (*chosen, "prefix", "created_by", "created_at", "last_used_at", "revoked_at") if obj else chosen
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         """Only the customer's members own keys."""

@@ -117,12 +117,6 @@ class Principal:
         if not self.may(action):
             raise Forbidden(action, self.role)
 
-    def same_person(self, other_user_id: UUID | None, other_name: str) -> bool:
-        """Whether that is the same person: by account where both have one, else by name. A key is also whom it acts for."""
-        if self.user_id and other_user_id:
-            return self.user_id == other_user_id
-        return other_name.casefold() in {self.name.casefold(), (self.on_behalf_of or self.name).casefold()}
-
     def naming(self, person: str) -> "Principal":
         """This principal acting for the person a body names.
 

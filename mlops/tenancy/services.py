@@ -55,7 +55,8 @@ def create_member(
         before = Membership.objects.filter(customer=customer, user=user).first()
         if before is not None and role is not Role.ADMIN:
             _keep_an_administrator(before)
-        membership, _ = Membership.objects.update_or_create(customer=customer, user=user, defaults={"role": role})
+        new = {"role": role, "created_by": by.name if by else ""}
+        membership, _ = Membership.objects.update_or_create(customer=customer, user=user, defaults={"role": role}, create_defaults=new)
         former = {"role": before.role} if before else {}
         record(action="member.set", target=membership, label=email, at=at, before=former, after={"role": role.value})
     return membership
@@ -92,7 +93,16 @@ def create_api_key(
         raise InvalidField("expires_at", "A key cannot expire before it is made.")
     secret, prefix, digest = new_secret()
     with transaction.atomic(), acting(by or system(customer.pk)):
-        key = ApiKey.objects.create(customer=customer, user=user, name=name, role=role, prefix=prefix, digest=digest, expires_at=expires_at)
+        key = ApiKey.objects.create(
+            customer=customer,
+            user=user,
+            name=name,
+            role=role,
+            prefix=prefix,
+            digest=digest,
+            expires_at=expires_at,
+            created_by=by.name if by else "",
+        )
         record(action="key.created", target=key, label=str(key), at=at, after={"role": role.value, "name": name})
     return key, secret
 

@@ -18,6 +18,7 @@ class ApiKey(models.Model):
     role = models.CharField(max_length=20, choices=Role.choices)
     prefix = models.CharField(max_length=16, help_text="The first characters, to recognize the key by.")
     digest = models.CharField(max_length=64, unique=True, editable=False, help_text="SHA-256 of the whole key.")
+    created_by = models.CharField("made by", max_length=254, blank=True, help_text="Empty: the platform's own commands.")
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)

@@ -88,6 +88,7 @@ class Membership(models.Model):
     customer = models.ForeignKey(Customer, on_delete=models.CASCADE, related_name="memberships")
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
     role = models.CharField(max_length=20, choices=Role.human_choices())
+    created_by = models.CharField("added by", max_length=254, blank=True, help_text="Empty: the platform's own commands.")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
