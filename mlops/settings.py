@@ -184,6 +184,9 @@ DJANGO_CELERY_BEAT_TZ_AWARE = True
 # --- files ------------------------------------------------------------------------------------------------------------------------------
 ARTIFACT_STORAGE_URL = env.str("ARTIFACT_STORAGE_URL", f"file://{VAR_DIR / 'artifacts'}")
 DATA_ROOTS = [Path(root).resolve() for root in env.list("DATA_ROOTS", [str(VAR_DIR / "data")])]
+DATA_URIS: list[str] = env.list("DATA_URIS", [])
+if any(not uri.startswith(("s3://", "gs://", "az://")) or len(uri.rstrip("/")) < 6 for uri in DATA_URIS):
+    raise ImproperlyConfigured("DATA_URIS lists prefixes such as s3://bucket/folder/, gs://bucket/ or az://container/, comma-separated.")
 MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", 2 * 1024 * 1024)
 MAX_ARTIFACT_BYTES = env.int("MAX_ARTIFACT_BYTES", 512 * 1024 * 1024)
 MAX_DATASET_BYTES = env.int("MAX_DATASET_BYTES", 2 * 1024**3)
