@@ -10,6 +10,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from experiments import jobs as work  # noqa: F401 - importing makes the kinds of job and the subscribers known
+from experiments import jobs_training  # noqa: F401 - as above
 from experiments.services.retraining import request_retrainings
 from mlops.jobs.schedules import scheduled
 from mlops.tenancy.principals import acting

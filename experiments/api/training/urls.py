@@ -2,4 +2,6 @@
 
 from django.urls import URLPattern
 
-urlpatterns: list[URLPattern] = []
+from experiments.api.training.splits import split_urls
+
+urlpatterns: list[URLPattern] = [*split_urls]
