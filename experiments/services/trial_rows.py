@@ -1,26 +1,28 @@
-"""Trials as rows and as Optuna's frozen trials: reading, claiming, writing, finishing. Each function is one short transaction.
+"""Trials as rows and as Optuna's frozen trials: reading, claiming, writing, finishing. Each is one short transaction.
 
 Locks are taken in one order: the study's row, then a trial's. Times are the worker's own.
 """
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
-from django.db import transaction
-from django.db.models import F, Q
+from django.db import connection, transaction
+from django.db.models import Q
 from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
 from experiments.models import Study, Trial
+from experiments.services.round_trip import Statement, run, stored
 from experiments.states import StudyStatus, TrialState
 from mlops.database.reading import reading
 from mlops.jobs.services import LeaseLost
+from mlops.tenancy.context import required
 
 _STATES = {OptunaState[state.name]: state for state in TrialState}
 _OPTUNA_STATES = {state.value: OptunaState[state.name] for state in TrialState}
@@ -65,37 +67,6 @@ def read(study_id: UUID, *, at_least: int = 0, numbers: Collection[int] = ()) ->
         return [_frozen(row) for row in Trial.objects.filter(wanted, study_id=study_id).order_by("number").values_list(*_COLUMNS)]
 
 
-def claim_number(study_id: UUID, *, start: bool) -> int:
-    """The next number, under the lock of the study's row until the caller's transaction ends.
-
-    Raises BudgetSpent, StudyStopped when a trial is to start in a study that was stopped, KeyError.
-    """
-    open_study = Study.objects.filter(pk=study_id, last_trial_number__lt=F("n_trials"))
-    running = open_study.filter(status=StudyStatus.RUNNING, cancel_requested_at=None) if start else open_study
-    if running.update(last_trial_number=F("last_trial_number") + 1):
-        return int(Study.objects.values_list("last_trial_number", flat=True).get(pk=study_id)) - 1
-    study = Study.objects.filter(pk=study_id).only("status", "cancel_requested_at").first()
-    if study is None:
-        raise KeyError(f"There is no study {study_id}.")
-    if start and (study.cancel_requested_at or study.status != StudyStatus.RUNNING):
-        raise StudyStopped
-    raise BudgetSpent
-
-
-def insert(study_id: UUID, trial: FrozenTrial, owner: Owner) -> int:
-    """Write a new trial under the next number, and count it if it is finished already. Raises what `claim_number` raises."""
-    with transaction.atomic(savepoint=False):
-        number = claim_number(study_id, start=trial.state == OptunaState.RUNNING)
-        mine = trial.state == OptunaState.RUNNING
-        row = Trial(study_id=study_id, number=number, job_id=owner.job_id if mine else None, attempt=owner.attempt if mine else None)
-        for name, value in values_of(trial).items():
-            setattr(row, name, value)
-        row.save(force_insert=True)
-        if trial.state.is_finished():
-            _count(study_id, number, trial)
-    return number
-
-
 def start_waiting(study_id: UUID, number: int, owner: Owner, *, at: datetime) -> bool:
     """Take a waiting trial; False if somebody else has it."""
     with transaction.atomic():
@@ -103,41 +74,100 @@ def start_waiting(study_id: UUID, number: int, owner: Owner, *, at: datetime) ->
         return bool(waiting.update(state=TrialState.RUNNING, started_at=at, job_id=owner.job_id, attempt=owner.attempt))
 
 
+def insertion(study_id: UUID, trial: FrozenTrial, owner: Owner) -> list[Statement]:
+    """Statements that write a new trial under the next number, under the lock of the study's row. The first answers the number, or nothing
+    where every trial was given out or, for one that is to run, the study was stopped. A trial that is finished already is not counted."""
+    running = trial.state == OptunaState.RUNNING
+    values = values_of(trial) | {"id": uuid4(), "customer": required(), "study": study_id, "metrics": {}, "error": ""}
+    values |= {"job_id": owner.job_id if running else None, "attempt": owner.attempt if running else None}
+    names = ", ".join({"customer": "customer_id", "study": "study_id"}.get(name, name) for name in values)
+    allowed = "last_trial_number < n_trials" + (" AND status = 'running' AND cancel_requested_at IS NULL" if running else "")
+    insert = (
+        f"INSERT INTO study_trials (number, {names}) SELECT last_trial_number, {', '.join(['%s'] * len(values))} "  # noqa: S608 - own names
+        f"FROM studies WHERE id = %s AND customer_id = %s AND {allowed} {_for_update()} RETURNING number"
+    )
+    count = (
+        "UPDATE studies SET last_trial_number = last_trial_number + 1 WHERE id = %s AND customer_id = %s AND EXISTS "
+        "(SELECT 1 FROM study_trials WHERE study_id = studies.id AND number = last_trial_number)"
+    )
+    return [Statement(insert, [*_stored(values), *_key(study_id)]), Statement(count, _key(study_id))]
+
+
+def refusal(study_id: UUID) -> Exception:
+    """Why a trial that was to begin did not."""
+    with reading():
+        study = Study.objects.filter(pk=study_id).only("status", "cancel_requested_at").first()
+    if study is None:
+        return KeyError(f"There is no study {study_id}.")
+    return StudyStopped() if study.cancel_requested_at or study.status != StudyStatus.RUNNING else BudgetSpent()
+
+
+def update(study_id: UUID, number: int, values: Mapping[str, Any], owner: Owner) -> Statement:
+    """The statement that writes columns of a trial that waits or runs here. It answers nothing where the trial was taken."""
+    columns = ", ".join(f"{name} = %s" for name in values)
+    mine = f"state = 'running' AND job_id {_is(owner.job_id)} AND attempt {_is(owner.attempt)}"
+    sql = (
+        f"UPDATE study_trials SET {columns} WHERE study_id = %s AND customer_id = %s AND number = %s "  # noqa: S608 - own names
+        f"AND (state = 'waiting' OR ({mine})) RETURNING number"
+    )
+    owned = [value for value in _stored({"job_id": owner.job_id, "attempt": owner.attempt}) if value is not None]
+    return Statement(sql, [*_stored(values), *_key(study_id), number, *owned])
+
+
 def write(study_id: UUID, number: int, values: Mapping[str, Any], owner: Owner) -> bool:
     """Keep what a trial has so far. Returns whether somebody wants the study to stop. Raises TrialTaken."""
-    with transaction.atomic():
-        if not _own(study_id, number, owner).update(**values):
-            raise TrialTaken
-        return not Study.objects.filter(pk=study_id, status=StudyStatus.RUNNING, cancel_requested_at=None).exists()
+    seen = Statement("SELECT status, cancel_requested_at FROM studies WHERE id = %s AND customer_id = %s", _key(study_id))
+    written, ((status, cancelled),) = run([update(study_id, number, values, owner), seen])
+    if not written:
+        raise TrialTaken
+    return status != StudyStatus.RUNNING or cancelled is not None
 
 
-def finish(study_id: UUID, trial: FrozenTrial, values: Mapping[str, Any], owner: Owner) -> None:
-    """End a trial: its row and the study's counters in one transaction. Raises TrialTaken, and changes nothing then."""
-    with transaction.atomic():
-        _count(study_id, trial.number, trial)
-        if not _own(study_id, trial.number, owner).update(**values):
-            raise TrialTaken
+def ending(study_id: UUID, trial: FrozenTrial, values: Mapping[str, Any], owner: Owner, *, maximize: bool) -> list[Statement]:
+    """Statements that end a trial: its row, and the study's counters if the row was still this worker's. The second one answers nothing
+    where it was not. Of equal values the lowest number is the best."""
+    lock = Statement(f"SELECT 1 FROM studies WHERE id = %s AND customer_id = %s {_for_update()}", _key(study_id))  # noqa: S608
+    state, ended_at, job_id = _stored({"state": values["state"], "finished_at": values["finished_at"], "job_id": owner.job_id})
+    done = f"number = %s AND state = %s AND finished_at = %s AND job_id {_is(owner.job_id)}"
+    passed = [trial.number, state, ended_at, *([] if job_id is None else [job_id])]
+    return [lock, update(study_id, trial.number, values, owner), _counting(study_id, trial, done, passed, maximize=maximize)]
 
 
-def _own(study_id: UUID, number: int, owner: Owner) -> Any:
-    mine = Q(state=TrialState.RUNNING, job_id=owner.job_id, attempt=owner.attempt)
-    return Trial.objects.filter(Q(state=TrialState.WAITING) | mine, study_id=study_id, number=number)
+def _counting(study_id: UUID, trial: FrozenTrial, done: str, passed: list[Any], *, maximize: bool) -> Statement:
+    """The statement that counts a finished trial, where there is one like `done`."""
+    value, best = trial.value, ""
+    given: list[Any] = []
+    if trial.state == OptunaState.COMPLETE and value is not None and not math.isnan(value):
+        better = f"best_value IS NULL OR best_value {'<' if maximize else '>'} %s OR (best_value = %s AND best_number > {trial.number})"
+        best = f", best_value = CASE WHEN {better} THEN %s ELSE best_value END"
+        best += f", best_number = CASE WHEN {better} THEN {trial.number} ELSE best_number END"
+        given = [value, value, value, value, value]
+    sql = (
+        f"UPDATE studies SET finished_trials = finished_trials + 1{best} WHERE id = %s AND customer_id = %s "  # noqa: S608 - own names
+        f"AND EXISTS (SELECT 1 FROM study_trials WHERE study_id = studies.id AND {done})"
+    )
+    return Statement(sql, [*given, *_key(study_id), *passed])
 
 
-def _count(study_id: UUID, number: int, trial: FrozenTrial) -> None:
-    """The study's counters, under its row's lock. Of equal values the lowest number is the best."""
-    Study.objects.filter(pk=study_id).update(finished_trials=F("finished_trials") + 1)
-    value = trial.value
-    if trial.state != OptunaState.COMPLETE or value is None or math.isnan(value):
-        return
-    better = Q(direction=Study.Direction.MINIMIZE, best_value__gt=value) | Q(direction=Study.Direction.MAXIMIZE, best_value__lt=value)
-    first = Q(best_value=None) | Q(best_value=value, best_number__gt=number)
-    Study.objects.filter(better | first, pk=study_id).update(best_value=value, best_number=number)
+def _key(study_id: UUID) -> list[Any]:
+    return [stored(Study, "id", study_id), stored(Study, "customer", required())]
+
+
+def _stored(values: Mapping[str, Any]) -> list[Any]:
+    return [stored(Trial, name, value) for name, value in values.items()]
+
+
+def _is(value: object) -> str:
+    return "IS NULL" if value is None else "= %s"
+
+
+def _for_update() -> str:
+    return "FOR UPDATE" if connection.features.has_select_for_update else ""
 
 
 def values_of(trial: FrozenTrial, names: Collection[str] | None = None) -> dict[str, Any]:
     """The columns of a trial, all of them or those named."""
-    made = {
+    made: dict[str, Callable[[], Any]] = {
         "state": lambda: _STATES[trial.state],
         "value": lambda: trial.value,
         "params": lambda: encode(trial.params),
@@ -172,7 +202,7 @@ def _frozen(row: tuple[Any, ...]) -> FrozenTrial:
 
 @lru_cache(maxsize=1024)
 def _distribution(text: str) -> BaseDistribution:
-    kind: BaseDistribution = json_to_distribution(text)  # type: ignore[no-untyped-call]  # Optuna left it without
+    kind: BaseDistribution = json_to_distribution(text)
     return kind
 
 

@@ -27,7 +27,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from experiments.models import Study
 from experiments.services import trial_rows as rows
-from experiments.services.trial_rows import Owner
+from experiments.services.round_trip import Statement, run
+from experiments.services.trial_rows import Owner, TrialTaken
 from mlops.database.reading import reading
 
 STUDY_ID = 0
@@ -50,14 +51,19 @@ class _Draft:
 
 
 class TrialStorage(BaseStorage):
-    """The trials of one study. `shared`: other workers run trials of it too."""
+    """The trials of one study. `shared`: other workers run trials of it too.
 
-    def __init__(self, study: Study, *, owner: Owner | None = None, shared: bool = True) -> None:
+    `chained`: the end of a trial is written together with the beginning of the next one, in one transaction, before that does any work;
+    after the last one call `settle`.
+    """
+
+    def __init__(self, study: Study, *, owner: Owner | None = None, shared: bool = True, chained: bool = False) -> None:
         self._study_id: UUID = study.pk
         self._name = f"study-{study.seed}"  # Hyperband draws brackets from it: equal for equal seeds
         self._direction = StudyDirection.MAXIMIZE if study.direction == Study.Direction.MAXIMIZE else StudyDirection.MINIMIZE
         self._owner = owner or Owner()
-        self._shared = shared
+        self._shared, self._chained = shared, chained
+        self._unwritten: list[Statement] = []
         self._lock = RLock()
         self._trials: list[FrozenTrial] = []
         self._kinds: dict[str, BaseDistribution] = {}
@@ -85,6 +91,13 @@ class TrialStorage(BaseStorage):
             draft.dirty.clear()
             draft.extra.clear()
             draft.written_at = time.monotonic()
+
+    def settle(self) -> None:
+        """Write the end of a trial that was to be written with the beginning of the next one. Raises TrialTaken."""
+        with self._lock:
+            ended, self._unwritten = self._unwritten, []
+            if ended:
+                self._check_end(ended, run(ended))
 
     # --- the study
 
@@ -129,8 +142,8 @@ class TrialStorage(BaseStorage):
         """A trial under the next number. Raises BudgetSpent or StudyStopped."""
         self._expect(study_id)
         trial = _fresh() if template_trial is None else copy.deepcopy(template_trial)
-        with self._lock, transaction.atomic():
-            number = rows.insert(self._study_id, trial, self._owner)
+        with self._lock:
+            number = self._insert(trial)
             if number > len(self._trials) or (self._shared and template_trial is None):
                 self._read(until=number)
             trial.number = number
@@ -169,7 +182,7 @@ class TrialStorage(BaseStorage):
             else:
                 if trial.datetime_start:
                     columns["duration_s"] = (now - trial.datetime_start).total_seconds()
-                rows.finish(self._study_id, trial, columns, self._owner)
+                self._finish(trial, columns)
             self._drafts.pop(trial_id, None)
             self._keep(trial)
             return True
@@ -264,6 +277,27 @@ class TrialStorage(BaseStorage):
         self._keep(trial)
         self._drafts[trial.number] = _Draft(time.monotonic())
         return True
+
+    def _insert(self, trial: FrozenTrial) -> int:
+        """Write a new trial, together with the end of the one before it."""
+        ended, self._unwritten = self._unwritten, []
+        begun = rows.insertion(self._study_id, trial, self._owner)
+        answers = run([*ended, *begun])
+        self._check_end(ended, answers)
+        if not answers[len(ended)]:
+            raise rows.refusal(self._study_id)
+        number: int = answers[len(ended)][0][0]
+        return number
+
+    def _finish(self, trial: FrozenTrial, columns: dict[str, Any]) -> None:
+        self._unwritten = rows.ending(self._study_id, trial, columns, self._owner, maximize=self._direction == StudyDirection.MAXIMIZE)
+        if not self._chained:
+            self.settle()
+
+    @staticmethod
+    def _check_end(ended: Sequence[Statement], answers: Sequence[Sequence[Any]]) -> None:
+        if ended and not answers[1]:
+            raise TrialTaken
 
     def _read(self, until: int | None = None) -> None:
         """Fetch new trials and those others have open."""
