@@ -137,7 +137,7 @@ def _settings(problem: Problem, params: Params) -> tuple[dict[str, Any], Link]:
     else:
         settings |= {"objective": "multiclass", "num_class": problem.classes}
         link = "softmax"
-    own = SAME_METRICS.get(problem.metric, "None")
+    own = SAME_METRICS.get(problem.metric, "None") if problem.plain else "None"
     if own == "logloss":
         own = "binary_logloss" if problem.classes == 2 else "multi_logloss"
     settings["metric"] = "None" if own == "auc" and problem.classes > 2 else own

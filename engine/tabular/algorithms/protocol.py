@@ -60,11 +60,11 @@ class Fitted(Protocol):
     def raw(self, matrix: Matrix, *, threads: int = 1) -> Floats:
         """Scores before the link: (rows,) or (rows, classes)."""
 
-    def contributions(self, matrix: Matrix, *, threads: int = 1) -> Contributions | None:
-        """How each column moved each row's raw score, exactly; None where this model has no exact way."""
+    def contributions(self, matrix: Matrix, *, threads: int = 1) -> Contributions:
+        """How each column moved each row's raw score, exactly."""
 
-    def importances(self) -> Floats | None:
-        """The library's own importance per column, at least 0; None where it has none."""
+    def importances(self) -> Floats:
+        """The library's own importance per column, at least 0."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,8 @@ class Problem:
     metric: str
     direction: Direction
     score: Callable[[Floats], float]
+    plain: bool
+    """The metric sees the library's answers as they are, so that a library may compute it by itself."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,8 @@ class Watch:
         except kinds as error:
             if self.raised is not None:
                 raise self.raised from None
+            if isinstance(error, TrainingError):
+                raise
             raise TrainingError("params", f"The library refuses: {_last_line(error)}") from error
         if self.raised is not None:  # the library ended well although its callback did not
             raise self.raised
@@ -140,6 +144,12 @@ class Algorithm(Protocol):
 
     def load(self, content: bytes, shape: Shape) -> Fitted:
         """The model of such a content. Raises ArtifactError where it is not one or does not fit the shape."""
+
+
+def outputs_of(model: Fitted) -> int:
+    """How many numbers the model really gives for one row of zeros."""
+    shape = model.shape
+    return int(np.size(model.raw(Matrix(np.zeros((1, shape.columns)), shape.categorical))))
 
 
 def answers_of(raw: Floats, link: Link) -> Floats:
