@@ -14,7 +14,7 @@ from engine.tabular.algorithms.protocol import Algorithm, Problem, answers_of, a
 from engine.tabular.columns import TASKS, Column, Task, columns_of
 from engine.tabular.inputs import canonical
 from engine.tabular.model import TabularModel
-from engine.tabular.postprocessing import Classes, PostprocessingOptions, Values, best_f1_threshold
+from engine.tabular.postprocessing import DEFAULT_THRESHOLD, Classes, PostprocessingOptions, Values, best_f1_threshold
 from engine.tabular.preprocessing import Matrix, PreprocessingOptions, learn
 from engine.tabular.problems import PredictError, ScoringError, TrainingError
 from engine.tabular.scoring import Answers, Metric, score_all
@@ -78,6 +78,7 @@ def train(
         metric=metric,
         direction=judge.direction,
         score=lambda given: _value(judge, _answers(goal, given, goal.finish)),
+        plain=judge.needs == "probabilities" or not (options.clip or options.threshold not in ("f1", DEFAULT_THRESHOLD)),
     )
     _value(judge, _answers(goal, _reference(goal), goal.finish))  # a metric without a value should show before the training
     fit = chosen.fit(problem, params, seed=seed, threads=threads, report=report)
