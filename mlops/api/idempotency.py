@@ -1,78 +1,158 @@
 """`Idempotency-Key`: the same POST, sent twice, is performed once and answered the same.
 
-The record is inserted before the act, in its transaction. A second request with the key waits for the first (unique index), then finds its
-answer. What fails leaves no record: the client may try again with the same key.
+The key is claimed in a short transaction of its own, before the act; no lock is held while a body is read or a file is looked into. A
+repeat meanwhile is 409 with `Retry-After`. The answer is stored in the transaction of the act where that is one (every view but those of
+files). What fails gives the key back. A request that is killed leaves a claim, which another may take over after CLAIM: whoever lost its
+claim cannot commit any more, since every act writes an audit event and that checks the claim in the same transaction.
 """
 
 import hashlib
+import uuid
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
 from django.core.files.uploadedfile import UploadedFile
 from django.db import IntegrityError, transaction
-from rest_framework.request import Request
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from rest_framework.parsers import MultiPartParser
 from rest_framework.response import Response
 
-from mlops.api.json import dumps
+from mlops.api.json import JSONProblem, dumps, loads
 from mlops.api.models import IdempotencyRecord
 from mlops.api.problems import Problem
+from mlops.audit.services import witnessed
+from mlops.database.reading import reading
+from mlops.errors import DomainError
 
 HEADER = "Idempotency-Key"
 LONGEST = 200
 KEPT_HEADERS = ("ETag", "Location")
+CLAIM = timedelta(minutes=5)
+"""Longer than any request may take: a body is there before its key is claimed."""
 
 
-class Replay(Exception):
-    """This POST was performed before; `response` is what it answered."""
+class ClaimLost(DomainError):
+    """Another request took the key over, because this one took too long. Nothing was changed."""
 
-    def __init__(self, response: Response) -> None:
-        super().__init__("replayed")
-        self.response = response
+    code = "idempotency_claim_lost"
+
+    def __init__(self) -> None:
+        super().__init__(f"The request took longer than its {HEADER} is held, and another one took it over. Nothing was changed.")
 
 
-def prepare(request: Request, principal_name: str) -> IdempotencyRecord:
-    """The record of this POST, not written yet. Reads the whole body, so call it before a transaction. Raises a 400 problem."""
+@dataclass
+class Claim:
+    """That this request performs the POST of a record."""
+
+    record_id: uuid.UUID
+    token: uuid.UUID
+    answered: bool = False
+
+    def perform(self) -> None:
+        """Write down, in the transaction of the act, that it is performed. Raises ClaimLost, so that the act is not."""
+        if not self._mine().update(performed_at=timezone.now()):
+            raise ClaimLost
+
+    def answer(self, response: Response) -> None:
+        """Keep the answer, in the caller's transaction if there is one. Raises ClaimLost."""
+        headers = {name: response.headers[name] for name in KEPT_HEADERS if name in response.headers}
+        kept = dumps({"headers": headers, "body": response.data}).decode()
+        with transaction.atomic():
+            if not self._mine().update(status=response.status_code, answer=kept):
+                raise ClaimLost
+        self.answered = True
+
+    def release(self) -> None:
+        """Give the key back after a failure; what was performed all the same stays claimed for good."""
+        with transaction.atomic():
+            self._mine().filter(performed_at=None).delete()
+
+    def _mine(self) -> Any:
+        return IdempotencyRecord.objects.filter(pk=self.record_id, claim=self.token, status=0)
+
+
+def claim(request: HttpRequest, view_class: Any, *, principal_name: str, at: datetime) -> Claim | HttpResponse:
+    """Claim the key of this POST, in a transaction of its own; or the answer of the one that was performed before.
+
+    Reads the whole body. Raises a 400 problem for a bad key, 409 for one that was used for another POST or is under way.
+    """
     key = request.headers[HEADER]
     if not 1 <= len(key) <= LONGEST or not key.isprintable() or not key.isascii():
         raise Problem(400, "invalid", f"{HEADER} must be 1 to {LONGEST} printable ASCII characters.")
-    return IdempotencyRecord(principal=principal_name, key=key, fingerprint=_fingerprint(request))
-
-
-def begin(record: IdempotencyRecord) -> None:
-    """Claim the key, in the transaction of the act.
-
-    Raises Replay when the POST was performed before, and a 409 problem when the key was used for another one.
-    """
+    fingerprint = _fingerprint(request, takes_forms=MultiPartParser in view_class.parser_classes)
+    record = IdempotencyRecord(principal=principal_name, key=key, fingerprint=fingerprint, expires_at=at + CLAIM)
     try:
         with transaction.atomic():
             record.save(force_insert=True)
     except IntegrityError:
-        earlier = IdempotencyRecord.objects.get(principal=record.principal, key=record.key)
-        if earlier.fingerprint != record.fingerprint:
-            raise Problem(409, "idempotency_key_reused", f"This {HEADER} was used for another request.") from None
-        kept = orjson.loads(earlier.answer)
-        headers = {**kept["headers"], "Idempotency-Replayed": "true"}
-        raise Replay(Response(kept["body"], status=earlier.status, headers=headers)) from None
+        return _of_earlier(record, at=at)
+    return Claim(record.pk, record.claim)
 
 
-def finish(record: IdempotencyRecord, response: Response) -> None:
-    """Keep the answer."""
-    headers = {name: response.headers[name] for name in KEPT_HEADERS if name in response.headers}
-    answer = dumps({"headers": headers, "body": response.data}).decode()
-    IdempotencyRecord.objects.filter(pk=record.pk).update(status=response.status_code, answer=answer)
+def watched(held: Claim, *, one_transaction: bool) -> ExitStack:
+    """Around the view: its acts are bound to the claim; with `one_transaction` the answer is committed together with them."""
+    stack = ExitStack()
+    stack.enter_context(witnessed(held.perform))
+    if one_transaction:
+        stack.enter_context(transaction.atomic())
+    return stack
 
 
-def _fingerprint(request: Request) -> str:
+def _of_earlier(record: IdempotencyRecord, *, at: datetime) -> Claim | HttpResponse:
+    with reading():
+        earlier = IdempotencyRecord.objects.filter(principal=record.principal, key=record.key).first()
+    if earlier is None:  # given back just now
+        raise _in_progress(1)
+    if earlier.fingerprint != record.fingerprint:
+        raise Problem(409, "idempotency_key_reused", f"This {HEADER} was used for another request.")
+    if earlier.status:
+        return _replayed(earlier)
+    if earlier.performed_at is not None and earlier.expires_at <= at:
+        raise Problem(409, "idempotency_answer_lost", "The request was performed, but its answer was lost. Look at what it made.")
+    if earlier.expires_at > at:
+        raise _in_progress(2)
+    with transaction.atomic():
+        mine = IdempotencyRecord.objects.filter(pk=earlier.pk, claim=earlier.claim, status=0, performed_at=None)
+        if not mine.update(claim=record.claim, expires_at=record.expires_at):
+            raise _in_progress(1)
+    return Claim(earlier.pk, record.claim)
+
+
+def _in_progress(seconds: int) -> Problem:
+    detail = f"A request with this {HEADER} is under way. Send it again in a moment for its answer."
+    return Problem(409, "idempotency_in_progress", detail, headers={"Retry-After": str(seconds)})
+
+
+def _replayed(earlier: IdempotencyRecord) -> HttpResponse:
+    kept = orjson.loads(earlier.answer)
+    headers = {**kept["headers"], "Idempotency-Replayed": "true"}
+    content = b"" if kept["body"] is None else dumps(kept["body"])
+    return HttpResponse(content, status=earlier.status, content_type="application/json", headers=headers)
+
+
+def _fingerprint(request: HttpRequest, *, takes_forms: bool) -> str:
     digest = hashlib.sha256(f"{request.method} {request.get_full_path()}\n".encode())
-    data: Any = request.data
-    if hasattr(data, "lists"):
-        for name, values in sorted(data.lists()):
+    if takes_forms and request.content_type == "multipart/form-data":
+        given: list[tuple[str, Any]] = [*sorted(request.POST.lists()), *sorted(request.FILES.lists())]
+        for name, values in given:
             for value in values:
                 content = _file_digest(value) if isinstance(value, UploadedFile) else hashlib.sha256(str(value).encode()).digest()
                 digest.update(hashlib.sha256(name.encode()).digest() + content)  # digests: no name can pass for a part of a value
     else:
-        digest.update(orjson.dumps(data, option=orjson.OPT_SORT_KEYS))
+        digest.update(_canonical(request.body))
     return digest.hexdigest()
+
+
+def _canonical(body: bytes) -> bytes:
+    """JSON the same however it was written; what is no JSON as it is, for the view to refuse."""
+    try:
+        return orjson.dumps(loads(body) if body.strip() else {}, option=orjson.OPT_SORT_KEYS)
+    except JSONProblem:
+        return body
 
 
 def _file_digest(file: "UploadedFile[Any]") -> bytes:

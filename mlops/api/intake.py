@@ -66,7 +66,7 @@ def _limit(request: HttpRequest, view: Any) -> tuple[int, bool]:
         name = "MAX_DATASET_BYTES"
     if name and request.content_type == "multipart/form-data":
         return int(getattr(settings, name)) + settings.MAX_BODY_BYTES, True
-    return settings.MAX_BODY_BYTES if cls is not None or getattr(view, "action", "") else SMALL, False
+    return settings.MAX_BODY_BYTES if cls is not None or bool(getattr(view, "action", "")) else SMALL, False
 
 
 def _authorize(request: HttpRequest, view: Any, principal: Principal | None) -> None:

@@ -9,8 +9,10 @@ import structlog
 from csp.constants import UNSAFE_EVAL
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
 
-from mlops.api import intake
+from mlops.api import idempotency, intake
+from mlops.api.idempotency import Claim
 from mlops.api.problems import OUTAGES, Problem, as_problem, http_response, outage
 from mlops.telemetry.context import ambient_request
 from mlops.telemetry.metrics import REQUESTS
@@ -90,6 +92,42 @@ class IntakeMiddleware:
         if not (length.isascii() and length.isdigit()):
             return Problem(400, "invalid", "Content-Length is not a number.")
         return intake.too_large(settings.MAX_BODY_BYTES) if len(length) > 18 else None
+
+
+class IdempotencyMiddleware:
+    """Claims the `Idempotency-Key` of a POST to the API before its view's transaction opens, and gives it back when the view refused.
+
+    Whom the view would refuse anyhow claims nothing.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        held: Claim | None = getattr(request, "idempotency_claim", None)
+        if held is not None and not (held.answered and response.status_code < 400):
+            held.release()
+        return response
+
+    def process_view(self, request: HttpRequest, view: Any, *_: Any) -> HttpResponse | None:
+        """Claim the key, or answer what the POST was answered before."""
+        principal, cls = getattr(request, "principal", None), getattr(view, "cls", None)
+        if request.method != "POST" or idempotency.HEADER not in request.headers or principal is None or cls is None:
+            return None
+        if not principal.may(getattr(cls, "actions_by_method", {}).get("POST", "undeclared")):
+            return None
+        try:
+            claimed = idempotency.claim(request, cls, principal_name=principal.name, at=timezone.now())
+        except Exception as failure:
+            problem = as_problem(failure)
+            if problem is None:
+                raise
+            return http_response(problem)
+        if isinstance(claimed, HttpResponse):
+            return claimed
+        request.idempotency_claim = claimed  # type: ignore[attr-defined]  # what `ApiView` binds its act to
+        return None
 
 
 class AdminThemeMiddleware:

@@ -1,7 +1,6 @@
 """The base of every API view: authorise, refuse what is not declared, answer once."""
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from typing import Any, ClassVar
 
 from django.db import transaction
@@ -14,7 +13,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from mlops.api import idempotency
-from mlops.api.models import IdempotencyRecord
+from mlops.api.idempotency import Claim
 from mlops.api.pagination import PageNumberPagination
 from mlops.api.parameters import invalid, refuse_unknown
 from mlops.api.problems import Problem
@@ -30,38 +29,32 @@ class ApiView(APIView):
     """The setting that bounds the file which the view takes as multipart; a view with `MultiPartParser` names one."""
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Authenticate, authorise and throttle, then check the query string and claim the Idempotency-Key."""
+        """Authenticate, authorise and throttle, then check the query string."""
         super().initial(request, *args, **kwargs)
         refuse_unknown(request, self.known_parameters(request))
-        if request.method == "POST" and idempotency.HEADER in request.headers:
-            record = idempotency.prepare(request, self.principal(request).name)
-            self._act.enter_context(transaction.atomic())
-            idempotency.begin(record)
-            self._record = record
 
     def known_parameters(self, request: Request) -> Sequence[str]:
         """Names of the query parameters this request may carry."""
         return self.query_parameters
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """Answer the request; a POST with an Idempotency-Key acts in one transaction, which an error rolls back whole."""
-        with ExitStack() as self._act:
+        """Answer the request. A POST with an Idempotency-Key acts in one transaction with its answer, which an error rolls back whole;
+        views of files, whose acts are transactions of their own, commit the answer after the act."""
+        self._claim: Claim | None = getattr(request, "idempotency_claim", None)
+        if self._claim is None:
+            return super().dispatch(request, *args, **kwargs)
+        match = request.resolver_match
+        one_transaction = not (match and getattr(match.func, "_non_atomic_requests", None))
+        with idempotency.watched(self._claim, one_transaction=one_transaction):
             response = super().dispatch(request, *args, **kwargs)
-            if hasattr(self, "_record") and response.status_code >= 400:
+            if one_transaction and response.status_code >= 400:
                 transaction.set_rollback(True)
         return response
 
-    def handle_exception(self, exc: Exception) -> Response:
-        """Answer a replay with what was answered before; hand everything else to the problems."""
-        if isinstance(exc, idempotency.Replay):
-            return exc.response
-        return super().handle_exception(exc)
-
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         """Keep the answer of an idempotent POST that succeeded."""
-        record: IdempotencyRecord | None = getattr(self, "_record", None)
-        if record is not None and isinstance(response, Response) and response.status_code < 400:
-            idempotency.finish(record, response)
+        if self._claim is not None and isinstance(response, Response) and response.status_code < 400:
+            self._claim.answer(response)
         return super().finalize_response(request, response, *args, **kwargs)
 
     def principal(self, request: Request) -> Principal:

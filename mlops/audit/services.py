@@ -2,7 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +19,8 @@ from mlops.tenancy.context import required
 from mlops.tenancy.principals import ambient_principal
 from mlops.tenancy.roles import Principal, system
 
+Witness = Callable[[], None]
+_witness: ContextVar[Witness | None] = ContextVar("witness", default=None)
 LARGEST_EXACT = 2.0**53
 """From here on not every integer is a float of its own."""
 _HASHED = (
@@ -50,6 +54,7 @@ def record(
     The head's row is locked first, so appends of one customer queue and every number and link is unique. `before` and `after`
     hold JSON values. Raises TransactionManagementError outside a transaction: an act and its trace are written together.
     """
+    witness = _witness.get()
     principal = actor or ambient_principal() or system(required())
     if not transaction.get_connection().in_atomic_block:
         raise transaction.TransactionManagementError("An audit event is written in the transaction of the act it records.")
@@ -74,7 +79,19 @@ def record(
     event.digest = link(head.digest, event.canonical)
     event.save(force_insert=True)
     AuditHead.objects.filter(pk=head.pk).update(number=event.number, digest=event.digest)
+    if witness is not None:
+        witness()
     return event
+
+
+@contextmanager
+def witnessed(witness: Witness) -> Iterator[None]:
+    """Call `witness` after each event that is recorded meanwhile, in its transaction: what it raises undoes the act."""
+    token = _witness.set(witness)
+    try:
+        yield
+    finally:
+        _witness.reset(token)
 
 
 def canonical_text(event: AuditEvent) -> str:

@@ -57,13 +57,12 @@ def variables_read() -> set[str]:
 
 
 def codes_answered() -> set[str]:
-    """Codes of problems: `Problem(status, "code", …)`, `code = "…"` of a refusal's class, the WSGI door's own, and those of DRF."""
+    """Codes of problems: `Problem(status, "code", …)`, `code = "…"` of a refusal's class, the doors' own, and those of DRF."""
     found = {str(kind.default_code) for kind in exceptions.APIException.__subclasses__() if kind not in NEVER_ANSWERED}
     for tree in trees():
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("Problem", "_problem"):
-                position = 1 if node.func.id == "Problem" else 2
-                found |= {literal(part) for part in ast.walk(node.args[position])} if len(node.args) > position else set()
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("Problem", "problem_bytes", "refusal"):
+                found |= {literal(part) for part in ast.walk(node.args[1])} if len(node.args) > 1 else set()
             elif isinstance(node, ast.ClassDef):
                 found |= {literal(value) for name, value in class_values(node) if name == "code"}
     return found - {""}

@@ -1,6 +1,5 @@
 """Every endpoint keeps these rules; they are shown on a sample API."""
 
-import threading
 from collections.abc import Callable
 from datetime import timedelta
 from io import BytesIO
@@ -10,7 +9,7 @@ from unittest import mock
 import pytest
 from django.conf import settings
 from django.core.files.uploadedfile import SimpleUploadedFile
-from django.db import OperationalError, connections, transaction
+from django.db import OperationalError, transaction
 from django.db.utils import DataError
 from django.test import Client
 from django.utils import timezone
@@ -404,27 +403,6 @@ def test_a_post_that_breaks_is_undone_with_its_key(api: Api, customer: Customer,
 @pytest.mark.parametrize("sent", ["", "x" * 201, "a\tb"])
 def test_a_key_that_cannot_be_kept_is_400(api: Api, sent: str) -> None:
     assert_problem(post(api(), '{"text": "x"}', **{"Idempotency-Key": sent}), 400)
-
-
-@pytest.mark.django_db(transaction=True)
-def test_simultaneous_posts_with_one_key_are_performed_once(api: Api, customer: Customer, key: Callable[..., str]) -> None:
-    secret, answers = key(), []
-    barrier = threading.Barrier(4)
-
-    def send() -> None:
-        barrier.wait()
-        answers.append(post(APIClient(headers={"Authorization": f"Bearer {secret}"}), '{"text": "x"}', **{"Idempotency-Key": "k"}))
-        connections.close_all()
-
-    threads = [threading.Thread(target=send) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-
-    assert [answer.status_code for answer in answers] == [201] * 4
-    assert len({answer.content for answer in answers}) == 1
-    assert notes_of(customer) == 1
 
 
 # --- outages ----------------------------------------------------------------------------------------------------------------------------
