@@ -10,7 +10,7 @@ from experiments.models import Experiment
 from experiments.services.finding import advance, lock_experiment
 from experiments.states import EXPERIMENT_LIFECYCLE, ExperimentStatus
 from mlops.errors import DomainError, InvalidField
-from mlops.tenancy.parties import is_own
+from mlops.tenancy.parties import common_adders, is_own
 from mlops.tenancy.persons import Party
 from mlops.tenancy.roles import Principal
 from registry.services.lookups import IfMatch
@@ -31,7 +31,9 @@ def approve(*, experiment_id: UUID, by: Principal, at: datetime, rationale: str 
         if proposed_by(experiment, by):
             raise OwnExperiment("You proposed or edited this experiment; another manager has to decide.")
         given: dict[str, Any] = {"approved_by": by.on_behalf_of or by.name, "approved_at": at, "approval_rationale": rationale}
-        advance(experiment, ExperimentStatus.APPROVED, by=by, at=at, reason=rationale, **given)
+        hand = common_adders(_authors(experiment), by)
+        details = {"asker_and_approver_added_by": hand} if hand else {}
+        advance(experiment, ExperimentStatus.APPROVED, by=by, at=at, reason=rationale, details=details, **given)
     return experiment
 
 
@@ -51,4 +53,8 @@ def proposed_by(experiment: Experiment, by: Principal) -> bool:
 
     A programme vouches for the people it names: it brings what one of them proposes and what another one decides, as documented.
     """
-    return is_own([Party.from_json(author) for author in experiment.authors], by, vouching=True)
+    return is_own(_authors(experiment), by, vouching=True)
+
+
+def _authors(experiment: Experiment) -> list[Party]:
+    return [Party.from_json(author) for author in experiment.authors]

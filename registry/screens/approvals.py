@@ -6,7 +6,6 @@ from uuid import UUID
 from django import forms
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -24,7 +23,7 @@ from registry.screens import charts
 from registry.screens.words import ACTS, consequences, headline, short
 from registry.services import promotion
 from registry.services.four_eyes import AlreadyDecided, added_by_one_hand, objections
-from registry.services.lookups import expect_revision, lock_model
+from registry.services.lookups import expect_revision
 from registry.states import RequestStatus
 
 RECENT = 10
@@ -164,16 +163,14 @@ def _read(pk: UUID) -> PromotionRequest:
 
 def _answer(asked: PromotionRequest, given: dict[str, Any], *, by: Principal) -> tuple[str, str]:
     """What was done, or why not. A request that somebody else decided first says so, whatever the revision."""
+    common: dict[str, Any] = {"request_id": asked.pk, "by": by, "at": timezone.now(), "reason": given["reason"]}
     try:
-        with transaction.atomic():
-            locked = lock_model(asked.model_id)
-            if PromotionRequest.objects.filter(pk=asked.pk, status=RequestStatus.PENDING).exists():
-                expect_revision(given["revision"])(locked)
-            if given["answer"] == "approve":
-                promotion.approve(request_id=asked.pk, by=by, at=timezone.now(), reason=given["reason"])
-                return f"Approved: {asked.version} is champion now.", ""
-            promotion.reject(request_id=asked.pk, by=by, at=timezone.now(), reason=given["reason"])
-            return f"Rejected: {asked.version} stays what it is.", ""
+        seen = expect_revision(given["revision"])
+        if given["answer"] == "approve":
+            promotion.approve(**common, if_match=seen)
+            return f"Approved: {asked.version} is champion now.", ""
+        promotion.reject(**common, if_match=seen)
+        return f"Rejected: {asked.version} stays what it is.", ""
     except AlreadyDecided as late:
         decided_at = late.request.decided_at
         return "", f"{late} Your answer changed nothing.{f' That was at {decided_at:%Y-%m-%d %H:%M} UTC.' if decided_at else ''}"

@@ -334,6 +334,23 @@ def test_a_rejection_needs_a_reason_and_moves_nothing(api: Api, four_eyes: Model
     assert (late.status_code, late.json()["code"], late.json()["decided_by"]) == (409, "already_decided", "lee@shop.example")
 
 
+@pytest.mark.parametrize("act", ["approve", "reject"])
+def test_a_request_is_not_decided_on_numbers_that_have_changed_since(api: Api, four_eyes: ModelVersion, act: str) -> None:
+    where = api(email="kim@shop.example").post(f"{BASE}/promote/v2")["Location"]
+    client = api(email="lee@shop.example")
+    seen = client.get(where)["ETag"]
+    make_version(four_eyes.model)
+
+    stale = client.post(f"{where}/{act}", {"reason": "Old numbers."}, headers={"If-Match": seen})
+    waits = client.get(where)
+    fresh = client.post(f"{where}/{act}", {"reason": "New numbers."}, headers={"If-Match": waits["ETag"]})
+    late = client.post(f"{where}/{act}", {"reason": "Old numbers."}, headers={"If-Match": seen})
+
+    assert (stale.status_code, stale.json()["code"], stale.json()["current_etag"]) == (412, "stale", waits["ETag"])
+    assert waits.json()["status"] == "pending"
+    assert (fresh.status_code, late.status_code, late.json()["code"]) == (200, 409, "already_decided")
+
+
 def test_a_data_scientist_does_not_decide(api: Api, four_eyes: ModelVersion) -> None:
     where = api(email="kim@shop.example").post(f"{BASE}/promote/v2")["Location"]
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.db import connection, transaction
@@ -11,10 +12,14 @@ from rest_framework.test import APIClient
 
 from mlops.audit.services import verify
 from mlops.database.reading import reading
+from mlops.errors import DomainError
 from mlops.lifecycle.models import Move
 from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import Principal
 from registry.models import DecisionRecord, ModelVersion, PromotionRequest, RegisteredModel
+from registry.services import policy_changes
+from registry.services.registration import configure_model
+from tests.conftest import NOON
 from tests.registry.factories import make_champion, make_model, make_version
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -147,6 +152,69 @@ def test_approving_and_rejecting_at_once_decides_once(api: Api, model: Registere
         request = PromotionRequest.objects.get()
         status = ModelVersion.objects.get(version="v2").status
     assert (request.status, status) == (("approved", "champion") if approved.status_code == 200 else ("rejected", "candidate"))
+    assert_whole(model)
+
+
+def decide_policy(request_id: UUID, by: Principal, *, approves: bool) -> str:
+    """What came of the decision: the request's status, or the code of the refusal."""
+    with acting(by):
+        try:
+            if approves:
+                return policy_changes.approve(request_id=request_id, by=by, at=NOON)[0].status
+            return policy_changes.reject(request_id=request_id, by=by, at=NOON, reason="No.").status
+        except DomainError as refusal:
+            return refusal.code
+
+
+@pytest.mark.parametrize("one_approval_in", [1, 2])
+def test_a_looser_policy_is_decided_once_by_all_who_decide_at_once(
+    model: RegisteredModel, principal: Callable[..., Principal], one_approval_in: int
+) -> None:
+    kim = principal("ml_manager", "kim@shop.example")
+    managers = [principal("ml_manager", f"m{number}@shop.example") for number in range(4)]
+    with transaction.atomic():
+        RegisteredModel.objects.update(policy={"four_eyes": True, "min_improvement_pct": 6.0})
+        changes = {"policy": {"min_improvement_pct": 3.0}}
+        asked = configure_model(model=model, changes=changes, by=kim, at=NOON).request
+    assert asked is not None
+
+    said = at_once(
+        *(lambda by=by, n=n: decide_policy(asked.pk, by, approves=n % one_approval_in == 0) for n, by in enumerate(managers)),
+    )
+
+    assert sorted(said)[:3] == ["already_decided"] * 3
+    with reading():
+        asked.refresh_from_db()
+        found = RegisteredModel.objects.get()
+    granted = asked.status == "approved"
+    assert asked.status in said
+    assert (found.policy["min_improvement_pct"], found.policy_revision) == ((3.0, 2) if granted else (6.0, 1))
+    assert_whole(model)
+
+
+def test_wishing_at_once_makes_one_request(api: Api, model: RegisteredModel) -> None:
+    with transaction.atomic():
+        RegisteredModel.objects.update(policy={"four_eyes": True})
+    clients = [api() for _ in range(4)]
+
+    answers = at_once(*(lambda client=client: client.patch(BASE, {"policy": {"four_eyes": False}}) for client in clients))
+
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.json()["policy_request"]["id"] for answer in answers}) == 1
+
+
+def test_approvals_at_once_promote_once(api: Api, model: RegisteredModel) -> None:
+    with transaction.atomic():
+        RegisteredModel.objects.update(policy={"four_eyes": True})
+    make_versions(model, 1)
+    where = api(email="kim@shop.example").post(f"{BASE}/promote/v2")["Location"]
+    clients = [api(email=f"m{number}@shop.example") for number in range(4)]
+
+    answers = at_once(*(lambda client=client: client.post(f"{where}/approve", {}) for client in clients))
+
+    assert sorted(answer.status_code for answer in answers) == [200, 409, 409, 409]
+    with reading():
+        assert DecisionRecord.objects.filter(version__version="v2").count() == 1
     assert_whole(model)
 
 
