@@ -70,7 +70,9 @@ def sentence(counts: OpenCounts) -> str:
     if not counts.total_open:
         return "No alert is open: nothing needs a person."
     by_severity = {name: counts.unread[name] + counts.read[name] for name in counts.unread}
-    told = ", ".join(f"{number:,} {name}" for name, number in by_severity.items() if number)
+    told = ", ".join(
+        f"{number:,} {name}{'s' if name == 'warning' and number > 1 else ''}" for name, number in by_severity.items() if number
+    )
     start = "1 alert needs" if counts.total_open == 1 else f"{counts.total_open:,} alerts need"
     read = "nobody has read any of them" if counts.total_unread == counts.total_open else f"{counts.total_unread:,} unread"
     return f"{start} a person: {told}; {read}."

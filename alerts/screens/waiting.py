@@ -2,15 +2,15 @@
 
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Count, QuerySet
 from django.urls import reverse
 
 from alerts.models import MLAlert
 from alerts.queries import asking
 from alerts.services.deeds import deed_of
-from alerts.states import AlertStatus
+from alerts.states import OPEN, AlertStatus, Severity
 from mlops.tenancy.roles import Principal
-from mlops.waiting import Choice, Waiting, subject, tally, waits
+from mlops.waiting import Choice, Waiting, open_by_model, subject, tally, waits
 
 MOST_ROWS = 30
 """Of the oldest; the inbox has them all."""
@@ -21,6 +21,19 @@ LONGEST = 300
 def unread() -> QuerySet[MLAlert]:
     """Alerts that nobody has read."""
     return MLAlert.objects.filter(status=AlertStatus.UNREAD)
+
+
+@tally("critical")
+def critical() -> QuerySet[MLAlert]:
+    """What the first page calls wrong."""
+    return MLAlert.objects.filter(status__in=OPEN, severity_rank=Severity.CRITICAL.rank)
+
+
+@open_by_model
+def open_alerts() -> dict[str, int]:
+    """Open alerts per model's name. One grouped query."""
+    found = MLAlert.objects.filter(status__in=OPEN).order_by().values_list("model_name").annotate(n=Count("pk"))
+    return {str(name): int(number) for name, number in found}
 
 
 @tally("approvals")

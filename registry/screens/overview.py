@@ -7,7 +7,7 @@ from django.shortcuts import render
 from django.utils import timezone
 
 from mlops.admin_site import home, page, principal_of, show
-from mlops.waiting import everything, revision_now, subject, tallies
+from mlops.waiting import everything, open_about_models, revision_now, subject, tallies
 from registry.models import RegisteredModel
 from registry.queries.overview import Overview, overview, running_jobs
 
@@ -18,9 +18,19 @@ SHOWN_WAITING = 5
 def overview_page(request: HttpRequest) -> HttpResponse:
     """A sentence, a card per model, what waits, what runs."""
     seen = overview(at=timezone.now())
-    waiting = tallies(request).get("approvals", 0)
-    said = sentence(seen, waiting)
-    return show(request, "registry/overview.html", title="Overview", overview=seen, sentence=said, waiting=waiting, jobs=seen.running)
+    counts = tallies(request)
+    waiting, critical = counts.get("approvals", 0), counts.get("critical", 0)
+    return show(
+        request,
+        "registry/overview.html",
+        title="Overview",
+        overview=seen,
+        sentence=sentence(seen, waiting, critical),
+        wrong=bool(seen.wrong or critical),
+        waiting=waiting,
+        alerts=open_about_models(),
+        jobs=seen.running,
+    )
 
 
 @page("fragments/jobs/", name="registry_jobs_fragment")
@@ -49,11 +59,11 @@ def revision_of_model(pk: UUID) -> int | None:
     return RegisteredModel.objects.filter(pk=pk).values_list("revision", flat=True).first()
 
 
-def sentence(seen: Overview, waiting: int) -> str:
+def sentence(seen: Overview, waiting: int, critical: int = 0) -> str:
     """Whether anything is wrong, and what waits, in words."""
     if not seen.cards:
         return "Nothing here yet: no model is registered."
-    wrong = seen.wrong
+    wrong = [*seen.wrong, *([f"{_count(critical, 'critical alert')} {'is' if critical == 1 else 'are'} open"] if critical else [])]
     state = (
         "Nothing is wrong" if not wrong else _upper(" and ".join(wrong[:2]) + (f", and {len(wrong) - 2} more" if len(wrong) > 2 else ""))
     )

@@ -235,8 +235,8 @@ def test_the_navigation_counts_what_waits_and_keeps_counting(scope: Principal, s
     page = client.get("/admin/").text
     after = client.get(reverse("admin:registry_live"), {"subject": f"alert:{alert.pk}"}).json()
 
-    assert before["tallies"] == {"approvals": 0, "experiments": 0, "alerts": 0}
-    assert after == {"tallies": {"approvals": 1, "experiments": 0, "alerts": 1}, "revision": 1}
+    assert before["tallies"] == {"approvals": 0, "experiments": 0, "alerts": 0, "critical": 0}
+    assert after == {"tallies": {"approvals": 1, "experiments": 0, "alerts": 1, "critical": 0}, "revision": 1}
     assert '<span data-tally="alerts" data-live="/admin/fragments/live/">1</span>' in page
 
 

@@ -4,9 +4,12 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
+from pytest_django.live_server_helper import LiveServer
 
 from tests.browser.chromium import FLAGS, Complaints, chromium
+from tests.browser.looking import LogIn
+from tests.conftest import PASSWORD
 from tests.plugin import missing
 
 # Playwright's synchronous interface runs an event loop in this thread, which Django takes for asynchronous code.
@@ -46,3 +49,18 @@ def page(browser: Browser, complaints: Complaints) -> Iterator[Page]:
     complaints.listen(fresh)
     yield fresh
     context.close()
+
+
+@pytest.fixture
+def log_in(live_server: LiveServer) -> LogIn:
+    """Logs a person in on the page; somebody else than before, if somebody was."""
+
+    def enter(page: Page, email: str = "kim@example.com") -> None:
+        page.context.clear_cookies()
+        page.goto(f"{live_server.url}/admin/login/")
+        page.fill("[name=username]", email)
+        page.fill("[name=password]", PASSWORD)
+        page.click("button[type=submit]")
+        expect(page.locator("#ty-main")).to_be_visible()
+
+    return enter
