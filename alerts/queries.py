@@ -4,15 +4,19 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, F, QuerySet, Value
+from django.db.models.functions import StrIndex
 
 from alerts.models import Channel, Delivery, MLAlert, Occurrence, Subscription
+from alerts.models.fields import searchable
 from alerts.services.deeds import Prospect, prospect
 from alerts.states import OPEN, AlertStatus, Severity
 from mlops.tenancy.roles import Principal
 
 PAGE_SIZE = 20
 SHOWN_OCCURRENCES = 10
+DEEP = 1000
+"""Rows before a page from which on skipping whole rows costs more than asking twice."""
 
 Order = Literal["urgency", "newest", "oldest"]
 _ORDERS: dict[Order, tuple[str, ...]] = {
@@ -82,29 +86,58 @@ def inbox(
     page: int = 1,
     page_size: int = PAGE_SIZE,
 ) -> InboxPage:
-    """One page; empty filters let everything pass, `search` is looked for as `matching` does. Two queries."""
-    found = MLAlert.objects.filter(status__in=statuses) if set(statuses) < set(AlertStatus.values) else MLAlert.objects.all()
+    """One page; empty filters let everything pass, `search` is looked for as `matching` does. At most three queries."""
     exact = {"severity_rank": Severity(severity).rank if severity else None, "alert_type": alert_type, "model_name": model_name}
-    found = matching(found.filter(**{name: value for name, value in exact.items() if value}), search)
-    start = (page - 1) * page_size
-    return InboxPage(list(found.order_by(*_ORDERS[order])[start : start + page_size]), found.count(), page, page_size)
+    wanted = {name: value for name, value in exact.items() if value}
+    counted = matching(standing(statuses).filter(**wanted), search)
+    # What is open has an index of its own in the inbox's order; searches have another one, which knows the status.
+    only_open = set(statuses) == set(OPEN) and not searchable(search)
+    found = MLAlert.objects.filter(decided_at=None, **wanted) if only_open else counted
+    return page_of(found.order_by(*_ORDERS[order]), number=page, size=page_size, searched=bool(searchable(search)), counted=counted)
+
+
+def page_of(
+    found: QuerySet[MLAlert], *, number: int, size: int, searched: bool = False, counted: QuerySet[MLAlert] | None = None
+) -> InboxPage:
+    """The page of an ordered queryset, and the count of `counted`, which says the same in another way. At most three queries.
+
+    A search and a page far behind ask for ids first, which an index has, then for the rows of the page alone. The count is asked for only
+    where the page does not say it. So a search for something rare costs one pass over an index; one for something frequent stops early.
+    """
+    start = (number - 1) * size
+    if searched or start >= DEEP:
+        ids = list(found.values_list("pk", flat=True)[start : start + size])
+        rows = MLAlert.objects.in_bulk(ids) if ids else {}
+        shown = [rows[pk] for pk in ids if pk in rows]
+    else:
+        shown = list(found[start : start + size])
+    says_it = len(shown) < size and (shown or start == 0)
+    count = start + len(shown) if says_it else (found if counted is None else counted).order_by().count()
+    return InboxPage(shown, count, number, size)
 
 
 def matching(found: QuerySet[MLAlert], words: str) -> QuerySet[MLAlert]:
-    """Those whose title or message has the words as they stand, in whatever case."""
-    return found.filter(Q(title__icontains=words) | Q(message__icontains=words)) if words.strip() else found
+    """Those whose title and message, the first 500 characters of both together, have these words as they stand, in whatever case."""
+    wanted = searchable(words)
+    return found.alias(at=StrIndex(F("search_text"), Value(wanted))).filter(at__gt=0) if wanted else found
+
+
+def standing(statuses: Collection[str]) -> QuerySet[MLAlert]:
+    """Those in one of the statuses."""
+    wanted = set(statuses)
+    return MLAlert.objects.all() if wanted == set(AlertStatus.values) else MLAlert.objects.filter(status__in=sorted(wanted))
 
 
 def asking() -> QuerySet[MLAlert]:
     """Open alerts whose approval does something, oldest first: what Approvals lists. Those about a promotion request are left out, because
     the request itself is listed there."""
-    waiting = MLAlert.objects.filter(status__in=OPEN).exclude(alert_type="promotion_pending", details__has_key="request_id")
+    waiting = MLAlert.objects.filter(decided_at=None).exclude(alert_type="promotion_pending", details__has_key="request_id")
     return waiting.exclude(alert_type="experiment_complete").order_by(*_ORDERS["oldest"])
 
 
 def open_counts() -> OpenCounts:
-    """For the number in the navigation: one grouped query over an index of open alerts alone."""
-    grouped = MLAlert.objects.filter(status__in=OPEN).order_by().values_list("status", "severity_rank").annotate(n=Count("pk"))
+    """For the number in the navigation: one grouped query over an index."""
+    grouped = standing(OPEN).order_by().values_list("status", "severity_rank").annotate(n=Count("pk"))
     found = {(str(status), int(rank)): int(n) for status, rank, n in grouped}
     unread, read = ({one.value: found.get((status.value, one.rank), 0) for one in reversed(Severity)} for status in OPEN)
     return OpenCounts(unread, read)

@@ -12,17 +12,18 @@ from rest_framework.response import Response
 
 from alerts.api.doors import answer, condition, identifier
 from alerts.models import MLAlert
-from alerts.queries import alerts, open_counts
+from alerts.queries import alerts, matching, open_counts, page_of
 from alerts.services import inbox
 from alerts.services.deeds import deed_of, preview
 from alerts.states import AlertStatus, AlertType, Decision, Severity
+from mlops.api.pagination import PageNumberPagination
 from mlops.api.views import ApiView, ListView
 from mlops.errors import NotFound
 from registry.api.bodies import LONGEST_REASON
 from registry.api.doors import job_address, named_by
 from registry.services.lookups import as_uuid
 
-BY_RANK = {"severity": "severity_rank", "-severity": "-severity_rank"}
+BY_RANK = {"severity": ("severity_rank", "created_at", "-pk"), "-severity": ("-severity_rank", "-created_at", "pk")}
 
 
 class AlertAnswer(serializers.ModelSerializer[MLAlert]):
@@ -111,7 +112,7 @@ class AlertFilter(django_filters.FilterSet):
     """Filters of the inbox."""
 
     status = django_filters.ChoiceFilter(choices=AlertStatus.choices)
-    severity = django_filters.ChoiceFilter(choices=Severity.choices)
+    severity = django_filters.ChoiceFilter(choices=Severity.choices, method="of_severity")
     alert_type = django_filters.ChoiceFilter(choices=AlertType.choices)
     model_name = django_filters.CharFilter()
 
@@ -119,9 +120,25 @@ class AlertFilter(django_filters.FilterSet):
         model = MLAlert
         fields = ("status", "severity", "alert_type", "model_name")
 
+    def of_severity(self, queryset: QuerySet[MLAlert], name: str, value: str) -> QuerySet[MLAlert]:
+        """By rank, which is what the indexes have."""
+        return queryset.filter(severity_rank=Severity(value).rank)
+
+
+class InboxPagination(PageNumberPagination):
+    """Pages as everywhere, read as the inbox's indexes want it."""
+
+    def read(self, queryset: Any) -> tuple[list[Any], int]:
+        """One page and the count. At most three queries."""
+        searched = bool(self.request.query_params.get("search", "").strip())
+        found = page_of(queryset, number=self.number, size=self.size, searched=searched)
+        return found.alerts, found.count
+
 
 class Alerts(ListView):
     """The inbox."""
+
+    pagination_class = InboxPagination
 
     filterset_class = AlertFilter
     ordering_fields = ("severity", "created_at", "last_seen_at")
@@ -130,12 +147,15 @@ class Alerts(ListView):
 
     @extend_schema(operation_id="ml_alerts_list", responses=AlertAnswer(many=True))
     def get(self, request: Request) -> Response:
-        """List alerts, the most urgent first, then the newest. `severity` orders by urgency, not by letters. Two queries."""
+        """List alerts, the most urgent first, then the newest. `severity` orders by urgency, not by letters. At most three queries."""
         return self.page(request, alerts())
+
+    def _search(self, request: Request, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return matching(queryset, request.query_params.get("search", ""))
 
     def _order(self, request: Request, queryset: QuerySet[Any]) -> QuerySet[Any]:
         by_rank = BY_RANK.get(request.query_params.get("ordering", ""))
-        return queryset.order_by(by_rank, "-created_at", "pk") if by_rank else super()._order(request, queryset)
+        return queryset.order_by(*by_rank) if by_rank else super()._order(request, queryset)
 
 
 class AlertStats(ApiView):

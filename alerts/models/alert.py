@@ -4,9 +4,9 @@ from typing import ClassVar
 from uuid import UUID
 
 from django.db import models
-from django.db.models import Case, Q, Value, When
+from django.db.models import Q
 
-from alerts.models.fields import SeverityField
+from alerts.models.fields import RankField, SearchField, SeverityField
 from alerts.states import OPEN, AlertStatus, AlertType, Decision, Severity
 from mlops.tenancy.models import TenantModel
 
@@ -18,18 +18,10 @@ class MLAlert(TenantModel):
 
     alert_type = models.CharField(max_length=24, choices=AlertType.choices)
     severity = SeverityField(max_length=8, choices=Severity.choices)
-    severity_rank = models.GeneratedField(
-        expression=Case(
-            When(severity="critical", then=Value(3)),
-            When(severity="warning", then=Value(2)),
-            default=Value(1),
-            output_field=models.SmallIntegerField(),
-        ),
-        output_field=models.SmallIntegerField(),
-        db_persist=True,
-    )
+    severity_rank = RankField(help_text="1 for info, 3 for critical: what lists sort by.")
     title = models.CharField(max_length=200)
     message = models.TextField(blank=True, help_text="What was seen, with its numbers; of the last occurrence.")
+    search_text = SearchField(help_text="Beginning of title and message as searches compare them.")
     action_url = models.CharField(max_length=500, blank=True, help_text="Where to look before deciding.")
     status = models.CharField(max_length=10, choices=AlertStatus.choices, default=AlertStatus.UNREAD)
     cause_key = models.CharField(max_length=300, help_text="What it is about; at most one open alert has it.")
@@ -57,6 +49,12 @@ class MLAlert(TenantModel):
             models.UniqueConstraint(fields=["customer", "cause_key"], condition=Q(status__in=OPEN), name="one_open_alert_per_cause"),
             models.CheckConstraint(condition=Q(status__in=AlertStatus.values), name="alert_status_is_known"),
             models.CheckConstraint(condition=Q(severity__in=Severity.values), name="alert_severity_is_known"),
+            models.CheckConstraint(
+                condition=Q(severity="info", severity_rank=1)
+                | Q(severity="warning", severity_rank=2)
+                | Q(severity="critical", severity_rank=3),
+                name="alert_rank_is_that_of_its_severity",
+            ),
             models.CheckConstraint(condition=Q(alert_type__in=AlertType.values), name="alert_type_is_known"),
             models.CheckConstraint(
                 condition=Q(status__in=OPEN, decided_at=None) | Q(status__in=["actioned", "dismissed"], decided_at__isnull=False),
@@ -68,6 +66,18 @@ class MLAlert(TenantModel):
             models.Index(fields=["customer", "status", "-severity_rank", "-created_at", "id"], name="alerts_by_status"),
             models.Index(fields=["customer", "alert_type", "-severity_rank", "-created_at", "id"], name="alerts_by_type"),
             models.Index(fields=["customer", "model_name", "-severity_rank", "-created_at", "id"], name="alerts_by_model"),
+            models.Index(fields=["customer", "created_at"], name="alerts_by_age"),
+            models.Index(fields=["customer", "last_seen_at"], name="alerts_by_last_seen"),
+            # Wide enough to answer any search with any filter from the index alone, in the inbox's order.
+            models.Index(
+                fields=["customer", "-severity_rank", "-created_at", "id", "status", "alert_type", "model_name", "search_text"],
+                name="alerts_searched",
+            ),
+            # What is open, however much was decided before.
+            models.Index(
+                fields=["customer", "-severity_rank", "-created_at", "id", "status"], condition=Q(decided_at=None), name="open_by_rank"
+            ),
+            models.Index(fields=["customer", "created_at", "id"], condition=Q(decided_at=None), name="open_by_age"),
         ]
 
     def __str__(self) -> str:

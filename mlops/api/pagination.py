@@ -16,13 +16,18 @@ class PageNumberPagination(pagination.BasePagination):
     max_size = 100
 
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
-        """One page: one COUNT and one SELECT. A page after the last one is empty, so that a list that shrinks is no error."""
+        """One page. A page after the last one is empty, so that a list that shrinks is no error."""
         self.request = request
         self.size = whole_number(request, "page_size", default=self.default_size, lowest=1, highest=self.max_size)
         self.number = whole_number(request, "page", default=1, lowest=1, highest=1_000_000)
-        self.count = queryset.count() if hasattr(queryset, "query") else len(queryset)
+        rows, self.count = self.read(queryset)
+        return rows
+
+    def read(self, queryset: Any) -> tuple[list[Any], int]:
+        """The page's rows and the count of all: one COUNT and one SELECT."""
+        count = queryset.count() if hasattr(queryset, "query") else len(queryset)
         start = (self.number - 1) * self.size
-        return list(queryset[start : start + self.size])
+        return list(queryset[start : start + self.size]), count
 
     def get_paginated_response(self, data: Any) -> Response:
         """The page's envelope."""

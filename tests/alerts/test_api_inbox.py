@@ -105,10 +105,10 @@ def test_stats_count_unread_by_severity(scope: Principal, api: Api) -> None:
     assert api("viewer").get(f"{BASE}/stats").json() == {"total_unread": 3, "unread": {"critical": 2, "warning": 0, "info": 1}}
 
 
-def test_a_thousand_alerts_cost_no_more_queries_than_one(scope: Principal, api: Api) -> None:
+def test_a_thousand_alerts_cost_no_more_queries_than_a_hundred(scope: Principal, api: Api) -> None:
     client = api()
-    addresses = [BASE, f"{BASE}?status=unread&severity=critical&page_size=100", f"{BASE}/stats"]
-    make_many(1)
+    addresses = [BASE, f"{BASE}?status=unread&severity=critical&page_size=10", f"{BASE}?search=demand", f"{BASE}?page=5", f"{BASE}/stats"]
+    make_many(100)  # more than a page: a list that ends on its first page counts itself
     client.get(BASE)  # the key's last use is noted once a minute
     few = [queries_of(client, address) for address in addresses]
     MLAlert.objects.all().delete()
