@@ -20,7 +20,6 @@ from engine.frames.storing import PanelFileError, panel_facts
 
 MODEL_CHILD = Path(__file__).with_name("_model_child.py")
 DATA_CHILD = Path(__file__).with_name("_data_child.py")
-NEEDED_LIBRARY = {"xgboost": "XGBoost", "catboost": "CatBoost", "onnx": "ONNX Runtime"}
 
 
 @dataclass(frozen=True)
@@ -63,6 +62,8 @@ class ModelFacts:
     seconds: float
     confined: dict[str, bool]
     """Which of the fences `network` and `files` the system granted."""
+    signature: dict[str, Any] | None = None
+    """As `Signature.to_json` writes it, from formats that keep one."""
 
 
 class UnsafeFile(Exception):
@@ -77,17 +78,14 @@ def try_model(source: int | Path, *, format: ModelFormat | None = None, limits: 
     """Load and score a foreign model in a child. `source`: an open descriptor (its position stays) or a path.
 
     Raises UnsafeArtifact with a reason: empty, too_large, pickle_refused, unknown_format, format_mismatch (it is not the `format`
-    claimed), unsupported_here (no library for it), malformed, not_finite, untrusted_type, too_nested, memory, timed_out, crashed.
+    claimed), unsupported_here (no library for it), unsupported_features, malformed, not_finite, untrusted_type, too_nested, memory,
+    timed_out, crashed.
     """
     limits = limits or TrialLimits()
     with _descriptor(source) as fd:
         found, digest = _identify(fd, limits)
         if format is not None and found != format:
             raise UnsafeArtifact("format_mismatch", f"The file is {found}, not {format}.")
-        if found in NEEDED_LIBRARY:
-            raise UnsafeArtifact(
-                "unsupported_here", f"{NEEDED_LIBRARY[found]} is not installed here, so the model cannot be tried or served."
-            )
         spec = {
             "fd": fd,
             "format": found,
@@ -152,6 +150,7 @@ def _model_facts(outcome: Outcome, digest: str) -> ModelFacts:
         peak_memory_bytes=facts["peak_memory_bytes"],
         seconds=outcome.seconds,
         confined=facts["confined"],
+        signature=facts.get("signature"),
     )
 
 

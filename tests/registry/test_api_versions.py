@@ -1,5 +1,6 @@
 """`/api/v1/models/{model_name}/versions`: register, list, one version, evidence, lineage."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from mlops.tenancy.roles import Principal
 from registry.models import ModelVersion
 from registry.services import moves, promotion
 from tests.conftest import NOON
+from tests.engine.formats import foreign
 from tests.engine.formats.samples import model_text
 from tests.registry.counting import frame
 from tests.registry.factories import make_arena, make_champion, make_model, make_request, make_version
@@ -124,11 +126,25 @@ def test_an_artifact_comes_with_its_metadata_in_a_multipart_body(api: Api, scope
     assert (found["metrics"], found["notes"], found["feature_names"]) == ({"mae": 1.5}, "by hand", ["price", "stock", "weekday"])
 
 
+@pytest.mark.parametrize("kind", ["xgboost", "catboost", "onnx"])
+def test_an_artifact_of_another_library_is_registered_under_its_format(api: Api, scope: Principal, tmp_path: Path, kind: str) -> None:
+    make_model()
+    made = {"xgboost": foreign.xgboost_model, "onnx": foreign.onnx_model, "catboost": lambda: foreign.catboost_model(tmp_path)}
+    content = made[kind]()
+
+    found = api().post(URL, {"file": SimpleUploadedFile("model.bin", content)}, format="multipart").json()
+
+    assert (found["artifact_format"], found["artifact_sha256"]) == (kind, hashlib.sha256(content).hexdigest())
+    assert len(found["feature_names"]) == 3
+
+
 @pytest.mark.parametrize(
     ("name", "content", "code"),
     [
         ("model.pkl", b"\x80\x04\x95cos\nsystem\n", "unsafe_artifact"),
         ("model.txt", TREE[:200].encode(), "unsafe_artifact"),
+        ("model.onnx", foreign.onnx_model(domain="elsewhere"), "unsafe_artifact"),
+        ("model.cbm", b"CBM1" + bytes(100), "unsafe_artifact"),
         ("empty.txt", b"", "empty"),
     ],
 )

@@ -17,7 +17,7 @@ from engine.formats.sniff import UnsafeArtifact
 from engine.formats.trial import TrialLimits, try_model
 from tests.engine.formats.samples import model_text, saved, tree
 
-MUTANTS = 4_000 if os.environ.get("TORTURE") == "1" else 40
+MUTANTS = 10_000 if os.environ.get("TORTURE") == "1" else 40
 
 
 class Touch:
@@ -64,11 +64,6 @@ def test_pickle_is_refused_and_its_payload_never_runs(tmp_path: Path) -> None:
         assert reason == "pickle_refused"
 
     assert not target.exists()
-
-
-@pytest.mark.parametrize("start", [b"CBM1", b"{L\x00\x00\x00\x00\x00\x00\x00\x07learner", b"\x08\x09\x12\x08skl2onnx"])
-def test_formats_without_their_library_say_so(tmp_path: Path, start: bytes) -> None:
-    assert refusal(saved(tmp_path / "m", start + b"\0" * 100)) == "unsupported_here"
 
 
 def test_claimed_format_must_be_the_real_one(tmp_path: Path) -> None:
