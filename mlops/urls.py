@@ -7,6 +7,7 @@ from django.urls import include, path, re_path
 
 from mlops.api.docs import RedocView, SchemaView, SwaggerView
 from mlops.api.errors import bad_request, forbidden, not_found, read_only, server_error
+from mlops.api.problem_page import problems
 from mlops.telemetry import health
 
 SURFACES = {
@@ -42,6 +43,7 @@ urlpatterns = [
     re_path(r"^ready/?\Z", health.ready, name="ready"),
     re_path(r"^metrics/?\Z", health.metrics, name="metrics"),
     re_path(r"^api/schema/?\Z", SchemaView.as_view(), name="schema"),
+    re_path(r"^docs/problems/?\Z", problems, name="problems"),
     re_path(r"^docs/?\Z", SwaggerView.as_view(url_name="schema"), name="swagger"),
     re_path(r"^redoc/?\Z", RedocView.as_view(url_name="schema"), name="redoc"),
     path("api/v1/", include("mlops.api.urls")),

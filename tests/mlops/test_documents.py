@@ -11,6 +11,8 @@ from django.contrib.staticfiles import finders
 from django.core.management import call_command
 from django.test import Client
 
+from mlops.api.problem_page import as_html
+
 pytestmark = pytest.mark.django_db
 
 
@@ -38,14 +40,14 @@ def test_every_operation_says_what_can_go_wrong() -> None:
         assert {"400", "401", "403", "404", "429"} <= set(operation["responses"]), operation["operationId"]
 
 
-@pytest.mark.parametrize("path", ["/docs", "/docs/?script=", "/redoc"])
+@pytest.mark.parametrize("path", ["/docs", "/docs/?script=", "/redoc", "/docs/problems"])
 def test_pages_load_nothing_from_elsewhere_and_hold_no_script(path: str) -> None:
     answer = Client().get(path)
     page = answer.content.decode()
 
     assert answer.status_code == 200
     assert re.findall(r"<script(?![^>]*\bsrc=)[^>]*>", page) == []
-    assert [source for source in re.findall(r'(?:src|href)="([^"]+)"', page) if not source.startswith("/")] == []
+    assert [source for source in re.findall(r'(?:src|href)="([^"]+)"', page) if not source.startswith(("/", "#"))] == []
     assert "'unsafe-inline'" not in script_source(answer)
     assert "'unsafe-eval'" not in script_source(answer)
 
@@ -108,3 +110,35 @@ def test_production_settings_pass_djangos_own_checks(monkeypatch: pytest.MonkeyP
     result = subprocess.run(command, env=environment, cwd=settings.BASE_DIR, capture_output=True, text=True, timeout=120, check=False)
 
     assert (result.returncode, "no issues" in result.stdout) == (0, True), result.stderr
+
+
+def test_the_type_of_a_problem_leads_to_what_the_documentation_says_of_it() -> None:
+    kind = Client().get("/api/v1/me").json()["type"]
+    address, _, anchor = kind.partition("#")
+
+    answer = Client().get(address)
+    page = answer.content.decode()
+
+    assert (answer.status_code, answer["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert f'id="{anchor}"' in page
+    assert "<code>Authorization" in page
+
+
+def test_the_page_of_problems_has_every_heading_and_escapes_what_it_shows() -> None:
+    headings = re.findall(r"^### (\w+)$", (settings.BASE_DIR / "docs" / "problems.md").read_text(), re.MULTILINE)
+    page = as_html("## <script>\n\n| a | `b<c` |\n|---|---|\n| [x](#x) | [y](y.md) |\n\n- one\n- two **bold**\n")
+
+    served = Client().get("/docs/problems").content.decode()
+
+    assert len(headings) > 20
+    assert [code for code in headings if f'<h3 id="{code}">{code}</h3>' not in served] == []
+    assert "<script>" not in page
+    assert "<li>two <strong>bold</strong></li>" in page
+    assert '<a href="#x">x</a></td><td>y</td>' in page
+
+
+def test_the_image_contains_the_page_of_problems() -> None:
+    lines = (settings.BASE_DIR / ".dockerignore").read_text().splitlines()
+
+    assert "docs" not in lines
+    assert lines.index("!docs/problems.md") > lines.index("docs/*")
