@@ -3,12 +3,14 @@
 import re
 from typing import Literal
 
-ModelFormat = Literal["lightgbm", "xgboost", "catboost", "onnx", "skops", "forecaster"]
+ModelFormat = Literal["lightgbm", "xgboost", "catboost", "onnx", "skops", "forecaster", "tabular"]
 
 HEAD_BYTES = 4 << 20
 """A forecaster's document says its format after its categories, which may be many; every other format shows in its first bytes."""
 TAIL_BYTES = 1 << 20
 FORECASTER = b'"tiltyard-forecaster/1"'
+TABULAR = b'{"format":"tiltyard-tabular/1",'
+"""How our own tabular models begin, to the byte: they may hold any text of a user's data further on."""
 
 SAFE_WAYS = "Save the model as LightGBM text, XGBoost UBJSON, CatBoost CBM, ONNX or skops."
 # Opcodes that open a pickle of protocol 0 or 1, which has no mark: a global, a mark, an empty container.
@@ -35,6 +37,8 @@ def sniff(head: bytes, tail: bytes) -> ModelFormat:
         return "catboost"
     if head.startswith(b"PK\x03\x04") and b"schema.json" in tail:
         return "skops"
+    if head.startswith(TABULAR):
+        return "tabular"
     if head[:1] == b"{":
         if FORECASTER in head:
             return "forecaster"
