@@ -17,7 +17,7 @@ from engine.tabular.preprocessing import Learnt, Preprocessor
 
 Floats = NDArray[np.float64]
 
-MAX_SIGNED_CATEGORIES = 100_000
+MAX_SIGNED_CATEGORIES = 20_000
 """Over all features; beyond, a signature would be larger than it helps."""
 MAX_SIGNED_TEXT = 200
 _DTYPES = {"boolean": "boolean", "categorical": "category", "datetime": "datetime"}
