@@ -119,14 +119,14 @@ def _wanted(source: Source, plan: SplitPlan, findings: Findings) -> list[str]:
 
 
 def _check_kinds(source: Source, readings: Sequence[Reading], plan: SplitPlan, findings: Findings) -> None:
-    kinds = {one.name: one.column.kind for one in readings}
-    target = kinds[plan.target]
+    kinds = {one.name: one.column.kind for one in readings if not one.empty}
+    target = kinds.get(plan.target, "numeric")  # that no row has one is said later
     if plan.task == "regression" and target != "numeric":
         told = f"A regression needs numbers; {plan.target!r} is {target}."
         findings.error("target_not_numeric", told, column=plan.target, examples=_examples(source, plan.target))
     if plan.task == "classification" and target == "datetime":
         findings.error("target_is_a_time", f"{plan.target!r} holds moments, which are no classes.", column=plan.target)
-    if plan.time_column and kinds[plan.time_column] not in ("datetime", "numeric"):
+    if plan.time_column and kinds.get(plan.time_column, "numeric") not in ("datetime", "numeric"):
         told = f"{plan.time_column!r} holds neither moments nor numbers, so rows have no order in time."
         findings.error("not_a_time", told, column=plan.time_column, examples=_examples(source, plan.time_column))
 

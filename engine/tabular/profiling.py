@@ -216,6 +216,8 @@ def _numeric_facts(running: _Running, values: pl.Series) -> dict[str, Any]:
     numbers = numbers[np.isfinite(numbers)]
     if not len(numbers):
         return {"min": None, "max": None, "mean": None, "std": None, "zeros": 0, "quantiles": {}, "histogram": None}
+    with np.errstate(over="ignore"):  # between the largest floats of both signs lies none
+        points = np.quantile(numbers, QUANTILES)
     deviation = math.sqrt(running.spread / (running.number - 1)) if running.number > 1 else 0.0
     return {
         "min": _finite(running.low),
@@ -223,7 +225,7 @@ def _numeric_facts(running: _Running, values: pl.Series) -> dict[str, Any]:
         "mean": _finite(running.mean),
         "std": _finite(deviation),
         "zeros": running.zeros,
-        "quantiles": {f"{point:g}": _finite(value) for point, value in zip(QUANTILES, np.quantile(numbers, QUANTILES), strict=True)},
+        "quantiles": {f"{point:g}": _finite(value) for point, value in zip(QUANTILES, points, strict=True)},
         "histogram": _histogram(numbers),
     }
 

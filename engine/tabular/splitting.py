@@ -237,6 +237,9 @@ def assign(batches: Iterable[pl.DataFrame], plan: SplitPlan, *, max_classes: int
     every = np.concatenate(coded) if coded else np.empty(0, dtype=np.uint16)
     kept = int((every != LEFT_OUT).sum())
     _tell_missing(plan, no_target, no_time, no_entity, findings)
+    if not len(every):
+        findings.error("no_rows", "The table has no row.")
+        return None
     _check_target(plan, kept, classes, constant=low is not None and low == high, findings=findings)
     if findings.has_errors:
         return None

@@ -41,6 +41,8 @@ class Reading:
     trimmed: bool = False
     pattern: str | None = None
     decimal: Decimal = "."
+    empty: bool = False
+    """Whether no row has a value, so that nothing is known of the kind."""
 
     @property
     def name(self) -> str:
@@ -111,7 +113,8 @@ def _moment(raw: pl.Expr, source: pl.DataType) -> pl.Expr:
 def read_moment(text: pl.Expr, pattern: str) -> pl.Expr:
     """Text as moments in UTC; null where the pattern does not fit."""
     if "%z" in pattern:
-        return text.str.to_datetime(pattern, strict=False, time_unit="us", time_zone="UTC").dt.replace_time_zone(None)
+        offset = text.str.replace("Z$", "+00:00")  # the pattern knows offsets alone
+        return offset.str.to_datetime(pattern, strict=False, time_unit="us", time_zone="UTC").dt.replace_time_zone(None)
     if "%H" in pattern or "%I" in pattern:
         return text.str.to_datetime(pattern, strict=False, time_unit="us")
     return text.str.to_date(pattern, strict=False).cast(MOMENT)
@@ -155,7 +158,7 @@ def _reading_of(name: str, dtype: pl.DataType) -> Reading:
         kind = "datetime"
     else:
         kind = "categorical"
-    return Reading(Column(name, kind, whole), str(dtype), dtype)
+    return Reading(Column(name, kind, whole), str(dtype), dtype, empty=isinstance(dtype, pl.Null))
 
 
 @dataclass
@@ -217,7 +220,7 @@ class _Guess:
         if numbers and not self.coded and self.seen and self.numbers >= MOSTLY * self.seen:
             told = f"{self.name!r} is taken for text because {self.seen - self.numbers} of its {self.seen} values are no numbers."
             findings.warn("mostly_numbers", told, column=self.name, rows=self.seen - self.numbers, examples=shorten(self.odd))
-        return Reading(Column(self.name, "categorical"), found, pl.String(), trimmed=numbers)
+        return Reading(Column(self.name, "categorical"), found, pl.String(), trimmed=numbers, empty=not self.seen)
 
 
 def _fits(frame: pl.DataFrame, name: str, pattern: str) -> bool:
