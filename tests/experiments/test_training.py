@@ -1,6 +1,7 @@
 """What a retraining makes: versions, evidence, a verdict and what follows from it; and what is left when it cannot."""
 
 import hashlib
+from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,14 @@ from mlops.jobs.services import fenced
 from mlops.lifecycle.models import Move
 from mlops.outbox.models import Message
 from mlops.outbox.services import handle
-from mlops.tenancy.roles import Principal, system
+from mlops.tenancy.models import Customer
+from mlops.tenancy.roles import Principal, Role, system
+from mlops.tenancy.services import create_api_key
 from registry.models import DecisionRecord, ModelVersion, RegisteredModel, RetrainingRun, Verdict
 from registry.services.artifacts import ArtifactFacts
 from registry.services.dataset_panels import panel_of
-from registry.services.promotion import promote
+from registry.services.four_eyes import OwnProposal
+from registry.services.promotion import approve, promote
 from registry.services.registration import PreparedArtifact, configure_model, register_version
 from registry.states import Trigger
 from tests.experiments.chain import LAST_DAY, NOON, POOR, attempt, chain, give_data, job_of, make_chain_model, news, retrain
@@ -136,6 +140,24 @@ def test_a_policy_can_keep_winners_from_crowning_themselves(model: RegisteredMod
 
     assert (run.metadata["passed"], run.produced.status) == (True, "challenger")
     assert [message["version"] for message in news("registry.promotion_pending")] == ["v2"]
+
+
+def test_whoever_asked_by_a_key_counts_as_the_trainer_with_the_person_it_named(
+    model: RegisteredModel, scope: Principal, customer: Customer, principal: Callable[..., Principal]
+) -> None:
+    ada = principal("admin", "ada@shop.example")
+    key, _ = create_api_key(customer=customer, role=Role.ML_MANAGER, name="robot", user=None, at=NOON, by=ada)
+    robot = Principal("key", "key:robot", Role.ML_MANAGER, customer.pk, on_behalf_of="max@shop.example", key_id=key.pk)
+    configure_model(model=model, changes={"policy": {"four_eyes": True}}, by=scope, at=NOON)
+
+    version = retrain(model, robot).produced
+    asked = promote(version_id=version.pk, by=scope, at=NOON).request
+
+    assert version.created_by == "max@shop.example"
+    for bound in (robot, ada, principal("ml_manager", "max@shop.example")):
+        with pytest.raises(OwnProposal, match="trained"):
+            approve(request_id=asked.pk, by=bound, at=NOON)
+    assert approve(request_id=asked.pk, by=principal("ml_manager", "lee@shop.example"), at=NOON).kind == "promoted"
 
 
 def test_a_worse_recipe_becomes_challenger_and_nobody_is_asked(model: RegisteredModel, scope: Principal) -> None:
