@@ -146,3 +146,14 @@ class PolicyChangeDecided(Event):
     status: str
     decided_by: str
     reason: str
+
+
+@event
+@dataclass(frozen=True)
+class DatasetDeleted(Event):
+    """A data set is gone; its files are to follow."""
+
+    TOPIC = "registry.dataset_deleted"
+
+    dataset_id: str
+    name: str

@@ -8,7 +8,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from mlops.database.reading import reading
-from mlops.jobs.events import JobFailed
+from mlops.jobs.events import JobCancelled, JobFailed
 from mlops.jobs.models import Job
 from mlops.jobs.runner import Attempt, job
 from mlops.jobs.services import Cancelled, JobRefused
@@ -48,9 +48,20 @@ def give_up_reading(event: JobFailed) -> None:
     if event.kind != datasets.IMPORT_JOB:
         return
     row = Job.objects.get(pk=event.job_id)
-    version = DatasetVersion.objects.select_related("dataset").get(pk=UUID(row.payload["dataset_version_id"]))
-    if version.status == DatasetVersionStatus.RECEIVED and datasets.open_import(version) is None:
+    version = DatasetVersion.objects.select_related("dataset").filter(pk=UUID(row.payload["dataset_version_id"])).first()
+    if version is not None and version.status == DatasetVersionStatus.RECEIVED and datasets.open_import(version) is None:
         _fail(version, "job_failed", f"The file could not be read: {event.error}", system(row.customer_id))
+
+
+@subscribe(JobCancelled, "registry.dataset_import_cancelled")
+def give_up_cancelled(event: JobCancelled) -> None:
+    """The job was cancelled before a worker took it: nobody else tells the version. One that was asked for again meanwhile goes on."""
+    if event.kind != datasets.IMPORT_JOB:
+        return
+    row = Job.objects.get(pk=event.job_id)
+    version = DatasetVersion.objects.select_related("dataset").filter(pk=UUID(row.payload["dataset_version_id"])).first()
+    if version is not None and version.status == DatasetVersionStatus.RECEIVED and datasets.open_import(version) is None:
+        _fail(version, "cancelled", "Reading the file was cancelled.", system(row.customer_id))
 
 
 def _read(version: DatasetVersion, attempt: Attempt) -> None:

@@ -27,7 +27,7 @@ def _page() -> SafeString:
 
 
 def as_html(text: str) -> SafeString:
-    """The Markdown that our own pages use, as HTML: headings, paragraphs, lists, tables, fenced blocks, code, links. Everything is escaped."""
+    """The Markdown of our own pages, escaped and as HTML: headings, paragraphs, lists, tables, fenced blocks, code, links."""
     parts: list[str] = []
     for position, block in enumerate(re.split(r"^```\w*\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)):
         if position % 2:
@@ -60,7 +60,7 @@ def _block(lines: list[str]) -> str:
 
 
 def _inline(text: str) -> str:
-    escaped = escape(text)
+    escaped: str = escape(text)
     escaped = re.sub(r"`([^`]+)`", r"<code>\1</code>", escaped)
     escaped = re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", escaped)
     escaped = re.sub(r"\[([^\]]+)\]\((#[\w-]+)\)", r'<a href="\2">\1</a>', escaped)

@@ -35,6 +35,7 @@ ACTIONS: dict[str, Role] = {
     "read": Role.VIEWER,
     "job.cancel": Role.DATA_SCIENTIST,
     "dataset.write": Role.DATA_SCIENTIST,
+    "dataset.delete": Role.ADMIN,
     "model.register": Role.DATA_SCIENTIST,
     "model.configure": Role.ML_MANAGER,
     "version.register": Role.DATA_SCIENTIST,

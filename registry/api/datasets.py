@@ -32,6 +32,7 @@ from registry.api.doors import refuse_repeated
 from registry.models import Dataset, DatasetVersion, RegisteredModel
 from registry.services import datasets as services
 from registry.services.dataset_panels import first_rows
+from registry.services.dataset_removal import delete_dataset
 from registry.services.lookups import model_named
 from registry.states import DatasetVersionStatus
 
@@ -111,10 +112,18 @@ class Datasets(FileDoor, ListView):
 class DatasetDetail(ApiView):
     """One data set."""
 
+    actions_by_method = {"DELETE": "dataset.delete"}
+
     @extend_schema(responses=DatasetDetailSerializer)
     def get(self, request: Request, name: str) -> Response:
         """The data set, its mapping and its newest version. Two queries."""
         return Response(DatasetDetailSerializer(services.dataset_named(name)).data)
+
+    @extend_schema(responses={204: None})
+    def delete(self, request: Request, name: str) -> Response:
+        """Delete it with its versions and files. 409 `dataset_in_use` names what refers to it; then it stays."""
+        delete_dataset(dataset_id=services.dataset_named(name).pk, by=self.principal(request), at=timezone.now())
+        return Response(status=204)
 
 
 class DatasetVersions(FileDoor, ListView):

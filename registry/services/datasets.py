@@ -246,7 +246,7 @@ def _take(
     version.source_path = version.source_path or files.store_source(source, dataset_id=dataset.pk, version_id=version.pk)
     try:
         received = _commit(dataset, version, source, made, by=by, at=at, model=model)
-    except Duplicate:
+    except (Duplicate, NotFound):
         files.discard(dataset_id=dataset.pk, version_id=version.pk)
         raise
     if received.version.pk != version.pk:
@@ -294,12 +294,12 @@ def _commit(
     at: datetime,
     model: RegisteredModel | None,
 ) -> Received:
-    """All rows in one transaction. Raises Duplicate where the name was taken meanwhile."""
+    """All rows in one transaction. Raises Duplicate or NotFound where the name was taken, or the data set deleted, meanwhile."""
     with transaction.atomic():
         if dataset._state.adding:  # noqa: SLF001 - Django's documented way to tell a row that was never saved
             dataset.mapping = version.mapping
             _insert(dataset, by, at)
-        dataset = Dataset.objects.select_for_update().get(pk=dataset.pk)
+        dataset = _locked(dataset)
         repeated = _repeat(dataset, source, Mapping.from_json(version.mapping), by=by, at=at)
         if repeated:  # somebody sent the same at the same time
             return repeated
@@ -316,6 +316,13 @@ def _commit(
             mark_ready(version=version, made=made, by=by, at=at)
         _use_for(model, dataset, by=by, at=at)
     return Received(version, job)
+
+
+def _locked(dataset: Dataset) -> Dataset:
+    found = Dataset.objects.select_for_update().filter(pk=dataset.pk).first()
+    if found is None:
+        raise NotFound(f"The data set {dataset.name} was deleted meanwhile.")
+    return found
 
 
 def _use_for(model: RegisteredModel | None, dataset: Dataset, *, by: Principal, at: datetime) -> None:
