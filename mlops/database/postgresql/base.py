@@ -1,16 +1,26 @@
-"""PostgreSQL as Django knows it, plus two things: a transaction is stamped with its customer, and floats in JSON stay floats."""
+"""PostgreSQL as Django knows it, plus three things: a transaction begins with its customer, a pooled connection is checked without a round
+trip, and floats in JSON stay floats."""
 
 import json
 import re
+import select
+import time
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from django.db.backends.postgresql import base
+from psycopg import Connection
 from psycopg.adapt import AdaptersMap, Buffer
 from psycopg.pq import TransactionStatus
 from psycopg.types.string import TextLoader
+from psycopg_pool import ConnectionPool
 
 from mlops.tenancy.context import current
 
+RESTED = 10.0
+"""Seconds after which a connection is asked whether it still works: the network may have dropped it without a word."""
+_checked_at: WeakKeyDictionary[Connection[Any], float] = WeakKeyDictionary()
+_STAMP = "SELECT set_config('app.current_customer_id', %s, true)"
 _MANY_DIGITS = re.compile(r"\d{19}")
 
 
@@ -44,11 +54,38 @@ class DatabaseWrapper(base.DatabaseWrapper):
         parameters["context"].register_loader("jsonb", JsonLoader)
         return parameters
 
+    @property
+    def pool(self) -> Any:
+        """Django's pool, with our check of a connection that is taken from it; None where none is configured."""
+        options = self.settings_dict["OPTIONS"].get("pool")
+        if not options:
+            return super().pool
+        pools: dict[str, Any] = self._connection_pools  # type: ignore[attr-defined]  # there, but unknown to the stubs
+        if self.alias not in pools:
+            parameters = {**self.get_connection_params(), "autocommit": True}
+            configure = self._configure_connection  # type: ignore[attr-defined]  # as above
+            made = ConnectionPool(kwargs=parameters, open=False, configure=configure, check=check, **options)
+            pools.setdefault(self.alias, made)  # another thread may have been first
+        return pools[self.alias]
+
     def _set_autocommit(self, autocommit: bool) -> None:
-        super()._set_autocommit(autocommit)  # type: ignore[misc]  # there, but unknown to the stubs
         customer_id = current()
-        if not autocommit and customer_id is not None:
-            stamp(self, str(customer_id))
+        if autocommit or customer_id is None:
+            super()._set_autocommit(autocommit)  # type: ignore[misc]  # there, but unknown to the stubs
+            return
+        # In one round trip, which psycopg would make two. It leaves the end of the transaction to us in its autocommit mode too.
+        with self.cursor() as cursor:
+            cursor.execute(f"BEGIN; {_STAMP}", [str(customer_id)])
+
+
+def check(connection: Connection[Any]) -> None:
+    """Raise OperationalError for a connection that the server has closed, which shows without asking: its socket has something to read."""
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    now = time.monotonic()
+    if poll.poll(0) or now - _checked_at.get(connection, 0.0) > RESTED:
+        ConnectionPool.check_connection(connection)
+    _checked_at[connection] = now
 
 
 def takes_statements(connection: Any) -> bool:
@@ -61,4 +98,4 @@ def takes_statements(connection: Any) -> bool:
 def stamp(connection: Any, value: str) -> None:
     """Set the customer of the open transaction; an empty string means nobody's."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT set_config('app.current_customer_id', %s, true)", [value])
+        cursor.execute(_STAMP, [value])
