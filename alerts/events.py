@@ -11,5 +11,6 @@ class ChannelDue(Event):
     """Something waits for this channel."""
 
     TOPIC = "alerts.channel_due"
+    QUEUE = "deliveries"
 
     channel_id: str

@@ -67,7 +67,7 @@ def test_the_queues_that_workers_serve_are_those_the_settings_name() -> None:
 
     served = {command[command.index("-Q") + 1] for service in OURS if "-Q" in (command := SERVICES[service].get("command", []))}
 
-    assert served == {"jobs", "events"}
+    assert served == {"jobs", "events", "deliveries"}
     assert {queue for queue in served if f'"{queue}"' not in settings} == set()
 
 

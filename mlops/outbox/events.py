@@ -12,6 +12,8 @@ class Event:
     """Base of all events: small, frozen, past tense. Fields are strings, numbers, booleans, UUIDs, dates, lists and dicts of those."""
 
     TOPIC: ClassVar[str]
+    QUEUE: ClassVar[str] = "events"
+    """The broker's queue it goes through: what may take long has one of its own, with workers of its own."""
 
     def to_payload(self) -> dict[str, Any]:
         """The event as JSON values."""
@@ -65,6 +67,11 @@ def subscribers_of(topic: str) -> dict[str, Handler]:
 def event_type_of(topic: str) -> type[Event]:
     """The event class of a topic. Raises KeyError for a topic nobody declared."""
     return _event_types[topic]
+
+
+def queue_of(topic: str) -> str:
+    """The queue of a topic's messages; what is not understood here goes where all news goes."""
+    return _event_types.get(topic, Event).QUEUE
 
 
 def _plain(value: Any) -> Any:

@@ -48,19 +48,21 @@ def run(*, until: Callable[[], bool]) -> None:
 def relay_once(*, at: datetime) -> int:
     """One round: take up abandoned jobs, publish due messages and queued jobs. Returns how many were published."""
     jobs.take_up_abandoned()
-    sent = _send(handle_message, outbox.claim(at=at), lambda ids: outbox.release(message_ids=ids, at=at))
-    return sent + _send(run_job, jobs.claim_for_publishing(at=at), lambda ids: jobs.release(job_ids=ids, at=at))
+    news = [(one.message_id, one.attempts, {"queue": one.queue}) for one in outbox.claim(at=at)]
+    sent = _send(handle_message, news, lambda ids: outbox.release(message_ids=ids, at=at))
+    queued = [(job_id, attempt, {}) for job_id, attempt in jobs.claim_for_publishing(at=at)]
+    return sent + _send(run_job, queued, lambda ids: jobs.release(job_ids=ids, at=at))
 
 
-def _send(task: Any, claimed: Sequence[tuple[UUID, int]], give_back: Callable[[list[UUID]], None]) -> int:
+def _send(task: Any, claimed: Sequence[tuple[UUID, int, dict[str, str]]], give_back: Callable[[list[UUID]], None]) -> int:
     """Publish all; what the broker does not take is given back, so that it goes out as soon as the broker returns."""
     waiting = list(claimed)
     try:
         while waiting:
-            identifier, attempts = waiting[0]
-            task.apply_async(args=[str(identifier), attempts], retry=False)
+            identifier, attempts, options = waiting[0]
+            task.apply_async(args=[str(identifier), attempts], retry=False, **options)
             waiting.pop(0)
     finally:
         if waiting:
-            give_back([identifier for identifier, _ in waiting])
+            give_back([identifier for identifier, *_ in waiting])
     return len(claimed)

@@ -1,6 +1,7 @@
 """Writing events, leasing them to the relay, handling them once."""
 
 from datetime import datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 import structlog
@@ -9,7 +10,7 @@ from django.db.models import F, Q
 
 from mlops.audit.services import record
 from mlops.database.locking import unlocked
-from mlops.outbox.events import Event, Handler, event_type_of, subscribers_of
+from mlops.outbox.events import Event, Handler, event_type_of, queue_of, subscribers_of
 from mlops.outbox.models import Handled, Message
 from mlops.telemetry.context import ambient_request, request_id
 from mlops.tenancy.context import required
@@ -31,15 +32,24 @@ def publish(event: Event, *, at: datetime) -> Message:
     )
 
 
-def claim(*, at: datetime, limit: int = BATCH) -> list[tuple[UUID, int]]:
-    """Lease due messages, oldest first, for LEASE; two relays never hold one at once. Each comes with its attempts so far.
+class Claimed(NamedTuple):
+    """A leased message: its id, its attempts so far, and the broker's queue it goes through."""
+
+    message_id: UUID
+    attempts: int
+    queue: str
+
+
+def claim(*, at: datetime, limit: int = BATCH) -> list[Claimed]:
+    """Lease due messages, oldest first, for LEASE; two relays never hold one at once.
 
     A relay or worker that dies lets the lease run out and the message is sent again: handlers bear repeats, and `Handled` makes them rare.
     """
     with transaction.atomic():
         due = Message.objects.filter(_due(at)).order_by("created_at", "id")
-        claimed = list(unlocked(due).values_list("pk", "attempts")[:limit])
-        Message.objects.filter(pk__in=[pk for pk, _ in claimed]).update(due_at=at + LEASE)
+        found = unlocked(due).values_list("pk", "attempts", "topic")[:limit]
+        claimed = [Claimed(pk, attempts, queue_of(topic)) for pk, attempts, topic in found]
+        Message.objects.filter(pk__in=[one.message_id for one in claimed]).update(due_at=at + LEASE)
     return claimed
 
 

@@ -13,6 +13,8 @@ from mlops.supervisor.supervise import Program
 ROOT = Path(__file__).resolve().parents[2]
 BROKER, WORKERS, DOORS = 0, 1, 2
 JOB_PROCESSES = 2
+DELIVERY_THREADS = 8
+"""They wait for receivers, so threads do: one slow receiver holds one, and a channel never has two."""
 # Warm first: a task that is nearly through may end. Then cold: its message goes back to the broker. Jobs have leases in any case.
 _WORKER_STOP = ((signal.SIGTERM, 5.0), (signal.SIGQUIT, 3.0))
 
@@ -39,10 +41,11 @@ def embedded_broker(var_dir: Path) -> Program | None:
 
 
 def tiltyard(*, host: str, port: str) -> list[Program]:
-    """Web, workers, beat and relay. Control work has a worker of its own, so that it never waits behind a long job."""
+    """Web, workers, beat and relay. Control work has a worker of its own, so that it waits behind no long job and no receiver."""
     return [
         _worker("jobs", processes=JOB_PROCESSES),
         _worker("events", processes=1),
+        _worker("deliveries", threads=DELIVERY_THREADS),
         Program(name="beat", command=_celery("beat", "--pidfile="), stage=DOORS, detail="the schedules' clock"),
         Program(name="relay", command=manage("relay"), stage=DOORS, detail="carries news from the outbox to the workers"),
         _web(host=host, port=port),
@@ -80,14 +83,16 @@ def _web(*, host: str, port: str) -> Program:
     )
 
 
-def _worker(queue: str, *, processes: int) -> Program:
+def _worker(queue: str, *, processes: int = 1, threads: int = 0) -> Program:
     quiet = ("--without-mingle", "--without-gossip", "--without-heartbeat")  # they serve monitors that we do not run
+    pool = ("-P", "threads", "-c", str(threads)) if threads else ("-c", str(processes))
+    strength = f"{threads} threads" if threads else f"{processes} process{'es' if processes > 1 else ''}"
     return Program(
         name=queue,
-        command=_celery("worker", "-Q", queue, "-c", str(processes), "-n", f"{queue}@%h", *quiet),
+        command=_celery("worker", "-Q", queue, *pool, "-n", f"{queue}@%h", *quiet),
         stage=WORKERS,
         stop=_WORKER_STOP,
-        detail=f"worker of the queue {queue}, {processes} process{'es' if processes > 1 else ''}",
+        detail=f"worker of the queue {queue}, {strength}",
     )
 
 

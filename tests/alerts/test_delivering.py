@@ -13,12 +13,14 @@ from django.core import mail
 from django.db import transaction
 from django.test import override_settings
 
+from alerts.events import ChannelDue
 from alerts.models import Channel, Delivery, MLAlert
 from alerts.services import channels, couriers, delivering, inbox
 from alerts.services.notifying import notify_test
 from mlops.audit.models import AuditEvent
 from mlops.outbound import backoff, signing
 from mlops.outbox import services as outbox
+from mlops.outbox.events import queue_of
 from mlops.outbox.models import Message
 from mlops.tenancy.models import Membership
 from mlops.tenancy.roles import Forbidden, Principal
@@ -339,3 +341,7 @@ def test_the_outbox_leases_inside_and_sends_after_its_transaction(
 
 def test_a_message_gives_up_no_earlier_than_the_standard_asks() -> None:
     assert timedelta(days=3) <= backoff.GIVE_UP_AFTER
+
+
+def test_what_leads_to_a_receiver_has_a_queue_of_its_own() -> None:
+    assert queue_of(ChannelDue.TOPIC) == "deliveries"

@@ -39,9 +39,19 @@ class Sold(Event):
     parts: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class LetterDue(Event):
+    """Something takes its time."""
+
+    TOPIC: ClassVar[str] = "test.letter_due"
+    QUEUE: ClassVar[str] = "letters"
+
+    to: str
+
+
 @pytest.fixture(autouse=True)
 def _own_events(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "_event_types", {Sold.TOPIC: Sold})
+    monkeypatch.setattr(events, "_event_types", {Sold.TOPIC: Sold, LetterDue.TOPIC: LetterDue})
     monkeypatch.setattr(events, "_subscribers", {})
 
 
@@ -59,7 +69,7 @@ def tell(customer: Customer, item: str = "tea", at: datetime = NOON) -> Message:
 
 def deliver(at: datetime = NOON) -> int:
     claimed = services.claim(at=at)
-    for message_id, attempts in claimed:
+    for message_id, attempts, _ in claimed:
         services.handle(message_id=message_id, attempts=attempts, at=at)
     return len(claimed)
 
@@ -107,7 +117,7 @@ def test_news_without_a_subscriber_is_kept(customer: Customer) -> None:
 
 def test_a_message_told_twice_is_handled_once(customer: Customer, heard: list[Any]) -> None:
     message = tell(customer)
-    ((message_id, attempts),) = services.claim(at=NOON)
+    ((message_id, attempts, _),) = services.claim(at=NOON)
 
     for _ in range(3):
         services.handle(message_id=message_id, attempts=attempts, at=NOON)
@@ -137,7 +147,7 @@ def test_waiting_for_a_worker_spends_no_attempt(customer: Customer, heard: list[
     message = tell(customer)
     copies = [services.claim(at=NOON + services.LEASE * day)[0] for day in range(100)]
 
-    for message_id, attempts in copies:
+    for message_id, attempts, _ in copies:
         services.handle(message_id=message_id, attempts=attempts, at=NOON + services.LEASE * 100)
 
     message.refresh_from_db()
@@ -176,7 +186,7 @@ def test_late_copies_do_not_defeat_the_back_off(customer: Customer) -> None:
     message = tell(customer)
     copies = [services.claim(at=NOON + services.LEASE * day)[0] for day in range(5)]
 
-    for message_id, attempts in copies:
+    for message_id, attempts, _ in copies:
         services.handle(message_id=message_id, attempts=attempts, at=NOON)
 
     message.refresh_from_db()
@@ -242,7 +252,7 @@ def test_handlers_run_under_the_request_that_caused_the_news(customer: Customer)
 def test_two_relays_never_hold_one_message(customer: Customer) -> None:
     for number in range(60):
         tell(customer, str(number))
-    claimed: list[list[tuple[UUID, int]]] = []
+    claimed: list[list[services.Claimed]] = []
 
     def relay_messages(_: int) -> None:
         while batch := services.claim(at=NOON, limit=7):
@@ -250,7 +260,7 @@ def test_two_relays_never_hold_one_message(customer: Customer) -> None:
 
     raised = in_threads(4, relay_messages)
 
-    ids = [message_id for batch in claimed for message_id, _ in batch]
+    ids = [message_id for batch in claimed for message_id, *_ in batch]
     assert (raised, len(ids), len(set(ids))) == ([], 60, 60)
 
 
@@ -271,7 +281,7 @@ def test_what_the_broker_does_not_take_is_due_again_at_once(customer: Customer, 
         tell(customer, str(number))
     sent: list[Any] = []
 
-    def apply_async(*, args: list[Any], retry: bool) -> None:
+    def apply_async(*, args: list[Any], retry: bool, queue: str) -> None:
         if len(sent) == 1:
             raise BrokerError("connection refused")
         sent.append(args)
@@ -302,3 +312,23 @@ def _raise(failure: Exception) -> int:
 def test_two_events_cannot_share_a_topic() -> None:
     with pytest.raises(ValueError, match=r"test\.sold"):
         events.event(Sold)
+
+
+def test_news_goes_through_the_queue_it_names_and_what_is_unknown_through_the_common_one(customer: Customer) -> None:
+    with scoped(customer.pk), transaction.atomic():
+        services.publish(LetterDue("kim"), at=NOON)
+        services.publish(Sold("tea", parts={}), at=NOON)
+        Message.objects.filter(topic=Sold.TOPIC).update(topic="written.by_a_newer_release")
+
+    assert {one.queue for one in services.claim(at=NOON)} == {"letters", "events"}
+
+
+def test_the_relay_publishes_each_message_to_its_queue(customer: Customer, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[dict[str, Any]] = []
+    monkeypatch.setattr(relay.handle_message, "apply_async", lambda **options: sent.append(options))
+    with scoped(customer.pk), transaction.atomic():
+        message = services.publish(LetterDue("kim"), at=NOON)
+
+    relay.relay_once(at=NOON)
+
+    assert sent == [{"args": [str(message.pk), 0], "retry": False, "queue": "letters"}]
