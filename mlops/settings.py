@@ -74,10 +74,10 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "mlops.api.middleware.RequestIdMiddleware",
-    "django_structlog.middlewares.RequestMiddleware",
+    "mlops.telemetry.middleware.RequestLogMiddleware",
     "mlops.api.middleware.OutageMiddleware",
     "mlops.api.middleware.IntakeMiddleware",
-    "csp.middleware.CSPMiddleware",
+    "mlops.api.content_policy.ContentPolicyMiddleware",
     "mlops.api.middleware.AdminThemeMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -87,6 +87,7 @@ MIDDLEWARE = [
     "mlops.api.middleware.IdempotencyMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "mlops.api.quick.QuickMiddleware",
 ]
 ROOT_URLCONF = "mlops.urls"
 WSGI_APPLICATION = "mlops.wsgi.application"

@@ -24,13 +24,25 @@ class PrincipalThrottle(BaseThrottle):
     def allow_request(self, request: Request, view: Any) -> bool:
         """Count the request; False when the principal's minute is used up."""
         who = request.user
-        name = f"{who.customer_id}:{who.kind}:{who.name}" if isinstance(who, Principal) else f"ip:{request.META.get('REMOTE_ADDR')}"
         self.now = time.time()
-        return _count(name, window=int(self.now // WINDOW)) <= settings.THROTTLE_PER_MINUTE
+        return _allows(_name_of(who) if isinstance(who, Principal) else f"ip:{request.META.get('REMOTE_ADDR')}", self.now)
 
     def wait(self) -> float:
         """Seconds until the next window."""
         return WINDOW - self.now % WINDOW
+
+
+def allows(principal: Principal) -> bool:
+    """Count a request of the principal; False when its minute is used up."""
+    return _allows(_name_of(principal), time.time())
+
+
+def _name_of(principal: Principal) -> str:
+    return f"{principal.customer_id}:{principal.kind}:{principal.name}"
+
+
+def _allows(name: str, now: float) -> bool:
+    return _count(name, window=int(now // WINDOW)) <= settings.THROTTLE_PER_MINUTE
 
 
 def _count(name: str, *, window: int) -> int:

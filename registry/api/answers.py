@@ -4,13 +4,13 @@ Fields are declared for OpenAPI; values are made by plain functions, which are s
 run for every row of a list. A test holds the two together.
 """
 
-from dataclasses import asdict
 from typing import Any, ClassVar
 
 from rest_framework import serializers
 
 from mlops.lifecycle.models import Move
 from registry.models import ModelVersion, Verdict
+from registry.queries.hot import VersionLine
 from registry.queries.models import ModelSummary
 from registry.rules.policy import parse
 from registry.states import VERSION_LIFECYCLE
@@ -40,7 +40,7 @@ def model_row(found: ModelSummary) -> dict[str, Any]:
         "domain": model.domain,
         "version_count": found.version_count,
         "versions": found.by_status,
-        "champion": None if champion is None else asdict(champion),
+        "champion": None if champion is None else vars(champion),
         "production_status": "in_production" if champion else "not_in_production",
         "scheduled": model.scheduled,
         "created_by": model.created_by,
@@ -63,7 +63,7 @@ def model_detail(found: ModelSummary) -> dict[str, Any]:
     }
 
 
-def version_row(version: ModelVersion) -> dict[str, Any]:
+def version_row(version: ModelVersion | VersionLine) -> dict[str, Any]:
     """One line of a list of versions."""
     return {
         "id": version.pk,

@@ -1,10 +1,12 @@
 """`/api/v1/models`: list, register, configure, compare, and the registry in numbers."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 import django_filters
 from django.db.models import QuerySet
+from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
@@ -13,13 +15,15 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from mlops.api.parameters import choice
+from mlops.api.quick import Quickly
 from mlops.api.views import ApiView, ListView
 from registry.api.answers import ModelAnswer, ModelDetailAnswer, VersionAnswer, model_detail, model_row
 from registry.api.bodies import ActualsBody, ModelChangesBody, NewModelBody
-from registry.api.doors import answer, condition, dataset_of, named_by
+from registry.api.doors import answer, condition, dataset_of, etag_of, named_by
 from registry.api.policy_requests import PolicyRequestAnswer, policy_request_row
 from registry.models import RegisteredModel
 from registry.queries.compare import compare
+from registry.queries.hot import hot_model
 from registry.queries.models import ModelSummary, find_model, find_summary, models, summary
 from registry.queries.statistics import statistics
 from registry.services.actuals import ActualRow, record_actuals
@@ -87,6 +91,12 @@ class ModelDetail(ApiView):
     """One model."""
 
     actions_by_method = {"PATCH": "model.configure"}
+
+    @staticmethod
+    def quick(request: HttpRequest, names: Mapping[str, str]) -> Quickly:
+        """The same as `get`; None where it finds nothing, or the query has parameters."""
+        found = None if request.GET else hot_model(names["model_name"])
+        return None if found is None else (model_detail(found), {"ETag": etag_of(found.model)})
 
     @extend_schema(responses=ModelDetailAnswer)
     def get(self, request: Request, model_name: str) -> Response:

@@ -23,7 +23,7 @@ class Reign:
     id: UUID
     version: str
     promoted_at: datetime
-    metrics: dict[str, Any]
+    metrics: Any
 
 
 @dataclass(frozen=True)
