@@ -7,7 +7,7 @@ from django.urls import reverse
 
 from alerts.models import MLAlert
 from alerts.queries import asking
-from alerts.services.deeds import deed_of
+from alerts.services.deeds import OWN_REVIEW, deed_of, own_reviews
 from alerts.states import OPEN, AlertStatus, Severity
 from mlops.tenancy.roles import Principal
 from mlops.waiting import Choice, Waiting, open_by_model, subject, tally, waits
@@ -50,12 +50,13 @@ def revision_of_alert(pk: UUID) -> int | None:
 
 @waits
 def alerts_waiting(principal: Principal) -> list[Waiting]:
-    """The oldest open alerts that ask for something. One query."""
-    may = principal.may("alert.act")
-    return [_row(alert, may=may) for alert in asking()[:MOST_ROWS]]
+    """The oldest open alerts that ask for something. One query, and those that tell whose emergency it was."""
+    alerts, may = list(asking()[:MOST_ROWS]), principal.may("alert.act")
+    own = own_reviews(alerts, principal) if may else set()
+    return [_row(alert, may=may, own=OWN_REVIEW if alert.pk in own else "") for alert in alerts]
 
 
-def _row(alert: MLAlert, *, may: bool) -> Waiting:
+def _row(alert: MLAlert, *, may: bool, own: str) -> Waiting:
     url, says = reverse("admin:alerts_alert", args=[alert.pk]), deed_of(alert).says
     choices = (Choice("Approve", "check", url, "approve"), Choice("Dismiss", "close", url, "dismiss", dangerous=True))
     evidence = alert.message if len(alert.message) <= LONGEST else f"{alert.message[:LONGEST]}…"
@@ -71,5 +72,6 @@ def _row(alert: MLAlert, *, may: bool) -> Waiting:
         evidence=evidence or says,
         will=says[:1].lower() + says[1:],
         revision=alert.revision,
-        choices=choices if may else (),
+        choices=choices if may and not own else (),
+        own=own,
     )

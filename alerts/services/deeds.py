@@ -4,7 +4,7 @@ A deed runs in the transaction of the decision, under the alert's lock, and only
 request). So decision and deed are one commit: whoever is second finds the alert decided, and a crash leaves either both or neither.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -15,12 +15,15 @@ from alerts.states import AlertType
 from experiments.services.retraining import request_retrain
 from mlops.errors import DomainError, InvalidField
 from mlops.jobs.queries import jobs
+from mlops.tenancy.parties import own
 from mlops.tenancy.roles import Principal
 from registry.models import Dataset, ModelVersion, PromotionRequest, RegisteredModel, RetrainingRun
 from registry.services import promotion
-from registry.services.four_eyes import AlreadyDecided, OwnProposal, refuse_own, rolled_back_by
+from registry.services.four_eyes import AlreadyDecided, OwnProposal, refuse_own, whose_rollback
 from registry.services.lookups import as_uuid, model_named
 from registry.states import RequestStatus, Trigger, VersionStatus
+
+OWN_REVIEW = "You made this rollback: another manager has to review it."
 
 
 class Overtaken(DomainError):
@@ -161,10 +164,14 @@ def _review(alert: MLAlert, by: Principal, at: datetime, notes: str) -> dict[str
 
 def refuse_own_review(alert: MLAlert, by: Principal) -> None:
     """Raise OwnProposal where the alert asks to review what the principal did alone: they neither approve nor dismiss it."""
-    if deed_of(alert) is not _REVIEW:
-        return
-    if rolled_back_by(alert.details, by):
-        raise OwnProposal("You made this rollback; another manager has to review it.")
+    if own_reviews([alert], by):
+        raise OwnProposal(OWN_REVIEW)
+
+
+def own_reviews(alerts: Iterable[MLAlert], by: Principal) -> set[UUID]:
+    """Those of the alerts that ask to review what the principal did alone. At most three queries; none without such an alert."""
+    doers = {alert.pk: [whose_rollback(alert.details)] for alert in alerts if deed_of(alert) is _REVIEW}
+    return own(doers, by) if doers else set()
 
 
 def _pending_request(alert: MLAlert) -> PromotionRequest | None:

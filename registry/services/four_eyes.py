@@ -6,7 +6,7 @@ from uuid import UUID
 
 from mlops.audit.models import AuditEvent
 from mlops.errors import DomainError
-from mlops.tenancy.parties import common_adders, is_own, own
+from mlops.tenancy.parties import common_adders, own
 from mlops.tenancy.persons import Party
 from mlops.tenancy.roles import Principal
 from registry.models import ModelVersion, PolicyChangeRequest, PromotionRequest
@@ -64,10 +64,9 @@ def added_by_one_hand(request: PromotionRequest | PolicyChangeRequest, by: Princ
     return common_adders(_doers(action, {str(request.pk): _asker(request)})[str(request.pk)], by)
 
 
-def rolled_back_by(decision_details: Mapping[str, Any], by: Principal) -> bool:
-    """Whether the principal may be whoever made the emergency rollback that the event told of."""
-    kept = decision_details.get("by") or {"actor": decision_details.get("actor", "")}
-    return is_own([Party.from_json(kept)], by)
+def whose_rollback(news: Mapping[str, Any]) -> Party:
+    """Who made the emergency rollback that the event told of."""
+    return Party.from_json(news.get("by") or {"actor": news.get("actor", "")})
 
 
 def _asker(request: PromotionRequest | PolicyChangeRequest) -> Party:

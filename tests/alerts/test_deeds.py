@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from alerts.models import MLAlert
+from alerts.screens.waiting import alerts_waiting
 from alerts.services import deeds, inbox
 from alerts.states import AlertType
 from experiments.services.retraining import end_without_version
@@ -191,6 +192,9 @@ def test_nobody_closes_the_review_of_their_own_emergency_through_a_key_of_their_
     handle(message_id=message.pk, attempts=message.attempts, at=NOON)
     alert = MLAlert.objects.get(alert_type=AlertType.EMERGENCY_ROLLBACK)
 
+    rows = {by.name: alerts_waiting(by)[0] for by in (admin, scope)}
+    assert (rows[admin.name].own, rows[admin.name].choices) == (deeds.OWN_REVIEW, ())
+    assert (rows[scope.name].own, len(rows[scope.name].choices)) == ("", 2)
     for own in (robot, admin):
         with pytest.raises(OwnProposal):
             getattr(inbox, answer)(alert_id=alert.pk, by=own, at=NOON, notes="All well.")
