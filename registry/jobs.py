@@ -18,6 +18,7 @@ from mlops.tenancy.roles import system
 from registry.events import ActualsRecorded, BacktestDegraded
 from registry.models import BacktestRun, ModelVersion, RegisteredModel
 from registry.rules.policy import parse
+from registry.rules.trailing import DEGRADED_PCT
 from registry.services import accuracy, drifting, judging, shadowing
 from registry.services.artifacts import NoArtifact
 from registry.services.backtesting import Progress, evaluate_version, run_on, store_run
@@ -27,7 +28,6 @@ from registry.services.refusals import refusing
 
 log = structlog.get_logger(__name__)
 
-DEGRADED_PCT = 15.0
 Work = Callable[[RegisteredModel, Progress], dict[str, Any]]
 
 

@@ -42,6 +42,7 @@ class RegisteredModel(TenantModel):
     policy_revision = models.PositiveIntegerField(default=1, editable=False)
     last_version_number = models.PositiveIntegerField(default=0, editable=False)
     status_counts = models.JSONField(default=dict, editable=False, help_text="Versions by status, kept under the model's lock.")
+    drift_told = models.JSONField(default=dict, editable=False, help_text="The drift that was told last: version, day and severity.")
     last_label_number = models.PositiveIntegerField(default=0, editable=False, help_text="The last automatic label, v<number>.")
     created_by = models.CharField(max_length=254)
     created_at = models.DateTimeField()

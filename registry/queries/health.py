@@ -13,13 +13,13 @@ from registry.queries.schedules import next_retraining
 from registry.queries.shadow import Shadow, shadow_of
 from registry.rules.metrics import number
 from registry.rules.policy import parse
-from registry.rules.trailing import MONTH, Day, Trailing
+from registry.rules.trailing import DEGRADED_PCT, MONTH, Day, Trailing
 from registry.services.evidence import latest_verdict
 from registry.services.lookups import reference_run
 from registry.states import DatasetVersionStatus, RetrainingStatus, Trigger, VersionStatus
 
-WARNING_PCT, CRITICAL_PCT = 15.0, 30.0
-"""A week's MAE this much above the baseline: the first is also what the daily drift job looks for."""
+CRITICAL_PCT = 30.0
+"""A week's MAE this much above the baseline is critical; above `DEGRADED_PCT`, what the daily drift job looks for, it is a warning."""
 RECENT_EVENTS = 10
 
 State = Literal["healthy", "warning", "critical"]
@@ -48,7 +48,7 @@ class ChampionHealth:
         change = self.mae_change_pct
         if change is None:
             return "warning"
-        return "critical" if change > CRITICAL_PCT else "warning" if change > WARNING_PCT else "healthy"
+        return "critical" if change > CRITICAL_PCT else "warning" if change > DEGRADED_PCT else "healthy"
 
     @property
     def said(self) -> str:
@@ -107,9 +107,9 @@ class Health:
         return {
             Trigger.SCHEDULED.value: {"active": False, "next_run_at": self.next_retrain},
             Trigger.DRIFT_DETECTED.value: {
-                "active": change is not None and change > WARNING_PCT,
+                "active": change is not None and change > DEGRADED_PCT,
                 "mae_change_pct": change,
-                "threshold_pct": WARNING_PCT,
+                "threshold_pct": DEGRADED_PCT,
             },
             Trigger.NEW_DATA.value: {
                 "active": bool(fresh and fresh > 0),

@@ -13,12 +13,10 @@ from mlops.jobs.queries import jobs
 from registry.models import BacktestResult, ForecastAccuracy, ModelVersion, RegisteredModel, RetrainingRun, Verdict
 from registry.models.accuracy import OVERALL
 from registry.queries.schedules import next_retraining
-from registry.rules.trailing import Day, Trailing
+from registry.rules.trailing import DEGRADED_PCT, Day, Trailing
 from registry.states import RetrainingStatus, VersionStatus
 
 SHOWN_DAYS = 60
-WORSE_PCT = 15.0
-"""A week this much worse than the weeks before it is worth a word."""
 RECENT_FAILURES = timedelta(hours=24)
 DRIFT_JOB = "detect_model_drift"
 
@@ -61,7 +59,7 @@ class ModelCard:
             found.append("has no champion")
         if self.drift.get("drifted"):
             found.append("has drifted")
-        elif self.errors.source == "validation" and (self.errors.change_pct or 0.0) > WORSE_PCT:
+        elif self.errors.source == "validation" and (self.errors.change_pct or 0.0) > DEGRADED_PCT:
             found.append(f"is {self.errors.change_pct:.0f} % worse this week than in the weeks before")
         if self.retraining and self.retraining.status == RetrainingStatus.FAILED:
             found.append("failed its last retraining")

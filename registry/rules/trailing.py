@@ -6,6 +6,8 @@ from datetime import date, timedelta
 from typing import Literal
 
 WEEK, MONTH = 7, 30
+DEGRADED_PCT = 15.0
+"""Errors this much above what they are measured against need a person: the daily drift check, the weekly backtest, health, the overview."""
 TREND_PCT = 5.0
 """A week within this of the 23 days before it is stable."""
 

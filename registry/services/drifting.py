@@ -12,7 +12,8 @@ from mlops.outbox.services import publish
 from registry.events import ModelDrifted
 from registry.models import BacktestRun, BacktestSegment, ForecastAccuracy, ModelVersion, RegisteredModel
 from registry.models.accuracy import OVERALL
-from registry.services.lookups import champion_of, reference_run
+from registry.rules.trailing import DEGRADED_PCT
+from registry.services.lookups import champion_of, lock_model, reference_run
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -25,7 +26,7 @@ RECENT_DAYS = 7
 
 
 def detect(*, model: RegisteredModel, at: datetime) -> dict[str, Any]:
-    """Compare the champion's last seven validated days with its first backtest; publish `ModelDrifted` where it drifted.
+    """Compare the champion's last seven validated days with its first backtest; publish `ModelDrifted` once where it drifted.
 
     Reads two indexed ranges, segments × (90 + days since training) rows, whatever the number of series. The event carries every number
     it rests on.
@@ -44,13 +45,22 @@ def detect(*, model: RegisteredModel, at: datetime) -> dict[str, Any]:
     if window[1] >= as_of - timedelta(days=RECENT_DAYS - 1):
         return {"drifted": None, "said": f"Fewer than {RECENT_DAYS} validated days after {window[1]}."}
     verdict = _judge(_reference_rows(run), recent, as_of=as_of, reference_window=window)
-    if verdict.drifted:
-        with transaction.atomic():
-            publish(_news(model, champion, verdict), at=at)
+    told = verdict.drifted and _tell(_news(model, champion, verdict), model=model, at=at)
     log.info("drift.checked", model=model.name, version=champion.version, drifted=verdict.drifted, score=verdict.score, as_of=str(as_of))
-    if verdict.drifted:
+    if told:
         log.warning("drift.detected", model=model.name, segments=[f"{found.column}={found.value}" for found in verdict.named])
     return report(verdict)
+
+
+def _tell(news: ModelDrifted, *, model: RegisteredModel, at: datetime) -> bool:
+    """Publish the news, once per champion, day and severity, however often the check runs. Returns whether it did."""
+    told = {"version_id": news.version_id, "as_of": news.as_of, "severity": news.severity}
+    with transaction.atomic():
+        if lock_model(model.pk).drift_told == told:
+            return False
+        RegisteredModel.objects.filter(pk=model.pk).update(drift_told=told)
+        publish(news, at=at)
+    return True
 
 
 def report(verdict: "DriftVerdict") -> dict[str, Any]:
@@ -86,9 +96,10 @@ def _judge(
 ) -> "DriftVerdict":
     import polars as pl
 
-    from engine.drift import model_drift
+    from engine.drift import DriftRule, model_drift
 
-    return model_drift(pl.DataFrame([*reference, *recent]), as_of=as_of, reference=reference_window)
+    rule = DriftRule(threshold=DEGRADED_PCT / 100)
+    return model_drift(pl.DataFrame([*reference, *recent]), as_of=as_of, reference=reference_window, rule=rule)
 
 
 def _reference_rows(run: BacktestRun) -> list[dict[str, Any]]:

@@ -63,6 +63,20 @@ def test_a_store_that_changed_is_named_in_the_news(scope: Principal, tmp_path: P
     assert (told["version"], told["as_of"], "S1" in told["summary"]) == ("v2", LAST_DAY.isoformat(), True)
 
 
+def test_a_check_that_runs_again_tells_nothing_twice_until_another_day_is_known(scope: Principal, tmp_path: Path) -> None:
+    model = watched(tmp_path, scope, shifted())
+    validate_new_days(model=model, at=NOON, through=LAST_DAY - timedelta(days=1))
+    drifting.detect(model=model, at=NOON)
+
+    again = drifting.detect(model=model, at=NOON + timedelta(hours=1))
+    days = [told["as_of"] for told in news("registry.model_drifted")]
+    validate_new_days(model=model, at=NOON)
+    drifting.detect(model=model, at=NOON + timedelta(days=1))
+
+    assert (again["drifted"], days) == (True, [(LAST_DAY - timedelta(days=1)).isoformat()])
+    assert sorted(told["as_of"] for told in news("registry.model_drifted")) == [*days, LAST_DAY.isoformat()]
+
+
 def test_without_a_change_nobody_is_told(scope: Principal, tmp_path: Path) -> None:
     model = watched(tmp_path, scope)
     validate_new_days(model=model, at=NOON)
