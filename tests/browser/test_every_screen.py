@@ -1,7 +1,5 @@
 """Every screen, light and dark, narrow and wide: nothing that axe-core finds serious, no sideways scrolling, a silent console."""
 
-from collections.abc import Iterator
-
 import pytest
 from django.urls import reverse
 from playwright.sync_api import Page
@@ -19,7 +17,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def shop(transactional_db: None) -> Iterator[Customer]:
+def shop(transactional_db: None) -> Customer:
     """A tenant in which every screen has something to show."""
     return make_full_shop()
 

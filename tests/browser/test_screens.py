@@ -1,6 +1,5 @@
 """A manager at work in a real browser: decisions, live parts, charts, and a silent console."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def shop(transactional_db: None) -> Iterator[Customer]:
+def shop(transactional_db: None) -> Customer:
     """A tenant with a champion, a challenger that lost one segment, and two managers."""
     customer = make_shop()
     with working_for(customer):
