@@ -34,3 +34,34 @@ class ExperimentCompleted(Event):
     version: str
     improvement_pct: float | None
     actor: str
+
+
+@event
+@dataclass(frozen=True)
+class StudyCompleted(Event):
+    """A study has found its best parameters; the model trained with them is a candidate."""
+
+    TOPIC = "experiments.study_completed"
+
+    study_id: str
+    study_name: str
+    model_name: str
+    version_id: str
+    version: str
+    metric: str
+    best_value: float
+    actor: str
+
+
+@event
+@dataclass(frozen=True)
+class StudyFailed(Event):
+    """A study ended without a model."""
+
+    TOPIC = "experiments.study_failed"
+
+    study_id: str
+    study_name: str
+    model_name: str
+    error: str
+    actor: str

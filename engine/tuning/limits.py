@@ -49,9 +49,6 @@ SKLEARN_KINDS = ("hist_gradient_boosting", "random_forest", "linear")
 KIND = "kind"
 """The parameter of `sklearn` that says which estimator is meant; it is fixed, as each has parameters of its own."""
 
-ROUNDS = {"catboost": "iterations", "xgboost": "n_estimators", "lightgbm": "n_estimators", "sklearn": "max_iter"}
-"""The parameter that counts boosting rounds, the steps of reports."""
-
 _STOPPING = {"early_stopping_rounds": _whole(0, 1000)}
 _FLAG = Words((True, False))
 
@@ -68,6 +65,14 @@ _CATBOOST: dict[str, Limit] = {
     "one_hot_max_size": _whole(2, 255),
     "leaf_estimation_iterations": _whole(1, 50),
     "grow_policy": Words(("SymmetricTree", "Depthwise", "Lossguide")),
+    "max_leaves": _whole(2, 64),
+    "subsample": Number(0.05, 1.0),
+    "bootstrap_type": Words(("Bayesian", "Bernoulli", "MVS", "No")),
+    "boosting_type": Words(("Ordered", "Plain")),
+    "max_ctr_complexity": _whole(1, 6),
+    "auto_class_weights": Words(("None", "Balanced", "SqrtBalanced")),
+    "scale_pos_weight": Number(0.001, 1000.0),
+    "loss_function": Words(("RMSE", "MAE", "Poisson")),
     **_STOPPING,
 }
 _XGBOOST: dict[str, Limit] = {
@@ -86,6 +91,11 @@ _XGBOOST: dict[str, Limit] = {
     "max_bin": _whole(2, 1024),
     "max_delta_step": Number(0.0, 100.0),
     "grow_policy": Words(("depthwise", "lossguide")),
+    "scale_pos_weight": Number(0.001, 1000.0),
+    "max_cat_to_onehot": _whole(1, 1000),
+    "max_cat_threshold": _whole(1, 1000),
+    "objective": Words(("reg:squarederror", "reg:absoluteerror", "count:poisson", "reg:tweedie")),
+    "tweedie_variance_power": Number(1.01, 1.99),
     **_STOPPING,
 }
 _LIGHTGBM: dict[str, Limit] = {
@@ -104,6 +114,16 @@ _LIGHTGBM: dict[str, Limit] = {
     "max_bin": _whole(2, 1024),
     "path_smooth": Number(0.0, 1000.0),
     "extra_trees": _FLAG,
+    "cat_smooth": Number(0.0, 10_000.0),
+    "cat_l2": Number(0.0, 10_000.0),
+    "max_cat_threshold": _whole(1, 1000),
+    "max_cat_to_onehot": _whole(1, 1000),
+    "min_data_per_group": _whole(1, 100_000),
+    "scale_pos_weight": Number(0.001, 1000.0),
+    "is_unbalance": _FLAG,
+    "objective": Words(("regression", "regression_l1", "huber", "poisson", "tweedie")),
+    "tweedie_variance_power": Number(1.01, 1.99),
+    "alpha": Number(0.01, 100.0),
     **_STOPPING,
 }
 _HIST: dict[str, Limit] = {
@@ -115,6 +135,8 @@ _HIST: dict[str, Limit] = {
     "l2_regularization": Number(0.0, 10_000.0),
     "max_bins": _whole(2, 255),
     "max_features": Number(0.05, 1.0),
+    "loss": Words(("squared_error", "absolute_error")),
+    "class_weight": Words(("balanced",)),
     **_STOPPING,
 }
 _FOREST: dict[str, Limit] = {
@@ -124,11 +146,19 @@ _FOREST: dict[str, Limit] = {
     "min_samples_leaf": _whole(1, 100_000),
     "max_features": Number(0.05, 1.0),
     "max_samples": Number(0.05, 1.0),
+    "max_leaf_nodes": _whole(2, 100_000),
+    "bootstrap": _FLAG,
+    "class_weight": Words(("balanced",)),
 }
 _LINEAR: dict[Task, dict[str, Limit]] = {
     "regression": {"alpha": Number(1e-6, 1e6)},
-    "classification": {"C": Number(1e-6, 1e6), "max_iter": _whole(10, 10_000)},
+    "classification": {"C": Number(1e-6, 1e6), "max_iter": _whole(10, 10_000), "class_weight": Words(("balanced",))},
 }
+_ONLY: dict[Task, frozenset[str]] = {
+    "regression": frozenset({"loss_function", "objective", "tweedie_variance_power", "alpha", "loss"}),
+    "classification": frozenset({"auto_class_weights", "scale_pos_weight", "is_unbalance", "class_weight", "C"}),
+}
+"""Parameters that have a meaning for one task alone."""
 
 
 def limits_of(algorithm: str, task: Task, *, kind: str = "") -> Limits:
@@ -136,10 +166,19 @@ def limits_of(algorithm: str, task: Task, *, kind: str = "") -> Limits:
 
     Raises KeyError for an algorithm, ValueError for a kind that is not known.
     """
+    other = _ONLY["classification" if task == "regression" else "regression"]
     if algorithm != "sklearn":
-        return {"catboost": _CATBOOST, "xgboost": _XGBOOST, "lightgbm": _LIGHTGBM}[algorithm]
+        all_of = {"catboost": _CATBOOST, "xgboost": _XGBOOST, "lightgbm": _LIGHTGBM}[algorithm]
+        return {name: limit for name, limit in all_of.items() if name not in other}
     kind = kind or SKLEARN_KINDS[0]
     if kind not in SKLEARN_KINDS:
         raise ValueError(f"Must be one of: {', '.join(SKLEARN_KINDS)}.")
     own = {"hist_gradient_boosting": _HIST, "random_forest": _FOREST, "linear": _LINEAR[task]}[kind]
-    return {KIND: Words(SKLEARN_KINDS), **own}
+    return {KIND: Words(SKLEARN_KINDS)} | {name: limit for name, limit in own.items() if name not in other}
+
+
+def rounds_parameter(algorithm: str, kind: str = "") -> tuple[str, int]:
+    """The parameter that counts iterations, which are the steps of reports, and what it is where a study does not say."""
+    if algorithm == "sklearn" and kind == "random_forest":
+        return "n_estimators", 200
+    return {"catboost": ("iterations", 1000), "sklearn": ("max_iter", 500)}.get(algorithm, ("n_estimators", 500))

@@ -1,9 +1,20 @@
 """Studies for the tests, made row by row where no service is meant."""
 
+import io
 from typing import Any
 
-from experiments.models import Split, Study
+import numpy as np
+import polars as pl
+
+from experiments import jobs as work  # noqa: F401 - importing makes the kinds of job known
+from experiments import jobs_training as training_work  # noqa: F401
+from experiments.models import Split, Study, Trial
+from experiments.services.studies import create_study
+from experiments.services.study_rows import open_jobs
 from experiments.states import SplitStatus, StudyStatus
+from mlops.artifacts.storage import storage
+from mlops.jobs import runner
+from mlops.tenancy.roles import Principal
 from registry.models import RegisteredModel
 from tests.conftest import NOON
 
@@ -53,3 +64,60 @@ def make_split(**values: Any) -> Split:
         "updated_at": NOON,
     } | values
     return Split.objects.create(**made)
+
+
+PARTS = ("train", "validation", "test")
+ROWS = {"train": 120, "validation": 40, "test": 40}
+SMALL = {"n_estimators": 12, "min_child_samples": 5, "learning_rate": {"type": "float", "low": 0.05, "high": 0.5}}
+"""A search whose trials take milliseconds."""
+
+
+def table(rows: int, *, seed: int, task: str = "regression") -> pl.DataFrame:
+    """Two features that matter, one that does not, and a target."""
+    rng = np.random.default_rng(seed)
+    x1, x2, noise = rng.normal(size=(3, rows))
+    kind = rng.choice(["a", "b", "c"], size=rows)
+    score = 3 * x1 - x2 + (kind == "a") + 0.1 * noise
+    target = score if task == "regression" else np.where(score > 0, "yes", "no")
+    return pl.DataFrame({"x1": x1, "x2": x2, "kind": kind, "y": target})
+
+
+def make_ready_split(task: str = "regression", **frames: pl.DataFrame) -> Split:
+    """A split whose parts are really there."""
+    split = make_split(task=task, features=["x1", "x2", "kind"])
+    for place, name in enumerate(PARTS):
+        frame = frames.get(name, table(ROWS[name], seed=place, task=task))
+        buffer = io.BytesIO()
+        frame.write_parquet(buffer)
+        stored = storage().put_bytes(f"splits/{split.customer_id}/{split.pk}/{name}.parquet", buffer.getvalue())
+        split.parts[name] = {"rows": frame.height, "path": stored.path, "sha256": stored.sha256, "size": stored.size}
+    split.save()
+    return split
+
+
+def ask_for_study(by: Principal, **values: Any) -> Study:
+    """A study asked for by the service, small unless told otherwise."""
+    given: dict[str, Any] = {
+        "name": "Churn search",
+        "at": NOON,
+        "algorithm": "lightgbm",
+        "metric": "rmse",
+        "n_trials": 3,
+        "search_space": SMALL,
+        "pruner": "none",
+    } | values
+    if "split_id" not in given:
+        given["split_id"] = make_ready_split().pk
+    return create_study(by=by, **given)
+
+
+def run_study(study: Study) -> Study:
+    """Do the next attempt of every open job of the study here, one after the other."""
+    for job in open_jobs(study):
+        runner.run(job_id=job.pk, attempts=job.attempt)
+    return Study.objects.get(pk=study.pk)
+
+
+def trials_of(study: Study) -> list[Trial]:
+    """The trials by number."""
+    return list(Trial.objects.filter(study=study).order_by("number"))

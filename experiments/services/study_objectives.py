@@ -1,0 +1,147 @@
+"""What one trial of a study does: fit on the split's training part and measure on validation, or backtest a forecast's recipe."""
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Protocol
+
+from engine.tabular.columns import PARTS
+from engine.tuning.limits import rounds_parameter
+from engine.tuning.spaces import Space
+from experiments.models import Split, Study
+from experiments.services.study_settings import FORECAST
+from mlops.artifacts.storage import storage
+from mlops.errors import DomainError
+from registry.models import DatasetVersion, RegisteredModel
+from registry.rules.policy import Policy, parse
+from registry.services.backtesting import evaluate
+from registry.services.panels import model_panel, newest_data
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from engine.frames.panel import Panel
+    from engine.tabular.training import Trained
+
+Report = Callable[[int, float], None]
+
+SEARCH_DAYS = 28
+"""The window a forecast's trials are measured on; the days after it are kept for the backtest that judges the result."""
+
+
+class NothingToMeasure(DomainError):
+    """The metric has no value for what was trained."""
+
+    code = "no_value"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a trial found."""
+
+    value: float
+    metrics: dict[str, float]
+    attrs: dict[str, Any]
+    """Further facts for the trial's page."""
+
+
+class Objective(Protocol):
+    """A study's objective, with its data in memory."""
+
+    def __call__(self, params: dict[str, Any], report: Report) -> Outcome:
+        """Try the parameters, fixed ones included. `report(step, value)` may raise, to prune or to stop; that comes out unchanged."""
+
+
+@dataclass(frozen=True)
+class TabularObjective:
+    """Fit on train, measure on validation. The test part is not looked at before the search is over."""
+
+    study: Study
+    split: Split
+    parts: "dict[str, pl.DataFrame]"
+
+    def __call__(self, params: dict[str, Any], report: Report) -> Outcome:
+        trained = self.fit(params, report)
+        attrs = {} if trained.best_iteration is None else {"best_iteration": trained.best_iteration}
+        return Outcome(trained.value, trained.metrics, attrs)
+
+    def fit(self, params: dict[str, Any], report: Report) -> "Trained":
+        """One fit; equal parameters give an equal model."""
+        from engine.tabular.training import train
+
+        return train(
+            train=self.parts["train"],
+            validation=self.parts["validation"],
+            target=self.split.target,
+            features=self.split.features,
+            task=self.study.task,  # type: ignore[arg-type]  # one of the two; forecasts have another objective
+            algorithm=self.study.algorithm,
+            params=params,
+            metric=self.study.metric,
+            seed=self.study.seed,
+            threads=1,
+            report=report,
+        )
+
+
+@dataclass(frozen=True)
+class ForecastObjective:
+    """Backtest a recipe on the days before those on which a version is judged."""
+
+    study: Study
+    model: RegisteredModel
+    data: DatasetVersion
+    policy: Policy
+    panel: "Panel"
+    """Up to the first day of the final window."""
+
+    def __call__(self, params: dict[str, Any], report: Report) -> Outcome:
+        found = evaluate(
+            recipe=self.recipe(params),
+            panel=self.panel,
+            data=self.data,
+            policy=replace(self.policy, backtest_days=SEARCH_DAYS),
+            progress=lambda _fraction, _text: report(-1, 0.0),
+        )
+        value = found.metrics.get(self.study.metric)
+        if value is None:
+            raise NothingToMeasure(f"The backtest has no {self.study.metric}.")
+        known = {name: number for name, number in found.metrics.items() if number is not None}
+        return Outcome(value, known, {"window_days": found.window_days, "fits": found.measured.fits})
+
+    def recipe(self, params: dict[str, Any]) -> dict[str, Any]:
+        """The recipe with these parameters; what they leave open is the engine's default."""
+        return {"kind": "lightgbm", "seed": self.study.seed, **params}
+
+
+def objective_of(study: Study) -> TabularObjective | ForecastObjective:
+    """Load what the study learns from; digests are checked. Raises DomainError, DigestMismatch or ObjectMissing."""
+    if study.task == FORECAST:
+        return _forecast(study)
+    if study.split is None:
+        raise NothingToMeasure("The study has no split.")
+    return TabularObjective(study, study.split, {name: read_part(study.split, name) for name in PARTS if name != "test"})
+
+
+def read_part(split: Split, name: str) -> "pl.DataFrame":
+    """A part from storage, its digest checked. The file is our own, written by the child that cut the split."""
+    import polars as pl
+
+    part = split.parts[name]
+    return pl.read_parquet(io.BytesIO(storage().read(part["path"], sha256=part["sha256"])))
+
+
+def _forecast(study: Study) -> ForecastObjective:
+    model = study.model
+    model.dataset_id = study.dataset_id or model.dataset_id  # for this study alone: the row is not saved
+    data, policy = newest_data(model), parse(model.policy)
+    last = model_panel(model, data).last_day
+    panel = model_panel(model, data, through=last - timedelta(days=policy.backtest_days))
+    return ForecastObjective(study, model, data, policy, panel)
+
+
+def most_rounds(study: Study, space: Space) -> int:
+    """The most steps a trial of the study can report."""
+    name, default = rounds_parameter(study.algorithm, str(space.fixed.get("kind", "")))
+    return space.largest(name, default)

@@ -1,0 +1,153 @@
+"""Finding and locking studies, their jobs, and the moves of their life cycle. Nothing else changes a study's status.
+
+Locks are taken in one order: jobs, then the study, then its trials, then a model, then the audit trail.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import F
+
+from experiments.events import StudyFailed
+from experiments.models import Study, Trial
+from experiments.states import STUDY_LIFECYCLE, StudyStatus, TrialState
+from mlops.errors import NotFound
+from mlops.jobs.models import OPEN, Job, JobState
+from mlops.lifecycle.mechanism import move
+from mlops.outbox.services import publish
+from mlops.tenancy.context import required
+from mlops.tenancy.roles import Principal, Role
+
+SEARCH_JOB = "study.search"
+RESTARTS = 1
+"""A trial whose worker died is begun again once; one whose worker died again has failed."""
+KEPT = "artifacts"
+"""Where a study's system attributes name the files its conclusion has stored, until one becomes a version."""
+_KEPT_PREFIX = "cma:"
+
+IfMatch = Callable[[Study], None]
+
+
+def find_study(study_id: UUID) -> Study:
+    """The study with what its page shows. One query. Raises NotFound, for a deleted one too."""
+    related = Study.objects.select_related("model", "version", "split", "proposal")
+    found = related.filter(pk=study_id, deleted_at=None).first()
+    if found is None:
+        raise NotFound("There is no such study.")
+    return found
+
+
+def lock_study(study_id: UUID, if_match: IfMatch | None = None) -> Study:
+    """Lock the row, then look. Call inside a transaction. Raises NotFound."""
+    found = Study.objects.select_for_update().filter(pk=study_id, deleted_at=None).first()
+    if found is None:
+        raise NotFound("There is no such study.")
+    if if_match is not None:
+        if_match(found)
+    return found
+
+
+def job_key(study_id: UUID, worker: int) -> str:
+    """The exclusive key of one worker's job."""
+    return f"study:{study_id}:{worker}"
+
+
+def open_jobs(study: Study, *, lock: bool = False) -> list[Job]:
+    """Jobs of the study that wait or run, in the order of their locks."""
+    keys = [job_key(study.pk, worker) for worker in range(study.workers)]
+    jobs = Job.objects.filter(customer_id=required(), exclusive_key__in=keys, state__in=OPEN).order_by("pk")
+    return list(jobs.select_for_update() if lock and connection.features.has_select_for_update else jobs)
+
+
+def requester(study: Study) -> Principal:
+    """Whoever asked for the study counts as the trainer, so that four eyes binds them."""
+    return Principal("system", study.created_by, Role.ADMIN, required(), user_id=study.created_by_id)
+
+
+def advance(study: Study, to: StudyStatus, *, by: Principal, at: datetime, reason: str = "", **changes: Any) -> None:
+    """Move a locked study along its life cycle."""
+    details = {"version": str(changes["version"])} if changes.get("version") else {}
+    move(STUDY_LIFECYCLE, study, to, label=str(study), actor=by, at=at, reason=reason[:2000], details=details, updated_at=at, **changes)
+
+
+def end_failed(study: Study, *, by: Principal, at: datetime, error: str) -> None:
+    """A locked study ends without a model; says so to whoever listens."""
+    advance(study, StudyStatus.FAILED, by=by, at=at, reason=error, error=error[:2000], finished_at=at)
+    publish(StudyFailed(str(study.pk), study.name, study.model.name, error[:500], study.created_by), at=at)
+
+
+def end_cancelled(study: Study, *, by: Principal, at: datetime) -> None:
+    """A locked study whose workers have all stopped ends as somebody wished."""
+    drop_open_trials(study, at=at, error="The study was cancelled.")
+    advance(study, StudyStatus.CANCELLED, by=by, at=at, finished_at=at)
+
+
+def reclaim_orphans(study: Study, *, at: datetime) -> int:
+    """Trials whose worker died wait again, with the parameters they had; one that was begun again before has failed. Returns how many
+    there were. Call with the study's row locked: a trial's number and its parameters stay, whoever runs it."""
+    running = list(Trial.objects.filter(study=study, state=TrialState.RUNNING).order_by("number"))
+    alive = dict(
+        Job.objects.filter(pk__in={trial.job_id for trial in running if trial.job_id}, state=JobState.RUNNING).values_list("pk", "attempt")
+    )
+    orphans = [trial for trial in running if trial.job_id is None or alive.get(trial.job_id) != trial.attempt]
+    for trial in orphans:
+        restarts = int(trial.system_attrs.get("restarts", 0)) + 1
+        if restarts > RESTARTS:
+            _fail(trial, at=at, error="The worker died while this trial ran, and again when it was begun anew.")
+        else:
+            _wait_again(trial, restarts)
+    return len(orphans)
+
+
+def drop_open_trials(study: Study, *, at: datetime, error: str) -> None:
+    """End trials that nobody runs any more. Call with the study's row locked."""
+    for trial in Trial.objects.filter(study=study, state=TrialState.RUNNING).order_by("number"):
+        _fail(trial, at=at, error=error)
+    Trial.objects.filter(study=study, state=TrialState.WAITING).update(state=TrialState.FAIL, error=error, finished_at=at)
+
+
+def drop_trials_of(study: Study, job_id: UUID, *, at: datetime, error: str) -> None:
+    """End the trials that one job had running. Call with the study's row locked."""
+    for trial in Trial.objects.filter(study=study, state=TrialState.RUNNING, job_id=job_id).order_by("number"):
+        _fail(trial, at=at, error=error)
+
+
+def follow_job(study_id: UUID, *, cancelled: bool, by: Principal, at: datetime, error: str) -> None:
+    """A worker's job has ended badly, perhaps without a word: when it was the last one, the study ends too. Repeats change nothing."""
+    study = Study.objects.select_for_update().filter(pk=study_id).first()
+    if study is None or study.status not in (StudyStatus.PENDING, StudyStatus.RUNNING):
+        return
+    if open_jobs(study):
+        reclaim_orphans(study, at=at)
+    elif cancelled or study.cancel_requested_at:
+        end_cancelled(study, by=by, at=at)
+    else:
+        drop_open_trials(study, at=at, error="The worker died while this trial ran.")
+        end_failed(study, by=by, at=at, error=error)
+
+
+def _fail(trial: Trial, *, at: datetime, error: str) -> None:
+    running = Trial.objects.filter(pk=trial.pk, state=TrialState.RUNNING, attempt=trial.attempt, job_id=trial.job_id)
+    duration = (at - trial.started_at).total_seconds() if trial.started_at else None
+    if running.update(state=TrialState.FAIL, error=error, finished_at=at, duration_s=duration):
+        Study.objects.filter(pk=trial.study_id).update(finished_trials=F("finished_trials") + 1)
+
+
+def _wait_again(trial: Trial, restarts: int) -> None:
+    """The same parameters are tried; without any written the sampler draws the same ones again, as its seed is the trial's number."""
+    attrs = {name: value for name, value in trial.system_attrs.items() if name.startswith(_KEPT_PREFIX) or name == "fixed_params"}
+    if trial.params:
+        attrs["fixed_params"] = trial.params
+    Trial.objects.filter(pk=trial.pk, state=TrialState.RUNNING, attempt=trial.attempt, job_id=trial.job_id).update(
+        state=TrialState.WAITING,
+        system_attrs=attrs | {"restarts": restarts},
+        params={},
+        distributions=[],
+        intermediate_values={},
+        started_at=None,
+        job_id=None,
+        attempt=None,
+    )
