@@ -8,7 +8,8 @@ from experiments.screens import board as board
 from experiments.screens import experiment_page as experiment_page
 from experiments.screens import retraining as retraining
 from experiments.screens import waiting as waiting
-from registry.admin import PagedAdmin, moment
+from mlops.admin_lists import moment
+from registry.admin import PagedAdmin
 
 
 @admin.register(Experiment)

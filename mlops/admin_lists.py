@@ -3,12 +3,26 @@
 from typing import Any
 
 from django.contrib import messages
+from django.db.models import DateTimeField, Model
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
+from unfold.decorators import display
 
 from mlops.admin_site import principal_of
 from mlops.errors import DomainError
+from mlops.moments import when
 from mlops.tenancy.roles import Forbidden, Principal
+
+
+def moment(name: str, description: str) -> Any:
+    """A column that shows the row's moment in the viewer's own zone."""
+
+    @display(description=description, ordering=name)
+    def shown(row: Model) -> SafeString:
+        return when(getattr(row, name), "full")
+
+    return shown
 
 
 class PlatformAdmin(ModelAdmin):
@@ -30,9 +44,17 @@ class PlatformAdmin(ModelAdmin):
         """The list and its actions; a refusal rolls back and leads back to it."""
         return self._refusals_said(super().changelist_view, request, extra_context)
 
+    def get_list_display(self, request: HttpRequest) -> Any:
+        """The columns; moments are shown in the viewer's zone."""
+        return tuple(self._in_the_viewers_zone(name) for name in super().get_list_display(request))
+
     def principal(self, request: HttpRequest) -> Principal:
         """Who acts."""
         return principal_of(request)
+
+    def _in_the_viewers_zone(self, name: Any) -> Any:
+        field = _fields(self.model).get(name) if isinstance(name, str) else None
+        return moment(field.name, _upper(str(field.verbose_name))) if isinstance(field, DateTimeField) else name
 
     def _refusals_said(self, view: Any, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         try:
@@ -46,6 +68,10 @@ class PlatformAdmin(ModelAdmin):
 class ReadOnlyPlatformAdmin(PlatformAdmin):
     """A list and a page of facts; nobody adds, changes or deletes here."""
 
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """The facts; moments are shown in the viewer's zone."""
+        return tuple(self._in_the_viewers_zone(name) for name in super().get_fields(request, obj))
+
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Never: services write."""
         return False
@@ -57,3 +83,11 @@ class ReadOnlyPlatformAdmin(PlatformAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Never: services write."""
         return False
+
+
+def _fields(model: type[Model]) -> dict[str, Any]:
+    return {field.name: field for field in model._meta.get_fields()}
+
+
+def _upper(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from mlops.admin_lists import ReadOnlyPlatformAdmin
+from mlops.admin_lists import ReadOnlyPlatformAdmin, moment
 from registry.models import (
     BacktestRun,
     Dataset,
@@ -43,16 +43,6 @@ class ReadOnlyAdmin(ReadOnlyPlatformAdmin):
     def shown_status(self, row: Any) -> SafeString:
         """The status as icon and word."""
         return words.status(row.status)
-
-
-def moment(name: str, description: str) -> Any:
-    """A column that shows the row's moment in the viewer's own zone."""
-
-    @display(description=description, ordering=name)
-    def shown(row: Any) -> SafeString:
-        return words.when(getattr(row, name), "full")
-
-    return shown
 
 
 REGISTERED = moment("created_at", "Registered")

@@ -19,6 +19,7 @@ from mlops.admin_lists import PlatformAdmin, ReadOnlyPlatformAdmin
 from mlops.jobs import schedules, services
 from mlops.jobs.models import Job, Schedule
 from mlops.jobs.queries import jobs
+from mlops.moments import when
 from mlops.tenancy.context import required
 
 __all__ = ["stock_admin"]
@@ -177,11 +178,11 @@ class ScheduleAdmin(PlatformAdmin):
         return name.replace("_", " ").capitalize()
 
     @display(description="Last slot that fired")
-    def last_slot(self, task: PeriodicTask) -> Any:
+    def last_slot(self, task: PeriodicTask) -> SafeString:
         """When a job of it was requested last."""
-        return jobs().filter(schedule=task.name).order_by("-slot").values_list("slot", flat=True).first()
+        return when(jobs().filter(schedule=task.name).order_by("-slot").values_list("slot", flat=True).first(), "full")
 
     @display(description="Next slot")
-    def next_slot(self, task: PeriodicTask) -> Any:
+    def next_slot(self, task: PeriodicTask) -> SafeString:
         """When it fires next."""
-        return schedules.next_slot(task.crontab.schedule, at=timezone.now()) if task.enabled and task.crontab else None
+        return when(schedules.next_slot(task.crontab.schedule, at=timezone.now()) if task.enabled and task.crontab else None, "full")

@@ -10,11 +10,13 @@ from django.contrib.auth.password_validation import validate_password
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
+from django.utils.safestring import SafeString
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminEmailInputWidget, UnfoldAdminPasswordWidget, UnfoldAdminSelectWidget
 
 from mlops.admin_lists import PlatformAdmin, ReadOnlyPlatformAdmin
 from mlops.admin_site import show
+from mlops.moments import when
 from mlops.tenancy import screens, services
 from mlops.tenancy.context import required
 from mlops.tenancy.models import ApiKey, Customer, Membership, User
@@ -108,9 +110,9 @@ class MembershipAdmin(PlatformAdmin):
         return [row.user.name or row.user.email, row.user.email if row.user.name else ""]
 
     @display(description="Last login", ordering="user__last_login")
-    def last_login(self, row: Membership) -> Any:
+    def last_login(self, row: Membership) -> SafeString:
         """When the person logged in last."""
-        return row.user.last_login
+        return when(row.user.last_login, "full")
 
 
 @admin.register(ApiKey)

@@ -7,6 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import NoReverseMatch, reverse
 
 from mlops.admin_site import page, principal_of, show
+from mlops.moments import when
 from mlops.tenancy.roles import Principal
 from registry.models import ModelVersion
 from registry.queries.arena_page import Arena, arena_of, moves_of, retrainings_of, sides_of
@@ -15,7 +16,6 @@ from registry.queries.shadow import Shadow, shadow_of
 from registry.screens import charts
 from registry.screens.words import ACTS, Act, headline
 from registry.states import VERSION_LIFECYCLE, VersionStatus
-from registry.templatetags.tiltyard import when
 
 SHOWN_METRICS = (
     ("mae", "MAE", 1, "units", 3),

@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from typing import Any
 
 from django import template
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from mlops.moments import when
+
 register = template.Library()
+register.simple_tag(when)
 
 SWATCHES = 10
 """Colors of versions in the stylesheet; a version has the one of its number on every screen."""
@@ -86,17 +89,6 @@ def num(value: float | None, digits: int = 2, unit: str = "", signed: bool = Fal
 def percent(fraction: float | None, digits: int = 1) -> SafeString:
     """A fraction of one as percent."""
     return num(None if fraction is None else 100 * fraction, digits, "%")
-
-
-@register.simple_tag
-def when(moment: datetime | date | None, style: str = "relative") -> SafeString:
-    """A moment in UTC that the browser rewrites in the viewer's zone, UTC on hover. `style`: relative, full or day."""
-    if moment is None:
-        return SafeString('<span class="ty-none">–</span>')
-    if not isinstance(moment, datetime):
-        return format_html('<time datetime="{}" data-style="day">{}</time>', moment.isoformat(), f"{moment:%Y-%m-%d}")
-    utc = f"{moment:%Y-%m-%d %H:%M} UTC"
-    return format_html('<time datetime="{}" data-style="{}" title="{}">{}</time>', moment.isoformat(), style, utc, utc)
 
 
 @register.simple_tag

@@ -54,6 +54,17 @@ def test_every_list_opens_for_an_operating_administrator(site: Site, model: str)
     assert browser.get(url(f"{model}_changelist")).status_code == 200
 
 
+@pytest.mark.parametrize("model", ["audit_auditevent", "jobs_job", "tenancy_membership"])
+def test_moments_in_lists_and_on_pages_name_their_zone(site: Site, customer: Customer, model: str) -> None:
+    job, browser = make_job(customer), site("admin")
+
+    listed = browser.get(url(f"{model}_changelist")).text
+    shown = browser.get(url("jobs_job_change", job.pk)).text
+
+    assert '<time datetime="' in listed
+    assert f'title="{job.created_at:%Y-%m-%d %H:%M} UTC"' in shown
+
+
 @pytest.mark.parametrize("model", ["tenancy_membership", "tenancy_apikey", "outbox_message"])
 def test_settings_stay_closed_to_other_roles(site: Site, model: str) -> None:
     assert site("ml_manager").get(url(f"{model}_changelist")).status_code == 403
