@@ -8,6 +8,7 @@ from typing import Any, cast
 from django.contrib import admin
 from django.contrib.admin.apps import AdminConfig
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.forms import Form
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -16,7 +17,7 @@ from django.templatetags.static import static
 from django.urls import URLPattern, path
 from unfold.sites import UnfoldAdminSite
 
-from mlops.errors import DomainError, InvalidField, NotFound
+from mlops.errors import DomainError, InvalidField, NotFound, TooManyLogins
 from mlops.tenancy.roles import Forbidden, Principal
 
 View = Callable[..., HttpResponse]
@@ -79,6 +80,19 @@ class TiltyardAdminSite(UnfoldAdminSite):
         """Whether somebody with a membership is logged in."""
         principal = getattr(request, "principal", None)
         return bool(request.user.is_active and principal is not None and principal.kind == "user")
+
+    @transaction.non_atomic_requests  # what a failure counts has to stay, and to lock nobody else meanwhile
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """The login page; 429 with Retry-After where too many have failed."""
+        try:
+            page: HttpResponse = super().login(request, extra_context)
+            return page.render() if isinstance(page, SimpleTemplateResponse) else page
+        except TooManyLogins as refusal:
+            from mlops.api.errors import answer  # this module is imported before there are any models
+            from mlops.api.problems import Problem
+
+            wait = {"Retry-After": str(refusal.seconds)}
+            return answer(request, Problem(refusal.status, refusal.code, str(refusal), headers=wait))
 
     def get_urls(self) -> list[URLPattern]:
         """The apps' pages, before the lists, whose last pattern takes whatever is left."""

@@ -54,3 +54,18 @@ class InvalidFields(DomainError):
     def __init__(self, message: str, errors: list[dict[str, str]]) -> None:
         super().__init__(message)
         self.errors = errors
+
+
+class TooManyLogins(DomainError):
+    """Too many logins failed; `seconds` says when the next may be tried."""
+
+    status = 429
+    code = "too_many_logins"
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(f"Too many logins have failed. Try again in {seconds} seconds.")
+        self.seconds = seconds
+
+    def extra(self) -> dict[str, Any]:
+        """When to try again."""
+        return {"headers": {"Retry-After": str(self.seconds)}}

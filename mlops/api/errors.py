@@ -15,30 +15,30 @@ View = Callable[[HttpRequest], HttpResponse]
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """400: Django refused the request before any view saw it."""
-    return _answer(request, as_problem(exception) or Problem(400, "bad_request", "The request could not be understood."))
+    return answer(request, as_problem(exception) or Problem(400, "bad_request", "The request could not be understood."))
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
     """403."""
-    return _answer(request, Problem(403, "forbidden", str(exception) or "Not allowed."))
+    return answer(request, Problem(403, "forbidden", str(exception) or "Not allowed."))
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """403: a form or call of a session without its token."""
     detail = f"The page is too old, or this did not come from it. Reload it and try again. {reason}".strip()
-    return _answer(request, Problem(403, "csrf_failed", detail))
+    return answer(request, Problem(403, "csrf_failed", detail))
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """404: no such address."""
-    return _answer(request, Problem(404, "not_found", "There is nothing at this address. GET / lists what there is."))
+    return answer(request, Problem(404, "not_found", "There is nothing at this address. GET / lists what there is."))
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """500: a defect of ours, found in the log by the request id; or what an outage is answered with when a middleware met it."""
     failure = sys.exc_info()[1]  # Django calls this while it handles the exception
     expected = as_problem(failure) if isinstance(failure, Exception) else None
-    return _answer(request, expected or Problem(500, "internal_error", "Something broke on our side. The request id finds it in the log."))
+    return answer(request, expected or Problem(500, "internal_error", "Something broke on our side. The request id finds it in the log."))
 
 
 def read_only(view: View) -> View:
@@ -55,7 +55,8 @@ def read_only(view: View) -> View:
     return guarded
 
 
-def _answer(request: HttpRequest, problem: Problem) -> HttpResponse:
+def answer(request: HttpRequest, problem: Problem) -> HttpResponse:
+    """The problem as a plain page for people, as its document for programs."""
     wants_page = "text/html" in request.headers.get("Accept", "") and not request.path_info.startswith(("/api/", "/v1/"))
     if not wants_page:
         return http_response(problem)

@@ -4,7 +4,9 @@ from typing import Any
 
 from django.contrib.auth.backends import BaseBackend
 from django.http import HttpRequest
+from django.utils import timezone
 
+from mlops.tenancy import logins
 from mlops.tenancy.models import Membership, User
 from mlops.tenancy.principals import ambient_principal
 from mlops.tenancy.roles import Role
@@ -17,21 +19,35 @@ MANAGED_BY_ADMINS = {
 VIEWED_BY_ALL = {("tenancy", "customer"), ("django_celery_beat", "periodictask")}
 
 
+def _person(email: str, password: str) -> User | None:
+    user = User.objects.filter(email=email).first()
+    if user is None:
+        User().set_password(password)
+        return None
+    return user if user.check_password(password) and user.is_active else None
+
+
 class RoleBackend(BaseBackend):
     """Authenticates people and derives Django permissions from their role in the ambient customer."""
 
     def authenticate(
         self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **extra: Any
     ) -> User | None:
-        """The person with this e-mail and password, or None; takes as long for an unknown address as for a known one."""
-        email = username or extra.get("email")
+        """The person with this e-mail and password, or None; takes as long for an unknown address as for a known one.
+
+        Raises TooManyLogins, answered by the site's login page, where too many have failed.
+        """
+        email = (username or extra.get("email") or "").lower()
         if not email or password is None:
             return None
-        user = User.objects.filter(email=email.lower()).first()
-        if user is None:
-            User().set_password(password)
-            return None
-        return user if user.check_password(password) and user.is_active else None
+        if request is None:  # a command or a test, not somebody at the door
+            return _person(email, password)
+        address, at = logins.address_of(request), timezone.now()
+        logins.attempt(email=email, address=address, at=at)
+        user = _person(email, password)
+        if user is not None:
+            logins.succeeded(email=email, address=address, at=at)
+        return user
 
     def get_user(self, user_id: Any) -> User | None:
         """The active person of a session, or None. One query brings the memberships along, which every request asks for next."""
