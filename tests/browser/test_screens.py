@@ -71,10 +71,10 @@ def test_a_second_manager_approves_what_the_first_asked_for(
     page.get_by_role("button", name="Ask to promote v3").click()
     expect(page.get_by_text("another manager has to approve v3")).to_be_visible()
     page.get_by_role("link", name="Approvals").first.click()
-    expect(page.get_by_text("You asked for this yourself.")).to_be_visible()
+    expect(page.get_by_text("You asked for this yourself: another manager has to approve it.")).to_be_visible()
 
     log_in(page, "lee@example.com")
-    page.get_by_role("link", name="Review Promote demand_forecast v3").click()
+    page.get_by_role("link", name="Review").first.click()
     page.get_by_role("button", name="Approve").click()
 
     expect(page.get_by_text("Approved: demand_forecast v3 is champion now.")).to_be_visible()

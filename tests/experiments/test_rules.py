@@ -7,6 +7,7 @@ import pytest
 
 from experiments.rules import ResultsError, checked_results
 
+
 def test_the_documented_results_hold() -> None:
     checked = checked_results({"baseline_mae": 12.8, "experimental_mae": 10.0, "improvement_pct": 21.9})
 
