@@ -78,9 +78,10 @@ def columns_of(frame: pl.DataFrame, names: Sequence[str] | None = None) -> tuple
     Raises KeyError for a name that is not there and ValueError for a type that no canonical table has.
     """
     found = []
+    schema = frame.schema  # asked once: it is built anew each time, which for 10,000 columns takes minutes
     for name in frame.columns if names is None else names:
-        column = column_of(name, frame.schema[name])
+        column = column_of(name, schema[name])
         if column is None:
-            raise ValueError(f"Column {name!r} is {frame.schema[name]}, which no canonical table holds.")
+            raise ValueError(f"Column {name!r} is {schema[name]}, which no canonical table holds.")
         found.append(column)
     return tuple(found)

@@ -23,7 +23,8 @@ def canonical(frame: pl.DataFrame, columns: Sequence[Column]) -> pl.DataFrame:
 
     Raises PredictError naming absent columns, or the cells that cannot be read.
     """
-    absent = [CellProblem(column.name, None, "The feature is missing.") for column in columns if column.name not in frame.columns]
+    present = set(frame.columns)
+    absent = [CellProblem(column.name, None, "The feature is missing.") for column in columns if column.name not in present]
     if absent:
         raise PredictError(absent)
     problems: list[CellProblem] = []

@@ -185,7 +185,7 @@ def learn(
 ) -> tuple[Preprocessor, Floats, tuple[str, ...]]:
     """The preprocessor of a training part, that part's matrix, and notes for people. Raises TrainingError naming the feature."""
     options = options or PreprocessingOptions()
-    _check_columns(columns)
+    check_columns(columns)
     most = min(options.most_categories, encoding.most_categories)
     features = tuple(_learn_feature(frame[column.name], column, most, options.min_category_rows) for column in columns)
     notes = _notes(features)
@@ -209,7 +209,8 @@ def learn(
     return made, values, notes
 
 
-def _check_columns(columns: Sequence[Column]) -> None:
+def check_columns(columns: Sequence[Column]) -> None:
+    """Raises TrainingError for no, too many or unspeakable names."""
     if not columns:
         raise TrainingError("features", "There must be at least one feature.")
     if len(columns) > MAX_FEATURES:

@@ -15,7 +15,7 @@ from engine.tabular.columns import TASKS, Column, Task, columns_of
 from engine.tabular.inputs import canonical
 from engine.tabular.model import TabularModel
 from engine.tabular.postprocessing import DEFAULT_THRESHOLD, Classes, PostprocessingOptions, Values, best_f1_threshold
-from engine.tabular.preprocessing import Matrix, PreprocessingOptions, learn
+from engine.tabular.preprocessing import Matrix, PreprocessingOptions, check_columns, learn
 from engine.tabular.problems import PredictError, ScoringError, TrainingError
 from engine.tabular.scoring import Answers, Metric, score_all
 from engine.tabular.scoring import metric as metric_named
@@ -115,18 +115,20 @@ def _checked(algorithm: str, params: Mapping[str, Any], task: Task, metric: str)
 
 def _columns(train: pl.DataFrame, validation: pl.DataFrame, *, target: str, features: Sequence[str]) -> tuple[Column, ...]:
     for part, frame in (("train", train), ("validation", validation)):
-        if absent := [name for name in (target, *features) if name not in frame.columns]:
+        present = set(frame.columns)
+        if absent := [name for name in (target, *features) if name not in present]:
             raise TrainingError(part, f"The columns {', '.join(map(repr, absent[:10]))} are not there.")
     if train.height < MIN_TRAIN_ROWS or not validation.height:
-        raise TrainingError(
-            "train" if validation.height else "validation", f"Needs rows: at least {MIN_TRAIN_ROWS} to train on, 1 to check."
-        )
+        part = "train" if validation.height else "validation"
+        raise TrainingError(part, f"There must be at least {MIN_TRAIN_ROWS} rows to train on and 1 to check.")
     if len(set(features)) < len(features) or target in features:
         raise TrainingError("features", "Must not name a column twice, nor the target.")
     try:
-        return columns_of(train, features)
+        columns = columns_of(train, features)
     except ValueError as error:
         raise TrainingError("features", str(error)) from None
+    check_columns(columns)
+    return columns
 
 
 def _canonical(frame: pl.DataFrame, columns: Sequence[Column]) -> pl.DataFrame:

@@ -1,5 +1,6 @@
 """CatBoost: missing values and categories natively; kept as CBM, without the time stamps that would make equal models differ."""
 
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,7 +19,6 @@ from engine.tabular.algorithms.protocol import (
     Shape,
     Watch,
     answers_of,
-    check_link,
     choice_of,
     outputs_of,
     patience_of,
@@ -27,7 +27,7 @@ from engine.tabular.algorithms.protocol import (
 from engine.tabular.documents import ArtifactError
 from engine.tabular.preprocessing import Encoding, Matrix
 
-OBJECTIVES: dict[str, Link] = {"RMSE": "identity", "MAE": "identity", "Poisson": "log"}
+OBJECTIVES: dict[str, Link] = {"RMSE": "identity", "MAE": "identity"}
 SAME_METRICS = {
     0: {"rmse": "RMSE", "mae": "MAE", "r2": "R2"},
     2: {"roc_auc": "AUC", "log_loss": "Logloss", "accuracy": "Accuracy"},
@@ -122,7 +122,8 @@ class CatBoost:
         if patience:
             settings |= {"od_type": "Iter", "od_wait": patience}
         watch = Watch(rounds, report)
-        with watch.libraries_errors(catboost.CatBoostError, ValueError, TypeError):
+        with warnings.catch_warnings(), watch.libraries_errors(catboost.CatBoostError, ValueError, TypeError):
+            warnings.filterwarnings("ignore", "Can't optimze method", UserWarning)  # our metric needs no compiling
             model = catboost.CatBoost(settings)
             model.fit(
                 _pool(problem.train, problem.target),
@@ -158,10 +159,9 @@ def _settings(problem: Problem, params: Params) -> tuple[dict[str, Any], Link]:
     link: Link
     if problem.task == "regression":
         settings["loss_function"], link = choice_of(params, "loss_function", OBJECTIVES, "RMSE")
-        check_link(problem, link, "loss_function")
     else:
         settings["loss_function"], link = ("Logloss", "logit") if problem.classes == 2 else ("MultiClass", "softmax")
-    own = SAME_METRICS[min(problem.classes, 3)].get(problem.metric) if problem.plain and link != "log" else None
+    own = SAME_METRICS[min(problem.classes, 3)].get(problem.metric) if problem.plain else None
     settings["eval_metric"] = own or _Chosen(problem, link)
     return settings, link
 

@@ -9,7 +9,7 @@ import pytest
 
 from engine.tabular.columns import columns_of
 from engine.tabular.documents import ArtifactError
-from engine.tabular.preprocessing import Encoding, Preprocessor, PreprocessingOptions, learn
+from engine.tabular.preprocessing import Encoding, PreprocessingOptions, Preprocessor, learn
 from engine.tabular.problems import PredictError, TrainingError
 from tests.engine.tabular.tables import FEATURES, houses
 
