@@ -12,8 +12,17 @@ from registry.models import ModelVersion
 
 if TYPE_CHECKING:
     from engine.forecasting.protocol import Forecaster
+    from engine.tabular.model import TabularModel
 
-SUFFIXES = {"lightgbm": ".txt", "xgboost": ".ubj", "catboost": ".cbm", "onnx": ".onnx", "skops": ".skops", "forecaster": ".json"}
+SUFFIXES = {
+    "lightgbm": ".txt",
+    "xgboost": ".ubj",
+    "catboost": ".cbm",
+    "onnx": ".onnx",
+    "skops": ".skops",
+    "forecaster": ".json",
+    "tabular": ".json",
+}
 
 
 class NoArtifact(DomainError):
@@ -44,7 +53,9 @@ def inspect_artifact(path: Path) -> ArtifactFacts:
         facts = try_model(path)
     except UnsafeArtifact as refusal:
         raise UnsafeUpload("file", str(refusal)) from None
-    signature = {"features": [{"name": name, "dtype": "float"} for name in facts.features]} if facts.features else {}
+    signature = facts.signature or {}
+    if facts.signature is None and facts.features:
+        signature = {"features": [{"name": name, "dtype": "float"} for name in facts.features]}
     return ArtifactFacts(facts.format, SUFFIXES[facts.format], facts.kind or facts.format, signature)
 
 
@@ -54,4 +65,13 @@ def load_forecaster(version: ModelVersion) -> "Forecaster":
 
     if not version.has_artifact or version.artifact_format != "forecaster":
         raise NoArtifact(f"{version} has no forecaster here: it was registered by its metadata or is of another format.")
+    return load(storage().read(version.artifact_path, sha256=version.artifact_sha256))
+
+
+def load_tabular(version: ModelVersion) -> "TabularModel":
+    """The version's tabular model from storage, after its digest was checked. Raises NoArtifact, DigestMismatch or ArtifactError."""
+    from engine.tabular.artifact import load
+
+    if not version.has_artifact or version.artifact_format != "tabular":
+        raise NoArtifact(f"{version} has no tabular model here: it was registered by its metadata or is of another format.")
     return load(storage().read(version.artifact_path, sha256=version.artifact_sha256))
