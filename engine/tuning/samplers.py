@@ -47,11 +47,11 @@ def sampler(name: str, *, seed: int, number: int, space: Space, n_trials: int = 
 
 def grid_sampler(space: Space, *, seed: int, index: int) -> "BaseSampler":
     """The sampler that gives one point of the grid, in an order shuffled by the seed, beginning again after the last."""
-    from optuna.samplers import PartialFixedSampler, RandomSampler
+    from engine.tuning.grid import PointSampler
 
     points: list[dict[str, Any]] = list(space.grid())
     random.Random(seed).shuffle(points)  # noqa: S311 - an order, no secret
-    return PartialFixedSampler(points[index % len(points)], RandomSampler(seed=seed_of(seed, index)))
+    return PointSampler(points[index % len(points)])
 
 
 def pruner(name: str, *, rounds: int) -> "BasePruner":

@@ -125,7 +125,7 @@ def delete_study(*, study_id: UUID, by: Principal, at: datetime, delete_artifact
         record(action="study.deleted", target=study, label=str(study), at=at, after=after, actor=by)
         if delete_artifacts:
             trials = Trial.objects.filter(study=study)
-            (trials.exclude(number=study.best_number) if study.version_id else trials).delete()
+            (trials.exclude(number=study.best_number or 0) if study.version_id else trials).delete()
             paths = unused_files(study)
             transaction.on_commit(lambda: _discard(paths))
 

@@ -3,5 +3,6 @@
 from django.urls import URLPattern
 
 from experiments.api.training.splits import split_urls
+from experiments.api.training.studies import study_urls
 
-urlpatterns: list[URLPattern] = [*split_urls]
+urlpatterns: list[URLPattern] = [*split_urls, *study_urls]
