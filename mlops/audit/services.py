@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -38,6 +38,18 @@ _HASHED = (
 )
 
 
+@dataclass(frozen=True)
+class Entry:
+    """What an event says, apart from who and when. `before` and `after` hold JSON values."""
+
+    action: str
+    target: Model
+    label: str
+    before: Mapping[str, Any] | None = None
+    after: Mapping[str, Any] | None = None
+    reason: str = ""
+
+
 def record(
     *,
     action: str,
@@ -49,49 +61,70 @@ def record(
     reason: str = "",
     actor: Principal | None = None,
 ) -> AuditEvent:
-    """Append one event to the ambient customer's chain, inside the caller's own transaction.
+    """Append one event to the ambient customer's chain, inside the caller's own transaction; see `record_all`."""
+    return record_all([Entry(action, target, label, before, after, reason)], at=at, actor=actor)[0]
 
-    The head's row is locked first, so appends of one customer queue and every number and link is unique. `before` and `after`
-    hold JSON values. Raises TransactionManagementError outside a transaction: an act and its trace are written together.
+
+def record_all(entries: Sequence[Entry], *, at: datetime, actor: Principal | None = None) -> list[AuditEvent]:
+    """Append events to the ambient customer's chain in this order, inside the caller's own transaction.
+
+    The head's row is locked first, so appends of one customer queue and every number and link is unique. Raises
+    TransactionManagementError outside a transaction: an act and its trace are written together.
     """
-    witness = _witness.get()
-    principal = actor or ambient_principal() or system(required())
     if not transaction.get_connection().in_atomic_block:
         raise transaction.TransactionManagementError("An audit event is written in the transaction of the act it records.")
-    AuditHead.objects.bulk_create([AuditHead()], ignore_conflicts=True)
-    head = AuditHead.objects.select_for_update().get()
-    event = AuditEvent(
-        number=head.number + 1,
-        actor=principal.name,
-        actor_kind=principal.kind,
-        on_behalf_of=principal.on_behalf_of,
-        action=action,
-        object_type=target._meta.label_lower,
-        object_id=str(target.pk),
-        object_label=label[:300],
-        before=_exact(before or {}),
-        after=_exact(after or {}),
-        reason=reason,
-        request_id=request_id(),
-        occurred_at=at,
-    )
-    event.canonical = canonical_text(event)
-    event.digest = link(head.digest, event.canonical)
-    event.save(force_insert=True)
-    AuditHead.objects.filter(pk=head.pk).update(number=event.number, digest=event.digest)
+    witness = _witness.get()
+    principal = actor or ambient_principal() or system(required())
+    head = _lock_head()
+    events = []
+    for entry in entries:
+        event = _event(entry, number=head.number + 1, principal=principal, at=at)
+        event.canonical = canonical_text(event)
+        event.digest = link(head.digest, event.canonical)
+        head.number, head.digest = event.number, event.digest
+        events.append(event)
+    AuditEvent.objects.bulk_create(events)
+    AuditHead.objects.filter(pk=head.pk).update(number=head.number, digest=head.digest)
     if witness is not None:
         witness()
-    return event
+    return events
 
 
 @contextmanager
 def witnessed(witness: Witness) -> Iterator[None]:
-    """Call `witness` after each event that is recorded meanwhile, in its transaction: what it raises undoes the act."""
+    """Call `witness` after events that are recorded meanwhile, in their transaction: what it raises undoes the act."""
     token = _witness.set(witness)
     try:
         yield
     finally:
         _witness.reset(token)
+
+
+def _lock_head() -> AuditHead:
+    locked = AuditHead.objects.select_for_update()
+    try:
+        return locked.get()
+    except AuditHead.DoesNotExist:
+        AuditHead.objects.bulk_create([AuditHead()], ignore_conflicts=True)  # a customer's first event; another one may be first
+        return locked.get()
+
+
+def _event(entry: Entry, *, number: int, principal: Principal, at: datetime) -> AuditEvent:
+    return AuditEvent(
+        number=number,
+        actor=principal.name,
+        actor_kind=principal.kind,
+        on_behalf_of=principal.on_behalf_of,
+        action=entry.action,
+        object_type=entry.target._meta.label_lower,
+        object_id=str(entry.target.pk),
+        object_label=entry.label[:300],
+        before=_exact(entry.before or {}),
+        after=_exact(entry.after or {}),
+        reason=entry.reason,
+        request_id=request_id(),
+        occurred_at=at,
+    )
 
 
 def canonical_text(event: AuditEvent) -> str:

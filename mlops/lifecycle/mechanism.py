@@ -5,7 +5,7 @@ the only function that changes a status. It checks the table and the actor, writ
 the audit event, all in the caller's transaction. The API's 409, the screens' buttons and the diagrams in the docs read the same table.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from django.db import models, transaction
 from django.db.models import Max
 
-from mlops.audit.services import record
+from mlops.audit.services import Entry, record_all
 from mlops.errors import DomainError
 from mlops.lifecycle.models import Move
 from mlops.tenancy.models.base import TenantModel
@@ -65,6 +65,19 @@ class Lifecycle:
             actor.authorize(action)
 
 
+@dataclass(frozen=True)
+class Step:
+    """One object's move; `changes` are further columns written with the status."""
+
+    row: Any
+    to: str
+    label: str
+    reason: str = ""
+    forced: bool = False
+    details: Mapping[str, Any] = field(default_factory=dict)
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+
 def move(
     lifecycle: Lifecycle,
     target_object: TenantModel,
@@ -78,45 +91,56 @@ def move(
     details: Mapping[str, Any] | None = None,
     **changes: Any,
 ) -> Move:
-    """Move an object along its life cycle; `changes` are further columns written with the status.
+    """Move an object along its life cycle; `changes` are further columns written with the status. See `move_all`."""
+    step = Step(target_object, to, label, reason, forced, details or {}, changes)
+    return move_all(lifecycle, [step], actor=actor, at=at)[0]
 
-    The object has a `status` and a `stream_id`, the row whose lock orders its moves. The caller has locked that row and
-    read the object after that. Raises IllegalMove (nothing is changed) where the table has no such step or another transaction moved the
-    object since it was read, Forbidden where the actor's role does not allow it.
+
+def move_all(lifecycle: Lifecycle, steps: Sequence[Step], *, actor: Principal, at: datetime) -> list[Move]:
+    """Move objects of one stream in this order, leaving a row of history and an audit event each.
+
+    The objects have a `status` and a `stream_id`, the row whose lock orders their moves. The caller has locked that row and
+    read the objects after that. Raises IllegalMove where the table has no such step or another transaction moved the object since it was
+    read, Forbidden where the actor's role does not allow it; the caller's transaction is then rolled back.
     """
-    row: Any = target_object
-    current = row.status
-    lifecycle.check(label=label, current=current, target=to, actor=actor, forced=forced)
     if not transaction.get_connection().in_atomic_block:
         raise transaction.TransactionManagementError("A move is made inside the transaction that locked its object.")
-    if not type(row).objects.filter(pk=row.pk, status=current).update(status=to, **changes):
+    sources = [_change_status(lifecycle, step, actor) for step in steps]
+    entries = [
+        Entry(f"{lifecycle.name}.{step.to}", step.row, step.label, {"status": source}, {"status": step.to, **step.details}, step.reason)
+        for step, source in zip(steps, sources, strict=True)
+    ]
+    events = record_all(entries, at=at, actor=actor)
+    stream_id = steps[0].row.stream_id
+    last = Move.objects.filter(stream_id=stream_id).aggregate(last=Max("sequence"))["last"] or 0
+    return Move.objects.bulk_create(
+        Move(
+            stream_id=stream_id,
+            sequence=sequence,
+            object_type=step.row._meta.label_lower,
+            object_id=step.row.pk,
+            object_label=step.label,
+            source=source,
+            target=step.to,
+            actor=actor.name,
+            on_behalf_of=actor.on_behalf_of,
+            reason=step.reason,
+            details=dict(step.details),
+            occurred_at=at,
+            audit_number=event.number,
+        )
+        for sequence, (step, source, event) in enumerate(zip(steps, sources, events, strict=True), start=last + 1)
+    )
+
+
+def _change_status(lifecycle: Lifecycle, step: Step, actor: Principal) -> str:
+    """Write the new status where the old one still stands, which is returned."""
+    row, current = step.row, str(step.row.status)
+    lifecycle.check(label=step.label, current=current, target=step.to, actor=actor, forced=step.forced)
+    if not type(row).objects.filter(pk=row.pk, status=current).update(status=step.to, **step.changes):
         row.refresh_from_db()
-        raise IllegalMove(label, row.status, to, lifecycle.allowed(row.status))
-    row.status = to
-    for name, value in changes.items():
+        raise IllegalMove(step.label, row.status, step.to, lifecycle.allowed(row.status))
+    row.status = step.to
+    for name, value in step.changes.items():
         setattr(row, name, value)
-    event = record(
-        action=f"{lifecycle.name}.{to}",
-        target=row,
-        label=label,
-        at=at,
-        before={"status": current},
-        after={"status": to, **(details or {})},
-        reason=reason,
-        actor=actor,
-    )
-    return Move.objects.create(
-        stream_id=row.stream_id,
-        sequence=(Move.objects.filter(stream_id=row.stream_id).aggregate(last=Max("sequence"))["last"] or 0) + 1,
-        object_type=row._meta.label_lower,
-        object_id=row.pk,
-        object_label=label,
-        source=current,
-        target=to,
-        actor=actor.name,
-        on_behalf_of=actor.on_behalf_of,
-        reason=reason,
-        details=dict(details or {}),
-        occurred_at=at,
-        audit_number=event.number,
-    )
+    return current

@@ -17,7 +17,7 @@ from registry.api.bodies import ActBody, PromoteAnywhereBody, PromoteBody, Rollb
 from registry.api.doors import answer, condition, job_address, model_name_of, named_by
 from registry.api.evidence import RequestAnswer, request_row
 from registry.models import ModelVersion
-from registry.queries.versions import find_version, version_anywhere
+from registry.queries.versions import find_version, find_version_id, version_anywhere
 from registry.services import moves
 from registry.services.judging_requests import request_judgement
 from registry.services.promotion import Outcome, promote, rollback
@@ -95,8 +95,8 @@ class Promote(ApiView):
         """Make a version champion; the former one is deprecated. The answer has the gates, and says where one was overridden."""
         body = self.body(PromoteBody, request)
         by = named_by(self.principal(request), body, "user_id")
-        found = find_version(model_name, version)
-        return promotion_answer(promote(version_id=found.pk, by=by, at=timezone.now(), if_match=condition(request), **body))
+        version_id = find_version_id(model_name, version)
+        return promotion_answer(promote(version_id=version_id, by=by, at=timezone.now(), if_match=condition(request), **body))
 
 
 class Rollback(ApiView):
@@ -109,8 +109,8 @@ class Rollback(ApiView):
         """Make a former champion champion again."""
         body = self.body(RollbackBody, request)
         by = named_by(self.principal(request), body, "user_id")
-        found = find_version(model_name, version)
-        return promotion_answer(rollback(version_id=found.pk, by=by, at=timezone.now(), if_match=condition(request), **body))
+        version_id = find_version_id(model_name, version)
+        return promotion_answer(rollback(version_id=version_id, by=by, at=timezone.now(), if_match=condition(request), **body))
 
 
 class _PlainMove(ApiView):
@@ -121,8 +121,8 @@ class _PlainMove(ApiView):
         """Make the move; 409 `illegal_transition` names what is allowed instead."""
         body = self.body(ActBody, request)
         by = named_by(self.principal(request), body, "user_id")
-        found = find_version(model_name, version)
-        moved = type(self).service(version_id=found.pk, by=by, at=timezone.now(), if_match=condition(request), **body)
+        version_id = find_version_id(model_name, version)
+        moved = type(self).service(version_id=version_id, by=by, at=timezone.now(), if_match=condition(request), **body)
         return answer(moved.model, version_row(moved))
 
 

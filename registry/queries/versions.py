@@ -30,6 +30,18 @@ def find_version(model_reference: str, reference: str) -> ModelVersion:
     return version or version_of(find_model(model_reference), reference)
 
 
+def find_version_id(model_reference: str, reference: str) -> UUID:
+    """The id of what `find_version` finds, without its columns: for acts, which read it again under the lock."""
+    if storable(model_reference) and storable(reference) and not (as_uuid(model_reference) or as_uuid(reference)):
+        labels = labels_meant(reference)
+        named = ModelVersion.objects.filter(model__name=model_reference, version__in=labels)
+        ids: dict[str, UUID] = dict(named.order_by().values_list("version", "pk"))
+        for label in labels:
+            if label in ids:
+                return ids[label]
+    return find_version(model_reference, reference).pk
+
+
 def version_anywhere(reference: str, model_name: str, *, named: bool) -> ModelVersion:
     """A version by its id, whatever its model unless one was `named`, or by its label within the model. Raises NotFound."""
     identifier = as_uuid(reference)

@@ -83,11 +83,14 @@ def lock_model(model_id: UUID, if_match: IfMatch | None = None) -> RegisteredMod
 
 def lock_version(version_id: UUID, if_match: IfMatch | None = None) -> tuple[RegisteredModel, ModelVersion]:
     """Lock the version's model, then read the version as it is under that lock. Raises NotFound."""
-    model_id = ModelVersion.objects.filter(pk=version_id).values_list("model_id", flat=True).first()
-    if model_id is None:
+    model = RegisteredModel.objects.select_for_update(of=("self",)).filter(versions=version_id).order_by().first()
+    if model is None:
         raise NotFound("There is no such version.")
-    model = lock_model(model_id, if_match)
-    return model, ModelVersion.objects.get(pk=version_id)
+    if if_match is not None:
+        if_match(model)
+    version = ModelVersion.objects.get(pk=version_id)
+    version.model = model
+    return model, version
 
 
 def expect_revision(revision: int, what: str = "model") -> IfMatch:

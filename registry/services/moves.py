@@ -1,5 +1,6 @@
 """The moves that need no ceremony: shadow, challenge, archive. Promotion has a module of its own."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -7,9 +8,9 @@ from uuid import UUID
 from django.db import transaction
 
 from mlops.errors import InvalidField
-from mlops.lifecycle.mechanism import move
+from mlops.lifecycle.mechanism import Step, move, move_all
 from mlops.lifecycle.models import Move
-from mlops.outbox.services import publish
+from mlops.outbox.services import publish_all
 from mlops.tenancy.roles import Principal
 from registry.events import VersionMoved
 from registry.models import DecisionRecord, ModelVersion, PromotionRequest, RegisteredModel
@@ -56,21 +57,36 @@ def move_version(
     reason: str,
     forced: bool = False,
 ) -> Move:
-    """Move one version under its model's lock, overtake requests that no longer fit, count the revision, publish the news."""
-    source = version.status
+    """Move one version under its model's lock; see `move_versions`."""
+    return move_versions(model, [version_step(version, to, at=at, reason=reason, forced=forced)], by=by, at=at)[0]
+
+
+def version_step(version: ModelVersion, to: VersionStatus, *, at: datetime, reason: str, forced: bool = False) -> Step:
+    """A version's move, with the columns that are written with it."""
     changes: dict[str, Any] = {"status_changed_at": at, **({"promoted_at": at} if to == VersionStatus.CHAMPION else {})}
-    made = move(VERSION_LIFECYCLE, version, to, label=str(version), actor=by, at=at, reason=reason, forced=forced, **changes)
-    model.revision += 1
-    model.count_version(source=source, target=to)
+    return Step(version, to, str(version), reason, forced, changes=changes)
+
+
+def move_versions(model: RegisteredModel, steps: Sequence[Step], *, by: Principal, at: datetime) -> list[Move]:
+    """Move versions under their model's lock, overtake requests that no longer fit, count the revisions, publish the news."""
+    made = move_all(VERSION_LIFECYCLE, steps, actor=by, at=at)
+    for one in made:
+        model.revision += 1
+        model.count_version(source=one.source, target=one.target)
     RegisteredModel.objects.filter(pk=model.pk).update(revision=model.revision, status_counts=model.status_counts)
-    _overtake_requests(version, by=by, at=at)
-    publish(VersionMoved(model.name, str(version.pk), version.version, source, to, by.name), at=at)
+    versions: list[ModelVersion] = [step.row for step in steps]
+    _overtake_requests(versions, by=by, at=at)
+    moved = zip(versions, made, strict=True)
+    news = [VersionMoved(model.name, str(version.pk), version.version, one.source, one.target, by.name) for version, one in moved]
+    publish_all(news, at=at)
     return made
 
 
-def _overtake_requests(version: ModelVersion, *, by: Principal, at: datetime) -> None:
+def _overtake_requests(versions: Sequence[ModelVersion], *, by: Principal, at: datetime) -> None:
     """A pending request asked for a version as it stood; the version has moved, so nobody can approve it any more."""
-    for request in PromotionRequest.objects.filter(version=version, status=RequestStatus.PENDING).order_by("pk"):
+    statuses = {version.pk: version.status for version in versions}
+    pending = PromotionRequest.objects.filter(version__in=list(statuses), status=RequestStatus.PENDING)
+    for request in pending.select_related("version").order_by("pk"):
         move(
             REQUEST_LIFECYCLE,
             request,
@@ -78,7 +94,7 @@ def _overtake_requests(version: ModelVersion, *, by: Principal, at: datetime) ->
             label=str(request),
             actor=by,
             at=at,
-            reason=f"The version became {version.status}.",
+            reason=f"The version became {statuses[request.version_id]}.",
             forced=True,
             decided_at=at,
         )

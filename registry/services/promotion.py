@@ -23,7 +23,7 @@ from registry.rules.policy import Policy, parse
 from registry.services.evidence import latest_verdict, record_decision
 from registry.services.four_eyes import AlreadyDecided, added_by_one_hand, refuse_own
 from registry.services.lookups import IfMatch, champion_of, lock_model, lock_version
-from registry.services.moves import move_version
+from registry.services.moves import move_versions, version_step
 from registry.states import REQUEST_LIFECYCLE, VERSION_LIFECYCLE, RequestStatus, VersionStatus
 
 
@@ -177,10 +177,11 @@ def _crown(
     emergency: bool = False,
 ) -> DecisionRecord:
     by = approvers[-1]
+    steps = [version_step(ascent.version, VersionStatus.CHAMPION, at=at, reason=reason)]
     if ascent.former is not None:
         why = f"{ascent.version.version} took its place."
-        move_version(ascent.model, ascent.former, VersionStatus.DEPRECATED, by=by, at=at, reason=why, forced=True)
-    made = move_version(ascent.model, ascent.version, VersionStatus.CHAMPION, by=by, at=at, reason=reason)
+        steps.insert(0, version_step(ascent.former, VersionStatus.DEPRECATED, at=at, reason=why, forced=True))
+    made = move_versions(ascent.model, steps, by=by, at=at)[-1]
     return record_decision(
         kind=kind,
         model=ascent.model,
