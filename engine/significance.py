@@ -88,6 +88,28 @@ def difference_interval(
     return float(low), float(high)
 
 
+def minimum_detectable_effect(
+    differences: ArrayLike, *, days: int, horizon: int = 7, alpha: float = 0.05, power: float = 0.8
+) -> float | None:
+    """The smallest mean daily loss difference that `diebold_mariano`, two-sided at `alpha` over `days`, finds with chance `power`.
+
+    `differences` are daily loss differences of a pilot, from which only their noise is taken; the answer is in their units. Bloom, "Minimum
+    detectable effects", Evaluation Review 19 (1995): the effect is (t(1 - alpha/2) + t(power)) standard errors, with the degrees of freedom
+    of the test. The standard error is that of the test: long-run variance with `horizon` - 1 autocovariances, over the correction of
+    Harvey, Leybourne and Newbold for `days`. None where the pilot or the plan is too short for the test, or the pilot has no noise.
+    """
+    from scipy.special import stdtrit
+
+    pilot = np.asarray(differences, dtype=np.float64).ravel()
+    pilot = pilot[np.isfinite(pilot)]
+    needed = max(MIN_DAYS, 2 * horizon)
+    if min(len(pilot), days) < needed or not np.ptp(pilot):
+        return None
+    factor = (days + 1 - 2 * horizon + horizon * (horizon - 1) / days) / days
+    error = math.sqrt(_long_run_variance(pilot, lags=horizon - 1) / days / factor)
+    return float(stdtrit(days - 1, 1 - alpha / 2) + stdtrit(days - 1, power)) * error
+
+
 def holm(p_values: list[float]) -> list[float]:
     """Holm's step-down adjustment (Scand. J. Statistics 6, 1979): compare each with the level the whole family may have."""
     order = sorted(range(len(p_values)), key=lambda index: p_values[index])

@@ -26,6 +26,9 @@ log = structlog.get_logger(__name__)
 PAUSE = 0.3
 LONGEST_PAUSE = 5.0
 
+_Task = tuple[UUID, int, dict[str, str]]
+"""An id, its attempts so far, and options of the publishing."""
+
 
 def run(*, until: Callable[[], bool]) -> None:
     """Relay until told to stop; a failing broker or database is waited out with growing pauses."""
@@ -48,13 +51,13 @@ def run(*, until: Callable[[], bool]) -> None:
 def relay_once(*, at: datetime) -> int:
     """One round: take up abandoned jobs, publish due messages and queued jobs. Returns how many were published."""
     jobs.take_up_abandoned()
-    news = [(one.message_id, one.attempts, {"queue": one.queue}) for one in outbox.claim(at=at)]
+    news: list[_Task] = [(one.message_id, one.attempts, {"queue": one.queue}) for one in outbox.claim(at=at)]
     sent = _send(handle_message, news, lambda ids: outbox.release(message_ids=ids, at=at))
-    queued = [(job_id, attempt, {}) for job_id, attempt in jobs.claim_for_publishing(at=at)]
+    queued: list[_Task] = [(job_id, attempt, {}) for job_id, attempt in jobs.claim_for_publishing(at=at)]
     return sent + _send(run_job, queued, lambda ids: jobs.release(job_ids=ids, at=at))
 
 
-def _send(task: Any, claimed: Sequence[tuple[UUID, int, dict[str, str]]], give_back: Callable[[list[UUID]], None]) -> int:
+def _send(task: Any, claimed: Sequence[_Task], give_back: Callable[[list[UUID]], None]) -> int:
     """Publish all; what the broker does not take is given back, so that it goes out as soon as the broker returns."""
     waiting = list(claimed)
     try:

@@ -13,6 +13,7 @@ from mlops.errors import NotFound
 from registry.models import ModelVersion
 from registry.queries.models import find_model
 from registry.queries.shadow import LONGEST_DAYS, Pair, Shadow, last_rival, shadow_of
+from registry.queries.shadow_plan import ALPHA, POWER, ShadowPlan, shadow_plan
 from registry.services.lookups import champion_of, version_of
 
 
@@ -39,6 +40,32 @@ class ShadowSegmentAnswer(ShadowPairAnswer):
     segment = serializers.CharField()
 
 
+class DetectableAnswer(serializers.Serializer[Any]):
+    """What a shadow of so many days would notice."""
+
+    days = serializers.IntegerField()
+    mae = serializers.FloatField(help_text="Difference of daily MAE, units of demand.")
+    pct = serializers.FloatField(help_text="The same in percent of the champion's MAE.")
+
+
+class ShadowPlanAnswer(serializers.Serializer[Any]):
+    """How small a difference would be noticed; known before the shadow starts."""
+
+    said = serializers.CharField(help_text="In one or two sentences.")
+    basis = serializers.ChoiceField(
+        choices=["pairs", "champion"],
+        allow_null=True,
+        help_text="Noise of the differences in the backtests of the last verdict, or of the champion's errors alone: then an upper bound.",
+    )
+    pilot_days = serializers.IntegerField()
+    alpha = serializers.FloatField()
+    power = serializers.FloatField()
+    detectable = DetectableAnswer(many=True)
+    days_for_policy = serializers.IntegerField(
+        allow_null=True, help_text="The shortest of these spans that notices what the policy asks for."
+    )
+
+
 class ShadowAnswer(serializers.Serializer[Any]):
     """Shadow evidence."""
 
@@ -54,6 +81,7 @@ class ShadowAnswer(serializers.Serializer[Any]):
     p_value = serializers.FloatField(allow_null=True)
     method = serializers.CharField()
     reason = serializers.CharField(help_text="Why there is no test, where there is none.")
+    plan = ShadowPlanAnswer()
     days = ShadowDayAnswer(many=True)
     segments = ShadowSegmentAnswer(many=True)
 
@@ -75,14 +103,14 @@ class ShadowView(ApiView):
         version = version_of(model, named) if named else last_rival(champion)
         if version is None or version.pk == champion.pk:
             raise NotFound(f"{_name(version) or 'Nothing'} is not measured beside {champion.version}.")
-        return Response(_json(shadow_of(version, champion, days=days)))
+        return Response(_json(shadow_of(version, champion, days=days), shadow_plan(version, champion)))
 
 
 def _name(version: ModelVersion | None) -> str:
     return version.version if version else ""
 
 
-def _json(found: Shadow) -> dict[str, Any]:
+def _json(found: Shadow, plan: ShadowPlan) -> dict[str, Any]:
     low, high = found.interval or (None, None)
     return {
         "model_name": found.version.model_name,
@@ -97,8 +125,21 @@ def _json(found: Shadow) -> dict[str, Any]:
         "p_value": found.p_value,
         "method": found.method,
         "reason": found.reason,
+        "plan": _plan(plan),
         "days": [{"forecast_date": one.day, **_pair(one)} for one in found.days],
         "segments": [{"segment_column": one.column, "segment": one.segment, **_pair(one)} for one in found.segments],
+    }
+
+
+def _plan(plan: ShadowPlan) -> dict[str, Any]:
+    return {
+        "said": plan.said,
+        "basis": plan.basis,
+        "pilot_days": plan.pilot_days,
+        "alpha": ALPHA,
+        "power": POWER,
+        "detectable": [{"days": one.days, "mae": one.mae, "pct": one.pct} for one in plan.detectable],
+        "days_for_policy": plan.days_for_policy,
     }
 
 

@@ -2,10 +2,15 @@
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 
 from mlops.lifecycle.models import Move
 from mlops.tenancy.roles import Principal
-from registry.models import DecisionRecord, ModelVersion, RegisteredModel, Verdict
+from registry.models import DecisionRecord, ModelVersion, RegisteredModel, ShadowDay, Verdict
+from registry.models.accuracy import OVERALL
+
+SHADOW_DAYS = 90
+"""As many of the newest days in shadow as the evidence on screens covers."""
 
 
 def record_decision(
@@ -39,13 +44,13 @@ def record_decision(
         approvers=[principal.name for principal in decided_by],
         rationale=rationale,
         artifact_sha256=version.artifact_sha256,
-        rests_on=_rests_on(version, verdict),
+        rests_on=_rests_on(version, verdict, former),
         audit_number=move.audit_number,
         decided_at=at,
     )
 
 
-def _rests_on(version: ModelVersion, verdict: Verdict | None) -> dict[str, str | None]:
+def _rests_on(version: ModelVersion, verdict: Verdict | None, former: ModelVersion | None) -> dict[str, Any]:
     known = {
         "dataset_version": version.dataset_version_id,
         "verdict": verdict.pk if verdict else None,
@@ -53,7 +58,26 @@ def _rests_on(version: ModelVersion, verdict: Verdict | None) -> dict[str, str |
         "champion_backtest": verdict.against_run_id if verdict else None,
         **{name: version.lineage.get(name) for name in ("split", "study", "trial", "experiment", "retraining")},
     }
-    return {name: str(value) for name, value in known.items() if value}
+    measured = _shadow(version, former) if former is not None and former.pk != version.pk else {}
+    return {**{name: str(value) for name, value in known.items() if value}, **({"shadow": measured} if measured else {})}
+
+
+def _shadow(version: ModelVersion, champion: ModelVersion) -> dict[str, Any]:
+    """The days both were measured on in shadow, by id, and their sums as they stand: a truth corrected later changes the rows."""
+    rows = ShadowDay.objects.filter(version=version, champion=champion, segment_column=OVERALL, n__gt=0).order_by("-day")[:SHADOW_DAYS]
+    days = list(rows)[::-1]
+    if not days:
+        return {}
+    pairs = sum(day.n for day in days)
+    return {
+        "ids": [str(day.pk) for day in days],
+        "champion": str(champion.pk),
+        "first_day": days[0].day.isoformat(),
+        "last_day": days[-1].day.isoformat(),
+        "pairs": pairs,
+        "mae": sum(day.sum_abs_error for day in days) / pairs,
+        "champion_mae": sum(day.champion_sum_abs_error for day in days) / pairs,
+    }
 
 
 def latest_verdict(version: ModelVersion, champion: ModelVersion | None) -> Verdict | None:

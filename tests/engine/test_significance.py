@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from engine.significance import block_bootstrap, diebold_mariano, holm
+from engine.significance import block_bootstrap, diebold_mariano, holm, minimum_detectable_effect
 
 RNG = np.random.default_rng(5)
 NOISE = RNG.normal(0.0, 1.0, 90)
@@ -88,3 +88,38 @@ def test_bootstrap_repeats_itself() -> None:
 
 def test_holm_adjusts_step_by_step() -> None:
     assert holm([0.01, 0.04, 0.03, 0.5]) == pytest.approx([0.04, 0.09, 0.09, 0.5])
+
+
+@pytest.mark.parametrize(("horizon", "days"), [(1, 28), (7, 182)])
+def test_the_detectable_effect_is_found_about_as_often_as_its_power_says(horizon: int, days: int) -> None:
+    rng = np.random.default_rng(11)
+    weights = np.full(horizon, 1 / math.sqrt(horizon))  # errors of overlapping horizons hang together this long
+
+    def noise(n: int) -> np.ndarray:
+        return np.convolve(rng.normal(0.0, 1.0, n + horizon - 1), weights, mode="valid")
+
+    effect = minimum_detectable_effect(noise(4000), days=days, horizon=horizon)
+    assert effect is not None
+    found = [diebold_mariano(noise(days) + effect, np.zeros(days), horizon=horizon).p_value < 0.05 for _ in range(400)]  # type: ignore[operator]
+
+    assert 0.72 <= np.mean(found) <= 0.92
+
+
+def test_with_one_step_the_detectable_effect_is_the_textbooks() -> None:
+    difference = NOISE - OTHER
+    quantiles = stats.t.ppf(0.975, 59) + stats.t.ppf(0.8, 59)
+
+    effect = minimum_detectable_effect(difference, days=60, horizon=1)
+
+    assert effect == pytest.approx(quantiles * difference.std() / math.sqrt(59))
+
+
+def test_the_detectable_effect_shrinks_with_days_and_grows_with_power() -> None:
+    effects = [minimum_detectable_effect(NOISE, days=days, power=power) for days, power in ((91, 0.8), (28, 0.8), (28, 0.95))]
+
+    assert effects == sorted(effects)  # type: ignore[type-var]
+
+
+@pytest.mark.parametrize(("pilot", "days"), [(NOISE[:13], 28), (NOISE, 13), (np.ones(90), 28), ([math.nan] * 90, 28), ([], 28)])
+def test_no_effect_is_promised_without_noise_to_judge_by(pilot: object, days: int) -> None:
+    assert minimum_detectable_effect(pilot, days=days) is None  # type: ignore[arg-type]

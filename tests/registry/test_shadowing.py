@@ -16,9 +16,10 @@ from mlops.outbox.models import Message
 from mlops.outbox.services import handle
 from mlops.tenancy.models import Customer
 from mlops.tenancy.roles import Principal
-from registry.models import ModelVersion, RegisteredModel, ShadowDay, ShadowPrediction
+from registry.models import BacktestResult, BacktestSegment, ModelVersion, RegisteredModel, ShadowDay, ShadowPrediction
 from registry.queries.health import health_of
 from registry.queries.shadow import shadow_of
+from registry.queries.shadow_plan import shadow_plan
 from registry.rules.recipes import build
 from registry.services import moves, shadowing
 from registry.services.actuals import ActualRow, record_actuals
@@ -26,7 +27,7 @@ from registry.services.panels import model_panel, newest_data
 from registry.services.promotion import promote
 from registry.services.registration import register_version
 from tests.experiments.chain import GOOD, LAST_DAY, NOON, chain, do_each_work_once, give_data, make_chain_model
-from tests.registry.factories import make_arena, make_verdict
+from tests.registry.factories import make_arena, make_champion, make_model, make_verdict, make_version
 
 pytestmark = pytest.mark.django_db
 Api = Callable[..., APIClient]
@@ -270,3 +271,80 @@ def test_another_tenants_shadow_is_not_there(api: Api, scope: Principal, other_c
     make_days(rival, champion, mine=1.5, theirs=2.0)
 
     assert api("admin", of=other_customer).get("/api/v1/models/demand_forecast/shadow").status_code == 404
+
+
+def test_a_decision_keeps_the_shadow_days_it_rested_on(scope: Principal) -> None:
+    champion, rival = make_arena()
+    make_days(rival, champion, mine=1.5, theirs=2.0)
+    measured = ShadowDay.objects.filter(segment_column="overall").order_by("day")
+
+    decision = promote(version_id=rival.pk, by=scope, at=NOON, reason="Better.").decision
+
+    assert decision is not None
+    shadow = decision.rests_on["shadow"]
+    assert shadow["ids"] == [str(day.pk) for day in measured]
+    assert (shadow["champion"], shadow["last_day"], shadow["pairs"]) == (str(champion.pk), LAST_DAY.isoformat(), 280)
+    assert shadow["mae"] == pytest.approx(sum(day.sum_abs_error for day in measured) / 280)
+    assert shadow["mae"] < shadow["champion_mae"]
+
+
+def test_the_auditors_page_shows_what_shadow_said(api: Api, scope: Principal) -> None:
+    champion, rival = make_arena()
+    make_days(rival, champion, mine=1.5, theirs=2.0)
+    promote(version_id=rival.pk, by=scope, at=NOON, reason="Better.")
+
+    page = api("viewer").get("/api/v1/models/demand_forecast/versions/v3/evidence?format=html").content.decode()
+
+    assert "shadow 28 days" in page
+    assert "280 pairs" in page
+
+
+def make_measured_days() -> None:
+    """What a backtest keeps of each day, for the runs that are there."""
+    BacktestSegment.objects.bulk_create(
+        BacktestSegment(
+            run=row.run,
+            forecast_date=row.forecast_date,
+            segment_column="overall",
+            segment="overall",
+            n=row.n,
+            sum_actual=row.sum_actual,
+            sum_error=0.0,
+            sum_abs_error=row.sum_abs_error,
+        )
+        for row in BacktestResult.objects.exclude(run=None)
+    )
+
+
+def test_the_plan_says_before_the_start_what_a_shadow_would_notice(scope: Principal) -> None:
+    champion, rival = make_arena()
+    make_measured_days()
+    judged = shadow_plan(rival, champion)
+    unjudged = shadow_plan(make_version(champion.model), champion)
+
+    assert (judged.basis, judged.pilot_days, [one.days for one in judged.detectable]) == ("pairs", 90, [14, 28, 56, 91])
+    assert [one.pct for one in judged.detectable] == sorted((one.pct for one in judged.detectable), reverse=True)
+    assert judged.detectable[1].mae == pytest.approx(judged.detectable[1].pct / 100 * (judged.champion_mae or 0))
+    assert (unjudged.basis, "at worst" in unjudged.said) == ("champion", True)
+    assert judged.detectable[1].mae < unjudged.detectable[1].mae
+
+
+def test_without_backtests_the_plan_says_that_it_knows_nothing(scope: Principal) -> None:
+    model = make_model()
+    champion = make_champion(model)
+
+    plan = shadow_plan(make_version(model), champion)
+
+    assert (plan.basis, plan.detectable, plan.days_for_policy) == (None, [], None)
+    assert "is not known" in plan.said
+
+
+def test_the_api_has_the_plan_before_anything_is_measured(api: Api, scope: Principal) -> None:
+    make_arena()
+    make_measured_days()
+
+    body = api("viewer").get("/api/v1/models/demand_forecast/shadow?version=v3").json()
+
+    assert (body["summary"], body["days"]) == (None, [])
+    assert (body["plan"]["basis"], body["plan"]["power"], body["plan"]["detectable"][0]["days"]) == ("pairs", 0.8, 14)
+    assert body["plan"]["said"].startswith("In 28 days a difference of ")
