@@ -8,10 +8,13 @@ from pytest_django.live_server_helper import LiveServer
 from alerts.models import MLAlert
 from experiments.models import Experiment
 from mlops.tenancy.models import Customer
+from mlops.tenancy.roles import Principal, Role
 from registry.models import PromotionRequest
+from registry.services.registration import configure_model
 from tests.browser.chromium import Complaints
 from tests.browser.looking import LogIn, choose_theme, problems
 from tests.browser.shops import make_full_shop, version_of, working_for
+from tests.conftest import NOON
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -30,12 +33,17 @@ def screens(shop: Customer) -> dict[str, str]:
         tried, proposed = Experiment.objects.get(status="shadow_testing"), Experiment.objects.get(status="proposed")
         alert, asked = MLAlert.objects.filter(severity="critical").get(), PromotionRequest.objects.get()
         dismissed = MLAlert.objects.get(status="dismissed")
+        kim = Principal("user", "kim@example.com", Role.ML_MANAGER, shop.pk)
+        changes = {"policy": {"four_eyes": False, "min_improvement_pct": 2.0}}
+        looser = configure_model(model=challenger.model, changes=changes, by=kim, at=NOON).request
     assert data is not None
+    assert looser is not None
     model = challenger.model_id
     pages = {
         "overview": ("index", []),
         "approvals": ("registry_approvals", []),
         "request": ("registry_request_page", [asked.pk]),
+        "request-policy": ("registry_policy_request", [looser.pk]),
         "inbox": ("alerts_inbox", []),
         "alert": ("alerts_alert", [alert.pk]),
         "alert-decided": ("alerts_alert", [dismissed.pk]),
