@@ -1,6 +1,7 @@
 """The bytes of splits: brought in, kept until they were read, and the parts that were made of them."""
 
 from collections.abc import Collection
+from datetime import timedelta
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -25,7 +26,9 @@ from registry.services.dataset_files import Source, copied, data_path, shown_nam
 log = structlog.get_logger(__name__)
 
 CLOUDS = ("s3", "gs", "az")
-SECONDS = "60s"
+# Where a store answers is the operator's to say (AWS_ENDPOINT_URL and its like), and so is whether without TLS: no URI can name either.
+CLIENT = {"timeout": "900s", "connect_timeout": "10s", "allow_http": True}
+RETRIES = {"max_retries": 3, "retry_timeout": timedelta(seconds=60)}
 
 
 class SourceUnavailable(DomainError):
@@ -60,7 +63,7 @@ def fetched(uri: str, folder: Path) -> Source:
         return copied(data_path(_local(uri), field="uri"), folder, field="uri")
     place, _, key = uri.rpartition("/")
     try:
-        stream = obstore.get(from_url(place, client_options={"timeout": SECONDS}), key).stream(min_chunk_size=CHUNK)
+        stream = obstore.get(from_url(place, client_options=CLIENT, retry_config=RETRIES), key).stream(min_chunk_size=CHUNK)
         stored = receive((bytes(chunk) for chunk in stream), folder / "source", limit=settings.MAX_DATASET_BYTES)
     except (BaseError, OSError, ValueError) as error:
         log.warning("split.source_unavailable", uri=uri, error=str(error)[:500])
@@ -151,7 +154,12 @@ def read_part(split: Split, part: PartName, columns: list[str] | None = None) ->
 
 def discard(split_id: UUID, *, but: Collection[str] = ()) -> int:
     """Remove everything kept for a split except the paths named; how many objects that were."""
-    gone = [path for path in storage().list(folder_of(split_id)) if path not in but]
+    return empty(folder_of(split_id), but=but)
+
+
+def empty(folder: str, *, but: Collection[str] = ()) -> int:
+    """Remove everything below a folder of the storage except the paths named; how many objects that were."""
+    gone = [path for path in storage().list(folder) if path not in but]
     for path in gone:
         storage().delete(path)
     return len(gone)

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -172,7 +173,8 @@ def delete_split(*, split_id: UUID, by: Principal, at: datetime, delete_artifact
         after = {"deleted_at": at.isoformat(), "artifacts": "deleted" if delete_artifacts else "kept"}
         record(action="split.deleted", target=split, label=str(split), at=at, after=after, actor=by)
         if delete_artifacts:
-            transaction.on_commit(lambda: files.discard(split_id))
+            # Robust: the split is gone by then, whatever the storage says; what stays there belongs to nobody.
+            transaction.on_commit(partial(files.empty, files.folder_of(split_id)), robust=True)
 
 
 def find_split(split_id: UUID) -> Split:

@@ -4,6 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
+from engine.tabular.columns import PARTS
 from experiments.models import Split
 from experiments.states import SplitStatus
 from registry.api.answers import Answer
@@ -23,7 +24,7 @@ def split_row(split: Split) -> dict[str, Any]:
         "task": split.task,
         "target": split.target,
         "strategy": split.strategy,
-        "fractions": split.fractions,
+        "fractions": _in_order(split.fractions),
         "seed": split.seed,
         "entity_column": split.entity_column or None,
         "time_column": split.time_column or None,
@@ -32,8 +33,8 @@ def split_row(split: Split) -> dict[str, Any]:
         "source_sha256": split.source_sha256 or None,
         "source_size": split.source_size,
         "rows": split.rows,
-        "parts": {name: _part(part) for name, part in split.parts.items()},
-        "boundaries": split.boundaries or None,
+        "parts": {name: _part(part) for name, part in _in_order(split.parts).items()},
+        "boundaries": _in_order(split.boundaries) or None,
         "revision": split.revision,
         "created_by": split.created_by,
         "created_at": split.created_at,
@@ -51,6 +52,11 @@ def split_detail(split: Split) -> dict[str, Any]:
         "warnings": split.warnings,
         "problems": split.problems,
     }
+
+
+def _in_order(values: dict[str, Any]) -> dict[str, Any]:
+    """Train first: a database may keep the keys of an object in an order of its own."""
+    return {part: values[part] for part in PARTS if part in values}
 
 
 def _part(part: dict[str, Any]) -> dict[str, Any]:
