@@ -13,11 +13,12 @@ from mlops.jobs.models import Job
 from mlops.jobs.runner import Attempt, job
 from mlops.jobs.services import Cancelled, JobRefused
 from mlops.outbox.events import subscribe
+from mlops.storable import clean
 from mlops.tenancy.roles import Principal, system
 from registry.models import DatasetVersion
 from registry.services import dataset_files as files
 from registry.services import datasets
-from registry.services.reading import UnreadableFile, clean
+from registry.services.reading import UnreadableFile
 from registry.states import DatasetVersionStatus
 
 

@@ -28,8 +28,8 @@ from mlops.database.reading import reading
 from mlops.errors import NotFound
 from mlops.jobs.runner import Attempt
 from mlops.jobs.services import Cancelled, JobRefused, LeaseLost
+from mlops.storable import clean
 from mlops.tenancy.roles import system
-from registry.services.reading import clean
 from registry.services.refusals import refusing
 
 if TYPE_CHECKING:

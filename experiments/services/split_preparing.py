@@ -18,9 +18,10 @@ from mlops.errors import InvalidField
 from mlops.jobs.models import Job
 from mlops.jobs.runner import Attempt
 from mlops.jobs.services import Cancelled, JobRefused
+from mlops.storable import clean
 from mlops.tenancy.roles import Principal, system
 from registry.services.dataset_files import Source, shown_name, working_folder
-from registry.services.reading import UnreadableFile, clean
+from registry.services.reading import UnreadableFile
 
 
 def prepare(attempt: Attempt) -> dict[str, Any]:

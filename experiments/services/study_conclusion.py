@@ -30,10 +30,10 @@ from mlops.database.reading import reading
 from mlops.jobs.runner import Attempt
 from mlops.jobs.services import Cancelled, JobRefused
 from mlops.outbox.services import publish
+from mlops.storable import clean
 from mlops.tenancy.roles import system
 from registry.models import BacktestRun, DatasetVersion, ModelVersion
 from registry.services.backtesting import Evaluation, evaluate, store_run
-from registry.services.reading import clean
 from registry.services.registration import PreparedArtifact, prepare_artifact, register_version
 
 if TYPE_CHECKING:

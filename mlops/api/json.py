@@ -1,7 +1,6 @@
 """JSON, strictly: what is accepted can be stored, read back and shown, for ever."""
 
 import json
-import math
 from collections import Counter
 from typing import Any
 
@@ -11,8 +10,9 @@ from rest_framework.exceptions import ParseError
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
 
+from mlops.storable import flaw_of_number, flaw_of_text
+
 MAX_DEPTH = 64
-INTEGER_BITS = 63
 _OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC | orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
 
 
@@ -33,12 +33,9 @@ def check_value(value: Any, path: str = "", depth: int = 0) -> None:
         _check_text(value, path)
     elif isinstance(value, bool) or value is None:
         return
-    elif isinstance(value, int):
-        if not -(2**INTEGER_BITS) <= value < 2**INTEGER_BITS:
-            raise JSONProblem(path, "integers must fit in 64 bits")
-    elif isinstance(value, float):
-        if not math.isfinite(value):
-            raise JSONProblem(path, "NaN and infinity are not JSON numbers")
+    elif isinstance(value, int | float):
+        if flaw := flaw_of_number(value):
+            raise JSONProblem(path, flaw)
     elif isinstance(value, dict):
         for key, item in value.items():
             _check_text(key, f"{path}.{key!a}"[:100])
@@ -49,12 +46,8 @@ def check_value(value: Any, path: str = "", depth: int = 0) -> None:
 
 
 def _check_text(text: str, path: str) -> None:
-    if "\x00" in text:
-        raise JSONProblem(path, "the NUL character is not allowed")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise JSONProblem(path.encode("ascii", "backslashreplace").decode(), "lone surrogates are not valid text") from None
+    if flaw := flaw_of_text(text):
+        raise JSONProblem(path.encode("ascii", "backslashreplace").decode(), flaw)
 
 
 def loads(content: bytes) -> Any:
@@ -99,7 +92,7 @@ def dumps(value: Any) -> bytes:
 
 def _with_floats(value: Any) -> Any:
     # A float such as 1e300 comes back from PostgreSQL as an integer of 301 digits, which orjson would not write.
-    if isinstance(value, int) and not -(2**INTEGER_BITS) <= value < 2**INTEGER_BITS:
+    if isinstance(value, int) and flaw_of_number(value):
         return float(value)
     if isinstance(value, dict):
         return {name: _with_floats(item) for name, item in value.items()}

@@ -19,9 +19,10 @@ import orjson
 from django.db import connection
 from django.db.models import JSONField, Model
 
+from mlops.storable import storable
 from registry.models import ModelVersion, RegisteredModel, Verdict
 from registry.queries.models import ModelSummary, Reign
-from registry.services.lookups import as_uuid, labels_meant, storable
+from registry.services.lookups import as_uuid, labels_meant
 
 if TYPE_CHECKING:
     from mlops.database.postgresql.statements import Statement

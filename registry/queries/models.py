@@ -8,8 +8,9 @@ from uuid import UUID
 from django.db.models import F, FilteredRelation, Q, QuerySet
 
 from mlops.errors import NotFound
+from mlops.storable import storable
 from registry.models import RegisteredModel
-from registry.services.lookups import as_uuid, model_named, storable
+from registry.services.lookups import as_uuid, model_named
 from registry.states import VersionStatus
 
 HEAVY = ("signature", "reference_statistics", "lineage")

@@ -7,9 +7,10 @@ from django.db.models import F, QuerySet
 
 from mlops.errors import NotFound
 from mlops.lifecycle.models import Move
+from mlops.storable import storable
 from registry.models import ModelVersion, RegisteredModel
 from registry.queries.models import HEAVY, find_model
-from registry.services.lookups import as_uuid, labels_meant, storable, version_of
+from registry.services.lookups import as_uuid, labels_meant, version_of
 
 
 def versions_of(model: RegisteredModel) -> QuerySet[ModelVersion]:

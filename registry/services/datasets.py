@@ -25,12 +25,13 @@ from mlops.jobs.models import Job
 from mlops.jobs.queries import open_jobs
 from mlops.jobs.services import AlreadyRunning, request
 from mlops.lifecycle.mechanism import move
+from mlops.storable import clean, storable
 from mlops.tenancy.roles import Principal
 from registry.models import Dataset, DatasetVersion, RegisteredModel
 from registry.services import dataset_files as files
 from registry.services.dataset_files import Source
-from registry.services.lookups import as_uuid, shown, storable
-from registry.services.reading import SMALL_FILE, UnreadableFile, clean, parse_mapping, propose, read
+from registry.services.lookups import as_uuid, shown
+from registry.services.reading import SMALL_FILE, UnreadableFile, parse_mapping, propose, read
 from registry.services.registration import configure_model
 from registry.states import DATASET_VERSION_LIFECYCLE, DatasetVersionStatus
 

@@ -6,6 +6,7 @@ from typing import Protocol
 from uuid import UUID
 
 from mlops.errors import NotFound, Stale
+from mlops.storable import storable
 from mlops.tenancy.models import Customer
 from registry.models import BacktestRun, ModelVersion, RegisteredModel
 from registry.states import VersionStatus
@@ -109,14 +110,6 @@ def as_uuid(text: str) -> UUID | None:
         return UUID(text) if len(text) == 36 else None
     except ValueError:
         return None
-
-
-def storable(text: str) -> bool:
-    """Whether a database could hold the text at all: no NUL, no lone surrogate."""
-    try:
-        return "\x00" not in text and bool(text.encode())
-    except UnicodeEncodeError:
-        return False
 
 
 def shown(text: str) -> str:

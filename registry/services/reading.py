@@ -1,7 +1,6 @@
 """Having a foreign data file read by a disposable child, a few at a time, and saying what is wrong with it."""
 
 import fcntl
-import math
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ from engine.frames.mapping import Mapping, MappingError
 from engine.frames.problems import FrameError, FrameProblem, Report
 from engine.frames.proposing import Proposal
 from mlops.errors import DomainError, InvalidField
+from mlops.storable import clean
 from registry.services.dataset_files import Source
 
 SMALL_FILE = 32 * 1024 * 1024
@@ -114,21 +114,6 @@ def read(source: Source, panel: Path, mapping: Mapping, *, at: datetime, quick: 
     seconds, patience = (WAITING_SECONDS, PATIENCE) if quick else (LONG_SECONDS, float(LONG_SECONDS))
     with _child(source, seconds=seconds, patience=patience, at=at, proposal=proposal) as limits:
         return canonicalize(source.path, panel, mapping, limits=limits)
-
-
-def clean(value: Any) -> Any:
-    """The value as JSON that every database stores: no NUL, no lone surrogates, finite numbers of at most 64 bits."""
-    if isinstance(value, str):
-        return value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
-    if isinstance(value, dict):
-        return {clean(str(name)): clean(entry) for name, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [clean(entry) for entry in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, int) and not -(2**63) <= value < 2**63:
-        return str(value)
-    return value
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from mlops.api.json import JSONProblem, check_value, dumps, loads
 from mlops.audit.models import AuditEvent
 from mlops.audit.services import record
+from mlops.storable import clean, storable
 from mlops.tenancy.context import customer as scoped
 from mlops.tenancy.models import Customer
 from tests.conftest import NOON
@@ -103,3 +104,18 @@ def test_numbers_that_no_json_reader_knows_leave_as_null() -> None:
 
 def test_integers_beyond_64_bits_leave_as_floats() -> None:
     assert json.loads(dumps({"a": [10**300, -(2**63)], "b": (2**64,)})) == {"a": [1e300, -(2**63)], "b": [2.0**64]}
+
+
+@pytest.mark.parametrize(
+    "value", ["a\x00b", "\ud800", {"\x00": [float("nan"), 2**63, -(2**63) - 1, (float("inf"),)]}, ["fine", 1, 1.5, True, None]]
+)
+def test_what_was_cleaned_is_what_the_strict_parser_takes(value: Any) -> None:
+    cleaned = clean(value)
+
+    check_value(cleaned)
+    assert clean(cleaned) == cleaned
+
+
+@pytest.mark.parametrize(("text", "fits"), [("ale", True), ("", False), ("a\x00", False), ("\udfff", False), ("é🜁", True)])
+def test_storable_text_is_what_the_strict_parser_takes(text: str, fits: bool) -> None:
+    assert storable(text) is fits
