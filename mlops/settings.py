@@ -201,6 +201,11 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 FILE_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 FILE_UPLOAD_TEMP_DIR = str(VAR_DIR / "tmp")
 FILE_UPLOAD_HANDLERS = ["mlops.artifacts.uploads.StreamingUploadHandler"]
+# How long upkeep (mlops.upkeep) keeps what is done with.
+IDEMPOTENCY_KEPT_DAYS = env.int("IDEMPOTENCY_KEPT_DAYS", 7)
+OUTBOX_KEPT_DAYS = env.int("OUTBOX_KEPT_DAYS", 14)
+JOBS_KEPT_DAYS = env.int("JOBS_KEPT_DAYS", 90)
+TEMPORARY_FILES_KEPT_HOURS = env.int("TEMPORARY_FILES_KEPT_HOURS", 24)
 STATIC_URL = "static/"
 STATIC_ROOT = VAR_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "mlops" / "static"]

@@ -14,7 +14,7 @@ from mlops.jobs.schedules import scheduled
 from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import system
 from registry import jobs as work  # noqa: F401 - importing makes the kinds of job known
-from registry import jobs_datasets  # noqa: F401 - as above
+from registry import jobs_datasets, jobs_upkeep  # noqa: F401 - as above
 from registry.services.lookups import customer_called
 
 
@@ -37,6 +37,13 @@ def run_weekly_backtest(customer_id: str, *, schedule: str = "", slot: str = "")
 def detect_model_drift(customer_id: str, *, schedule: str = "", slot: str = "") -> str:
     """Check the champions for drift."""
     return _request("detect_model_drift", customer_id, schedule, slot)
+
+
+@scheduled(cron="30 3 * * *")
+@shared_task
+def apply_retention(customer_id: str, *, schedule: str = "", slot: str = "") -> str:
+    """Remove what is older than it is kept; never evidence."""
+    return _request("apply_retention", customer_id, schedule, slot)
 
 
 def _request(kind: str, customer_id: str, schedule: str, slot: str) -> str:

@@ -14,7 +14,7 @@ from math import ceil
 import structlog
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.http import HttpRequest
 
 from mlops.errors import TooManyLogins
@@ -87,10 +87,9 @@ def address_of(request: HttpRequest) -> str:
     return str(ipaddress.ip_network((address, 64), strict=False)) if address.version == 6 else str(address)
 
 
-def forget(*, at: datetime, limit: int) -> int:
-    """Delete records that mean nothing any more. Returns how many."""
-    old = LoginRecord.objects.filter(last_at__lt=at - FORGOTTEN).exclude(known_until__gt=at).order_by("last_at")
-    return LoginRecord.objects.filter(pk__in=list(old.values_list("pk", flat=True)[:limit])).delete()[0]
+def forgotten(*, at: datetime) -> "QuerySet[LoginRecord]":
+    """Records that mean nothing any more."""
+    return LoginRecord.objects.filter(last_at__lt=at - FORGOTTEN).exclude(known_until__gt=at).order_by("last_at")
 
 
 def _names(email: str, address: str) -> dict[str, str]:

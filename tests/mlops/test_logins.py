@@ -9,7 +9,7 @@ from mlops.audit.models import AuditEvent
 from mlops.errors import TooManyLogins
 from mlops.tenancy import logins
 from mlops.tenancy.context import customer as acting_for
-from mlops.tenancy.logins import RULES, address_of, attempt, forget, succeeded
+from mlops.tenancy.logins import RULES, address_of, attempt, forgotten, succeeded
 from mlops.tenancy.models import Customer, LoginRecord
 from mlops.tenancy.roles import Principal
 from tests.conftest import NOON, PASSWORD
@@ -109,9 +109,7 @@ def test_the_table_stays_small(monkeypatch: pytest.MonkeyPatch) -> None:
         attempt(email=f"p{number}@example.com", address=f"2001:db8:{number:x}::1", at=NOON + timedelta(seconds=number))
 
     assert LoginRecord.objects.count() <= 33
-    assert forget(at=NOON + timedelta(days=1), limit=5) == 5
-    assert forget(at=NOON + timedelta(days=1), limit=1000) > 0
-    assert LoginRecord.objects.count() == 0
+    assert forgotten(at=NOON + timedelta(days=1)).count() == LoginRecord.objects.count()
 
 
 @pytest.mark.parametrize(
