@@ -59,7 +59,7 @@ class ChannelAdmin(ManagedAdmin):
 class SubscriptionAdmin(ReadOnlyPlatformAdmin):
     """Who hears of what."""
 
-    list_display = ("channel", "min_severity", "alert_types", "immediate", "digest", "enabled", "created_by")
+    list_display = ("channel", "min_severity", "alert_types", "immediate", "digest", "approvals", "enabled", "created_by")
     list_select_related = ("channel",)
     actions = None
 

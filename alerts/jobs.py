@@ -4,8 +4,8 @@ from typing import Any
 
 from django.utils import timezone
 
-from alerts.services.inbox import settle_promotions
 from alerts.services.notifying import write_digests
+from alerts.services.settling import settle_promotions
 from mlops.jobs.runner import Attempt, job
 
 

@@ -10,12 +10,23 @@ from django.utils import timezone
 from alerts.events import ChannelDue
 from alerts.models import Delivery
 from alerts.rules import Finding, drift_severity
-from alerts.services import delivering, inbox
+from alerts.services import delivering, inbox, settling
+from alerts.services.asking import Question, notify_approval
 from alerts.states import AlertType, Severity
-from experiments.events import ExperimentCompleted
+from experiments.events import ExperimentCompleted, ExperimentProposed
 from mlops.jobs.events import JobFailed
 from mlops.outbox.events import subscribe
-from registry.events import BacktestDegraded, EmergencyRollback, ModelDrifted, PromotionPending, RetrainFailed, VersionMoved
+from registry.events import (
+    BacktestDegraded,
+    EmergencyRollback,
+    ModelDrifted,
+    PolicyChangePending,
+    PromotionPending,
+    PromotionRequestDecided,
+    RetrainFailed,
+    VersionMoved,
+    VersionRegistered,
+)
 from registry.models import RegisteredModel
 
 TOLD_ELSEWHERE = frozenset({"retrain"})
@@ -145,6 +156,36 @@ def show_results(news: ExperimentCompleted) -> None:
     )
 
 
+@subscribe(ExperimentProposed, "alerts.experiment_proposed")
+def tell_of_experiment(news: ExperimentProposed) -> None:
+    """It waits under Approvals; no type of alert asks what a proposal asks."""
+    question = Question(
+        kind="experiment",
+        id=news.experiment_id,
+        title=f"Experiment “{news.experiment_name}” waits for approval",
+        message=news.hypothesis,
+        asked_by=news.proposed_by,
+        action_url=reverse("admin:experiments_page", args=[news.experiment_id]),
+    )
+    notify_approval(question, at=timezone.now())
+
+
+@subscribe(PolicyChangePending, "alerts.policy_change_pending")
+def tell_of_policy_change(news: PolicyChangePending) -> None:
+    """It waits under Approvals, as above."""
+    changed = [f"{name}: {news.before.get(name)} → {value}" for name, value in news.after.items() if news.before.get(name) != value]
+    question = Question(
+        kind="policy_change",
+        id=news.request_id,
+        title=f"A looser policy of {news.model_name} waits for approval",
+        message="\n".join([*changed, *([f"Reason given: {news.reason}"] if news.reason else [])]),
+        asked_by=news.actor,
+        action_url=reverse("admin:registry_policy_request", args=[news.request_id]),
+        model_name=news.model_name,
+    )
+    notify_approval(question, at=timezone.now())
+
+
 @subscribe(JobFailed, "alerts.job_failed")
 def ask_about_job(news: JobFailed) -> None:
     """A job gave up."""
@@ -166,8 +207,21 @@ def ask_about_job(news: JobFailed) -> None:
 
 @subscribe(VersionMoved, "alerts.promotion_settled")
 def settle(news: VersionMoved) -> None:
-    """What an alert asks for may have been decided on another page."""
-    inbox.settle_promotions(version_id=UUID(news.version_id), at=timezone.now())
+    """What an alert asks for may have been decided on another page, or make no sense any more."""
+    settling.settle_promotions(version_id=UUID(news.version_id), at=timezone.now())
+    settling.settle_complaints(version_id=UUID(news.version_id), who=news.actor, at=timezone.now())
+
+
+@subscribe(PromotionRequestDecided, "alerts.promotion_request_decided")
+def settle_request(news: PromotionRequestDecided) -> None:
+    """A rejected request moves no version."""
+    settling.settle_promotions(version_id=UUID(news.version_id), at=timezone.now())
+
+
+@subscribe(VersionRegistered, "alerts.retraining_settled")
+def settle_retraining(news: VersionRegistered) -> None:
+    """What failed before came to something."""
+    settling.settle_failures(version_id=UUID(news.version_id), at=timezone.now())
 
 
 @subscribe(ChannelDue, "alerts.channel_due")

@@ -50,6 +50,22 @@ class PromotionPending(Event):
 
 @event
 @dataclass(frozen=True)
+class PromotionRequestDecided(Event):
+    """A request for a promotion or a rollback was approved or rejected. One that is overtaken is told by its version's move."""
+
+    TOPIC = "registry.promotion_request_decided"
+
+    model_name: str
+    version_id: str
+    version: str
+    request_id: str
+    status: str
+    decided_by: str
+    reason: str
+
+
+@event
+@dataclass(frozen=True)
 class ModelDrifted(Event):
     """The champion's errors have grown beyond its baseline, overall or in the named segments."""
 

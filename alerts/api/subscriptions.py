@@ -36,6 +36,7 @@ class SubscriptionAnswer(serializers.ModelSerializer[Subscription]):
             "min_severity",
             "immediate",
             "digest",
+            "approvals",
             "enabled",
             "created_by",
             "created_at",
@@ -56,6 +57,10 @@ class ChangeBody(serializers.Serializer[Any]):
     min_severity = serializers.ChoiceField(choices=Severity.choices, required=False)
     immediate = serializers.BooleanField(required=False, help_text="A message for each alert.")
     digest = serializers.BooleanField(required=False, help_text="One message a day with what is open.")
+    approvals = serializers.BooleanField(
+        required=False,
+        help_text="A message for each experiment or looser policy that waits for a manager, whatever the types and severity.",
+    )
     enabled = serializers.BooleanField(required=False)
 
 

@@ -59,6 +59,7 @@ class Subscription(TenantModel):
     min_severity = models.CharField(max_length=8, choices=Severity.choices, default=Severity.WARNING)
     immediate = models.BooleanField(default=True, help_text="A message for each alert.")
     digest = models.BooleanField(default=False, help_text="One message a day with what is open.")
+    approvals = models.BooleanField(default=False, help_text="A message for each experiment or looser policy that waits for a manager.")
     enabled = models.BooleanField(default=True)
     revision = models.PositiveIntegerField(default=1)
     created_by = models.CharField(max_length=254)
@@ -83,6 +84,7 @@ class Delivery(TenantModel):
 
         ALERT = "alert", "Alert"
         DIGEST = "digest", "Digest"
+        APPROVAL = "approval", "Approval"
         TEST = "test", "Test"
 
     channel = models.ForeignKey(Channel, on_delete=models.PROTECT, related_name="deliveries")

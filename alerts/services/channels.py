@@ -136,6 +136,7 @@ def subscribe(
     min_severity: str = Severity.WARNING,
     immediate: bool = True,
     digest: bool = False,
+    approvals: bool = False,
     enabled: bool = True,
 ) -> Subscription:
     """Let a channel hear of alerts: a shared one (`channel.manage`), or without an id the actor's own e-mail.
@@ -152,6 +153,7 @@ def subscribe(
             min_severity=min_severity,
             immediate=immediate,
             digest=digest,
+            approvals=approvals,
             enabled=enabled,
             created_by=by.name,
             created_at=at,
@@ -271,5 +273,5 @@ def _types(given: Collection[str]) -> list[str]:
 
 
 def _shown(subscription: Subscription) -> dict[str, Any]:
-    names = ("alert_types", "min_severity", "immediate", "digest", "enabled")
+    names = ("alert_types", "min_severity", "immediate", "digest", "approvals", "enabled")
     return {"channel_id": str(subscription.channel_id), **{name: getattr(subscription, name) for name in names}}

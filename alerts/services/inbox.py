@@ -13,18 +13,14 @@ from django.db import IntegrityError, transaction
 
 from alerts.models import MLAlert, Occurrence
 from alerts.rules import Finding, tell_again, worse
+from alerts.services.closing import close_alert, lock_alert
 from alerts.services.deeds import deed_of, refuse_own_review
 from alerts.services.notifying import notify
-from alerts.states import ALERT_LIFECYCLE, OPEN, AlertStatus, AlertType, Decision
+from alerts.states import ALERT_LIFECYCLE, OPEN, AlertStatus, Decision
 from mlops.audit.services import record
-from mlops.database.reading import reading
-from mlops.errors import DomainError, InvalidField, NotFound
+from mlops.errors import DomainError, InvalidField
 from mlops.lifecycle.mechanism import move
-from mlops.tenancy.context import required
-from mlops.tenancy.roles import Principal, system
-from registry.models import ModelVersion, PromotionRequest
-from registry.services.lookups import as_uuid
-from registry.states import RequestStatus, VersionStatus
+from mlops.tenancy.roles import Principal
 
 log = structlog.get_logger(__name__)
 
@@ -71,7 +67,7 @@ def raise_alert(*, finding: Finding, at: datetime) -> MLAlert | None:
 def mark_read(*, alert_id: UUID, by: Principal, at: datetime, if_match: IfMatch | None = None) -> MLAlert:
     """Somebody has seen it. Repeats change nothing; a decided alert is no longer marked. Raises NotFound, IllegalMove, Stale."""
     with transaction.atomic():
-        alert = _lock(alert_id)
+        alert = lock_alert(alert_id)
         by.authorize("alert.read")
         if alert.status == AlertStatus.READ:
             return alert
@@ -92,7 +88,7 @@ def approve(*, alert_id: UUID, by: Principal, at: datetime, notes: str = "", if_
         alert = _lock_undecided(alert_id, by, if_match)
         deed = deed_of(alert)
         outcome = {"deed": deed.name, **deed.act(alert, by, at, notes)}
-        _close(alert, Decision.APPROVE, by=by, at=at, notes=notes, outcome=outcome)
+        close_alert(alert, Decision.APPROVE, by=by, at=at, notes=notes, outcome=outcome)
     log.info("alert.approved", alert_id=str(alert.pk), alert_type=alert.alert_type, **outcome)
     return alert
 
@@ -105,30 +101,8 @@ def dismiss(*, alert_id: UUID, by: Principal, at: datetime, notes: str, if_match
         refuse_own_review(alert, by)
         if not notes.strip():
             raise InvalidField("notes", "Say why the alert is dismissed; it goes into the record.")
-        _close(alert, Decision.DISMISS, by=by, at=at, notes=notes, outcome={})
+        close_alert(alert, Decision.DISMISS, by=by, at=at, notes=notes, outcome={})
     return alert
-
-
-def settle_promotions(*, at: datetime, version_id: UUID | None = None) -> int:
-    """Close promotion alerts whose question was answered elsewhere, naming who answered. Returns how many.
-
-    Of one version, after it moved; or of all of them.
-    """
-    settled = 0
-    waiting = MLAlert.objects.filter(alert_type=AlertType.PROMOTION_PENDING, status__in=OPEN)
-    if version_id is not None:
-        waiting = waiting.filter(details__version_id=str(version_id))
-    with reading():
-        found = list(waiting.order_by("pk").values_list("pk", flat=True))
-    for alert_id in found:
-        with transaction.atomic():
-            alert = _lock(alert_id)
-            answer = _answered_elsewhere(alert) if alert.is_open else None
-            if answer is not None:
-                decision, who, why = answer
-                _close(alert, decision, by=system(required()), at=at, notes=why, outcome={}, decided_by=who)
-                settled += 1
-    return settled
 
 
 def _open_or_create(finding: Finding, at: datetime) -> tuple[MLAlert, bool]:
@@ -178,52 +152,12 @@ def _join(alert: MLAlert, finding: Finding, at: datetime) -> bool:
     return tell
 
 
-def _lock(alert_id: UUID) -> MLAlert:
-    alert = MLAlert.objects.select_for_update().filter(pk=alert_id).first()
-    if alert is None:
-        raise NotFound("There is no such alert.")
-    return alert
-
-
 def _lock_undecided(alert_id: UUID, by: Principal, if_match: IfMatch | None) -> MLAlert:
     """Whoever comes too late hears who was first, whatever revision they had seen."""
-    alert = _lock(alert_id)
+    alert = lock_alert(alert_id)
     by.authorize("alert.act")
     if not alert.is_open:
         raise AlreadyDecided(alert)
     if if_match is not None:
         if_match(alert)
     return alert
-
-
-def _close(
-    alert: MLAlert, decision: Decision, *, by: Principal, at: datetime, notes: str, outcome: dict[str, Any], decided_by: str = ""
-) -> None:
-    status = AlertStatus.ACTIONED if decision is Decision.APPROVE else AlertStatus.DISMISSED
-    changes: dict[str, Any] = {
-        "decision": decision.value,
-        "decided_at": at,
-        "decided_by": decided_by or by.name,
-        "notes": notes,
-        "outcome": outcome,
-        "revision": alert.revision + 1,
-    }
-    move(ALERT_LIFECYCLE, alert, status, label=alert.title, actor=by, at=at, reason=notes, details=outcome, **changes)
-
-
-def _answered_elsewhere(alert: MLAlert) -> tuple[Decision, str, str] | None:
-    """Decision, who and why, where the request was decided, or the version went its way, without this alert."""
-    request_id = as_uuid(str(alert.details.get("request_id") or ""))
-    request = PromotionRequest.objects.filter(pk=request_id).first() if request_id else None
-    if request is not None:
-        if request.status == RequestStatus.PENDING:
-            return None
-        decision = Decision.APPROVE if request.status == RequestStatus.APPROVED else Decision.DISMISS
-        return decision, request.decided_by or "system", f"The request was {request.status} elsewhere. {request.decision_reason}".strip()
-    version_id = as_uuid(str(alert.details.get("version_id") or ""))
-    version = ModelVersion.objects.filter(pk=version_id).first() if version_id else None
-    if version is not None and version.status == VersionStatus.CHAMPION:
-        return Decision.APPROVE, "system", f"{version} became champion elsewhere."
-    if version is not None and version.status in (VersionStatus.ARCHIVED, VersionStatus.DEPRECATED):
-        return Decision.DISMISS, "system", f"{version} is {version.status}."
-    return None

@@ -31,7 +31,7 @@ def notify(alert: MLAlert, *, occurrence: str, at: datetime) -> int:
         if _covers(subscription, alert):
             channels[subscription.channel_id] = subscription.channel
     for channel in channels.values():
-        _write(
+        write(
             channel, kind=Delivery.Kind.ALERT, key=f"alert:{alert.pk}:{occurrence}"[-200:], alert=alert, at=at, **_texts(channel, alert, at)
         )
     return len(channels)
@@ -41,10 +41,10 @@ def notify_test(channel: Channel, *, by: str, at: datetime) -> Delivery:
     """Write a message that says it is a test."""
     subject = "Tiltyard: test message"
     if channel.kind == Channel.Kind.WEBHOOK:
-        body = _json("ml_alert.test", at, {"channel_id": str(channel.pk), "channel": channel.name, "requested_by": by})
+        body = event_json("ml_alert.test", at, {"channel_id": str(channel.pk), "channel": channel.name, "requested_by": by})
     else:
         body = f"{by} asked Tiltyard to send this test to {channel.name}. It works.\n"
-    return _write(channel, kind=Delivery.Kind.TEST, key=f"test:{uuid4()}", alert=None, at=at, subject=subject, body=body)
+    return write(channel, kind=Delivery.Kind.TEST, key=f"test:{uuid4()}", alert=None, at=at, subject=subject, body=body)
 
 
 def write_digests(*, day: str, at: datetime) -> int:
@@ -60,7 +60,7 @@ def write_digests(*, day: str, at: datetime) -> int:
             continue
         texts = _digest(channel, subscriptions, at)
         if texts:
-            _write(channel, kind=Delivery.Kind.DIGEST, key=key, alert=None, at=at, **texts)
+            write(channel, kind=Delivery.Kind.DIGEST, key=key, alert=None, at=at, **texts)
             written += 1
     return written
 
@@ -83,14 +83,15 @@ def alert_data(alert: MLAlert) -> dict[str, Any]:
         "message": alert.message,
         "model_name": alert.model_name,
         "version": alert.version,
-        "action_url": _absolute(alert.action_url),
+        "action_url": absolute(alert.action_url),
         "repeat_count": alert.repeat_count,
         "created_at": _moment(alert.created_at),
         "last_seen_at": _moment(alert.last_seen_at),
     }
 
 
-def _write(channel: Channel, *, kind: str, key: str, alert: MLAlert | None, at: datetime, subject: str, body: str) -> Delivery:
+def write(channel: Channel, *, kind: str, key: str, alert: MLAlert | None, at: datetime, subject: str, body: str) -> Delivery:
+    """Write one message and promise that somebody sends it. `key` is told once per channel: IntegrityError for a second one."""
     with transaction.atomic():
         delivery = Delivery.objects.create(
             channel=channel,
@@ -117,9 +118,12 @@ def _texts(channel: Channel, alert: MLAlert, at: datetime) -> dict[str, str]:
     again = f" (seen {alert.repeat_count + 1} times)" if alert.repeat_count else ""
     subject = f"[{alert.severity}] {alert.title}{again}"
     if channel.kind == Channel.Kind.WEBHOOK:
-        return {"subject": subject, "body": _json("ml_alert.repeated" if alert.repeat_count else "ml_alert.raised", at, alert_data(alert))}
-    lines = [f"{alert.title}{again}", "", alert.message, "", f"Look: {_absolute(alert.action_url)}" if alert.action_url else ""]
-    return {"subject": subject, "body": _letter(lines)}
+        return {
+            "subject": subject,
+            "body": event_json("ml_alert.repeated" if alert.repeat_count else "ml_alert.raised", at, alert_data(alert)),
+        }
+    lines = [f"{alert.title}{again}", "", alert.message, "", f"Look: {absolute(alert.action_url)}" if alert.action_url else ""]
+    return {"subject": subject, "body": letter(lines)}
 
 
 def _digest(channel: Channel, subscriptions: list[Subscription], at: datetime) -> dict[str, str] | None:
@@ -138,8 +142,8 @@ def _digest(channel: Channel, subscriptions: list[Subscription], at: datetime) -
     subject = f"Tiltyard: {total} open alert{'s' if total != 1 else ''}, {unread} unread"
     if channel.kind == Channel.Kind.WEBHOOK:
         data = {"open": total, "unread": unread, "by_severity": counts, "alerts": [alert_data(alert) for alert in listed]}
-        return {"subject": subject, "body": _json("ml_alert.digest", at, data)}
-    return {"subject": subject, "body": _letter(_digest_lines(listed, total, unread))}
+        return {"subject": subject, "body": event_json("ml_alert.digest", at, data)}
+    return {"subject": subject, "body": letter(_digest_lines(listed, total, unread))}
 
 
 def _digest_lines(listed: list[MLAlert], total: int, unread: int) -> Iterable[str]:
@@ -148,21 +152,24 @@ def _digest_lines(listed: list[MLAlert], total: int, unread: int) -> Iterable[st
     for alert in listed:
         yield f"- [{alert.severity}] {alert.title} (since {alert.created_at:%Y-%m-%d})"
         if alert.action_url:
-            yield f"  {_absolute(alert.action_url)}"
+            yield f"  {absolute(alert.action_url)}"
     if total > len(listed):
         yield f"- and {total - len(listed)} more"
 
 
-def _letter(lines: Iterable[str]) -> str:
+def letter(lines: Iterable[str]) -> str:
+    """The text of an e-mail."""
     text = "\n".join(lines).strip()
     return f"{text}\n\n-- \nTiltyard, {settings.PUBLIC_URL}. Which alerts you hear of is set under /api/v1/subscriptions.\n"
 
 
-def _json(event: str, at: datetime, data: dict[str, Any]) -> str:
+def event_json(event: str, at: datetime, data: dict[str, Any]) -> str:
+    """The body of a webhook."""
     return json.dumps({"type": event, "timestamp": _moment(at), "data": data}, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
-def _absolute(path: str) -> str:
+def absolute(path: str) -> str:
+    """The address as somebody outside needs it."""
     return urljoin(f"{settings.PUBLIC_URL}/", path) if path else ""
 
 

@@ -17,7 +17,7 @@ from mlops.lifecycle.mechanism import IllegalMove, move
 from mlops.outbox.services import publish
 from mlops.tenancy.persons import party_of, trace
 from mlops.tenancy.roles import Principal
-from registry.events import EmergencyRollback, PromotionPending
+from registry.events import EmergencyRollback, PromotionPending, PromotionRequestDecided
 from registry.models import DecisionRecord, ModelVersion, PromotionRequest, RegisteredModel, Verdict
 from registry.rules.policy import Policy, parse
 from registry.services.evidence import latest_verdict, record_decision
@@ -118,6 +118,7 @@ def approve(*, request_id: UUID, by: Principal, at: datetime, reason: str = "", 
         hand = added_by_one_hand(request, by)
         details = {"asker_and_approver_added_by": hand} if hand else {}
         approved, label = RequestStatus.APPROVED, str(request)
+        _tell(request, at=at)
         move(REQUEST_LIFECYCLE, request, approved, label=label, actor=by, at=at, reason=reason, details=details, **values)
         rationale = "\n".join(text for text in (request.reason, reason) if text)
         kind = DecisionRecord.Kind.ROLLBACK if request.kind == PromotionRequest.Kind.ROLLBACK else DecisionRecord.Kind.PROMOTION
@@ -133,7 +134,14 @@ def reject(*, request_id: UUID, by: Principal, at: datetime, reason: str, if_mat
         request, _ = _lock_request(request_id, if_match)
         values: dict[str, Any] = {"decided_by": by.name, "decided_at": at, "decision_reason": reason}
         move(REQUEST_LIFECYCLE, request, RequestStatus.REJECTED, label=str(request), actor=by, at=at, reason=reason, **values)
+        _tell(request, at=at)
     return request
+
+
+def _tell(request: PromotionRequest, *, at: datetime) -> None:
+    version = request.version
+    told = (request.status, request.decided_by, request.decision_reason)
+    publish(PromotionRequestDecided(version.model_name, str(version.pk), version.version, str(request.pk), *told), at=at)
 
 
 def _ascent(version_id: UUID, if_match: IfMatch | None) -> _Ascent:

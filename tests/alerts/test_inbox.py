@@ -147,7 +147,7 @@ def test_a_crash_after_the_deed_leaves_neither_deed_nor_decision(scope: Principa
     alert = make_alert()
     monkeypatch.setitem(deeds.DEEDS, AlertType.DRIFT_DETECTED, Deed("d", "d", deed))  # type: ignore[arg-type]
     with monkeypatch.context() as patched:
-        patched.setattr(inbox, "_close", crash)
+        patched.setattr(inbox, "close_alert", crash)
         with pytest.raises(KeyboardInterrupt):
             inbox.approve(alert_id=alert.pk, by=scope, at=NOON)
     alert.refresh_from_db()

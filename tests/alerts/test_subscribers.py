@@ -6,6 +6,7 @@ import pytest
 from django.urls import resolve
 
 from alerts.models import MLAlert
+from alerts.states import AlertType
 from experiments.events import ExperimentCompleted
 from mlops.jobs.events import JobFailed
 from mlops.outbox import services as outbox
@@ -14,8 +15,8 @@ from mlops.outbox.models import Message
 from mlops.tenancy.roles import Principal, Role
 from registry.events import BacktestDegraded, EmergencyRollback, ModelDrifted, PromotionPending, RetrainFailed
 from registry.models import RegisteredModel
-from registry.services import promotion
-from tests.alerts.factories import NOON
+from registry.services import moves, promotion
+from tests.alerts.factories import NOON, make_alert
 from tests.registry.factories import make_champion, make_model, make_request, make_version
 
 VERSION, OTHER = "0" * 8 + "-0000-4000-8000-" + "0" * 12, "1" * 8 + "-0000-4000-8000-" + "0" * 12
@@ -115,6 +116,56 @@ def test_a_request_granted_elsewhere_closes_its_alert(asked: Any, scope: Princip
     alert = MLAlert.objects.get()
     assert (alert.status, alert.decided_by) == ("actioned", scope.name)
     assert "elsewhere" in alert.notes
+
+
+def test_a_request_rejected_elsewhere_closes_its_alert_at_once(asked: Any, scope: Principal) -> None:
+    promotion.reject(request_id=asked.pk, by=scope, at=NOON, reason="Not on a Friday.")
+    handle_all()
+
+    alert = MLAlert.objects.get()
+    assert (alert.status, alert.decided_by) == ("dismissed", scope.name)
+    assert alert.notes == "The request was rejected elsewhere. Not on a Friday."
+
+
+def test_a_request_that_was_overtaken_closes_its_alert_at_once(asked: Any, scope: Principal) -> None:
+    moves.archive(version_id=asked.version_id, by=scope, at=NOON, reason="Too old.")
+    handle_all()
+
+    alert = MLAlert.objects.get()
+    assert (alert.status, "overtaken" in alert.notes) == ("dismissed", True)
+
+
+@pytest.mark.parametrize("alert_type", [AlertType.DRIFT_DETECTED, AlertType.BACKTEST_DEGRADATION])
+def test_complaints_about_a_champion_end_with_its_reign(alert_type: AlertType, scope: Principal) -> None:
+    model = make_model()
+    champion, next_one = make_champion(model), make_version(model)
+    handle_all()
+    about = make_alert(cause="a", alert_type=alert_type, version="v1", details={"version_id": str(champion.pk)})
+    other = make_alert(cause="b", alert_type=alert_type, version="v2", details={"version_id": str(next_one.pk)})
+
+    promotion.promote(version_id=next_one.pk, by=scope, at=NOON, reason="Better.")
+    handle_all()
+
+    about.refresh_from_db(), other.refresh_from_db()
+    assert (about.status, about.decided_by, other.status) == ("dismissed", scope.name, "unread")
+    assert "is not the champion any more" in about.notes
+
+
+def test_a_retraining_that_came_to_something_answers_the_failed_one(scope: Principal) -> None:
+    model = make_model()
+    failed = make_alert(cause="a", alert_type=AlertType.RETRAIN_FAILED, details={"retraining_id": "x"})
+    elsewhere = make_alert(cause="b", alert_type=AlertType.RETRAIN_FAILED, model_name="another")
+    make_version(model, lineage={})
+    handle_all()
+    failed.refresh_from_db()
+    assert failed.status == "unread"
+
+    make_version(model, lineage={"retraining": "5ad8e2a2-0a3c-4d3b-8d7e-0d2b7e0b8f10"})
+    handle_all()
+
+    failed.refresh_from_db(), elsewhere.refresh_from_db()
+    assert (failed.status, elsewhere.status) == ("actioned", "unread")
+    assert "later retraining" in failed.notes
 
 
 def test_a_winners_request_joins_the_winners_alert(scope: Principal) -> None:
