@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from experiments.models import Experiment
 from experiments.queries.experiments import comments_of, last_move, moves_of, versions_of
-from experiments.queries.results import outcome_of
+from experiments.queries.results import Outcome, outcome_of
 from experiments.screens import charts
 from experiments.screens.forms import ActForm, CommentForm, EditForm
 from experiments.screens.words import ACTS, Act, consequences, headline
@@ -25,6 +25,9 @@ from mlops.errors import DomainError, InvalidField, Stale
 from mlops.lifecycle.mechanism import IllegalMove
 from mlops.tenancy.roles import Principal
 from registry.models import ModelVersion
+from registry.queries.arena_page import promotions_of
+from registry.queries.shadow_plan import ShadowPlan, shadow_plan
+from registry.rules.policy import parse
 from registry.screens.charts import shadow_days
 from registry.screens.model_page import shadow_for
 from registry.services.lookups import expect_revision
@@ -48,7 +51,9 @@ def experiment_page(request: HttpRequest, pk: UUID) -> HttpResponse:
             proposing.comment(experiment_id=pk, body=form.cleaned_data["body"], by=principal, at=timezone.now())
             return redirect(f"{reverse('admin:experiments_page', args=[pk])}#discussion")
     outcome = outcome_of(experiment)
-    shadow = shadow_for(outcome.experimental, outcome.baseline)
+    policy = parse(experiment.model.policy) if experiment.model else None
+    shadow = shadow_for(outcome.experimental, outcome.baseline, policy)
+    promotions = promotions_of(experiment.model_id) if experiment.model_id and (outcome.comparison or shadow) else []
     return show(
         request,
         "experiments/experiment_page.html",
@@ -60,9 +65,9 @@ def experiment_page(request: HttpRequest, pk: UUID) -> HttpResponse:
         experiment=experiment,
         outcome=outcome,
         sentence=headline(experiment, outcome),
-        daily=charts.daily(outcome),
+        daily=charts.daily(outcome, promotions),
         shadow=shadow,
-        shadow_chart=shadow_days(shadow) if shadow else None,
+        shadow_chart=shadow_days(shadow, promotions) if shadow else None,
         acts=_acts(experiment, principal),
         own=_own(experiment, principal),
         may_edit=experiment.status in EDITABLE and principal.may("experiment.propose"),
@@ -139,6 +144,7 @@ def decide(request: HttpRequest, pk: UUID, name: str) -> HttpResponse:
         sentence=headline(experiment, outcome),
         consequences=consequences(act, experiment),
         own=_own(experiment, principal) if act.name == "approve" else "",
+        plan=_plan(act, outcome),
         form=form,
         refusal=refusal,
     )
@@ -168,6 +174,13 @@ def _do(act: Act, experiment: Experiment, form: ActForm, *, by: Principal, at: d
             )
             return f"{ended.experiment} is completed. {ended.said}".strip()
     return f"{after} is {after.get_status_display().lower()} now."
+
+
+def _plan(act: Act, outcome: Outcome) -> ShadowPlan | None:
+    """Before the shadow test of a version that is known: how small a difference it would notice. At most three queries."""
+    if act.target != ExperimentStatus.SHADOW_TESTING or outcome.experimental is None or outcome.baseline is None:
+        return None
+    return shadow_plan(outcome.experimental, outcome.baseline)
 
 
 def _version(identifier: str) -> ModelVersion | None:

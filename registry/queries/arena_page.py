@@ -16,13 +16,16 @@ from registry.models import (
     DatasetVersion,
     DecisionRecord,
     ModelVersion,
+    PromotionRequest,
     RegisteredModel,
     RetrainingRun,
     Verdict,
 )
 from registry.rules.policy import Policy, parse
-from registry.states import DatasetVersionStatus, VersionStatus
+from registry.states import DatasetVersionStatus, RequestStatus, VersionStatus
 
+ASKED = {"id": "pk", "kind": "kind", "version": "version__version", "by": "requested_by", "at": "requested_at", "reason": "reason"}
+"""What the page says of the oldest request that waits, read with the model itself."""
 SHOWN_VERSIONS = 100
 SHOWN_MOVES = 30
 SHOWN_RETRAININGS = 12
@@ -74,7 +77,9 @@ def arena_of(model_id: UUID, label: str = "") -> Arena:
     """
     data = DatasetVersion.objects.filter(dataset=OuterRef("dataset"), status=DatasetVersionStatus.READY).order_by("-number")
     newest = {f"data_{name}": Subquery(data.values(name)[:1]) for name in ("number", "rows", "series", "last_day")}
-    model = RegisteredModel.objects.select_related("dataset").annotate(**newest).filter(pk=model_id).first()
+    waiting = PromotionRequest.objects.filter(model=OuterRef("pk"), status=RequestStatus.PENDING).order_by("requested_at", "pk")
+    asked = {f"asked_{name}": Subquery(waiting.values(path)[:1]) for name, path in ASKED.items()}
+    model = RegisteredModel.objects.select_related("dataset").annotate(**newest, **asked).filter(pk=model_id).first()
     if model is None:
         raise NotFound("There is no such model.")
     versions = list(
@@ -119,6 +124,11 @@ def moves_of(model: RegisteredModel) -> list[Move]:
     records = DecisionRecord.objects.filter(audit_number=OuterRef("audit_number"))
     flags = {f"decision_{name}": Subquery(records.values(name)[:1]) for name in ("pk", "override", "emergency", "automatic")}
     return list(Move.objects.filter(stream_id=model.pk).annotate(**flags).order_by("-sequence")[:SHOWN_MOVES])
+
+
+def promotions_of(model_id: UUID) -> list[Move]:
+    """The latest promotions of the model's versions, rollbacks among them: what time axes mark. One query."""
+    return list(Move.objects.filter(stream_id=model_id, target=VersionStatus.CHAMPION).order_by("-sequence")[:SHOWN_MOVES])
 
 
 def last_move(model: RegisteredModel) -> Move | None:

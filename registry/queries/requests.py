@@ -3,7 +3,7 @@
 from django.db.models import QuerySet
 
 from mlops.errors import NotFound
-from registry.models import PromotionRequest, RegisteredModel
+from registry.models import PromotionRequest
 from registry.services.lookups import as_uuid
 from registry.states import RequestStatus
 
@@ -24,9 +24,7 @@ def find_request(reference: str) -> PromotionRequest:
     return found
 
 
-def pending_requests(model: RegisteredModel | None = None) -> list[PromotionRequest]:
-    """What waits for a manager, of one model or of all, oldest first, each with its version, model and verdict. One query."""
+def pending_requests() -> list[PromotionRequest]:
+    """What waits for a manager, oldest first, each with its version, model and verdict. One query."""
     waiting = promotion_requests().filter(status=RequestStatus.PENDING)
-    if model is not None:
-        waiting = waiting.filter(model=model)
     return list(waiting.select_related("model").order_by("requested_at", "pk")[:MOST_PENDING])

@@ -1,11 +1,13 @@
 """The numbers behind each chart, as the browser's script wants them: series with version, color, unit, and the moments to mark."""
 
 from collections.abc import Iterable, Sequence
+from datetime import date
 from typing import Any
 
 from mlops.lifecycle.models import Move
 from registry.queries.arena_page import Arena, Side
 from registry.queries.shadow import Shadow
+from registry.states import VersionStatus
 from registry.templatetags.tiltyard import swatch
 
 DAILY = (
@@ -24,7 +26,6 @@ def daily(champion: Side | None, chosen: Side | None, moves: Iterable[Move]) -> 
         return None
     days = sorted({row["forecast_date"] for side in sides for row in side.days})
     values = [_values(side, days) for side in sides]
-    promotions = [one for one in moves if one.target == "champion" and days[0] <= one.occurred_at.date() <= days[-1]]
     return {
         "days": [day.isoformat() for day in days],
         "metrics": [
@@ -35,10 +36,14 @@ def daily(champion: Side | None, chosen: Side | None, moves: Iterable[Move]) -> 
             {"label": side.version.version, "color": swatch(side.version.number), **found}
             for side, found in zip(sides, values, strict=True)
         ],
-        "marks": [
-            {"day": one.occurred_at.date().isoformat(), "label": f"{one.object_label.rsplit(' ', 1)[-1]} promoted"} for one in promotions
-        ],
+        "marks": promotion_marks(moves, days[0], days[-1]),
     }
+
+
+def promotion_marks(moves: Iterable[Move], first: date, last: date) -> list[dict[str, str]]:
+    """The promotions between two days, as the time axes mark them."""
+    found = [one for one in moves if one.target == VersionStatus.CHAMPION and first <= one.occurred_at.date() <= last]
+    return [{"day": one.occurred_at.date().isoformat(), "label": f"{one.object_label.rsplit(' ', 1)[-1]} promoted"} for one in found]
 
 
 def _values(side: Side, days: Sequence[Any]) -> dict[str, Any]:
@@ -48,8 +53,8 @@ def _values(side: Side, days: Sequence[Any]) -> dict[str, Any]:
     }
 
 
-def shadow_days(shadow: Shadow) -> dict[str, Any]:
-    """MAE per day of a version in shadow and of the champion."""
+def shadow_days(shadow: Shadow, moves: Iterable[Move]) -> dict[str, Any]:
+    """MAE per day of a version in shadow and of the champion, with the promotions of the window marked."""
     sides = (
         (shadow.champion, [day.champion_mae for day in shadow.days]),
         (shadow.version, [day.mae for day in shadow.days]),
@@ -58,7 +63,7 @@ def shadow_days(shadow: Shadow) -> dict[str, Any]:
         "days": [one.day.isoformat() for one in shadow.days],
         "metrics": [{"name": "mae", "label": "MAE", "unit": "units", "digits": 3, "zero": True, "nominal": None}],
         "versions": [{"label": one.version, "color": swatch(one.number), "values": {"mae": values}} for one, values in sides],
-        "marks": [],
+        "marks": promotion_marks(moves, shadow.days[0].day, shadow.days[-1].day),
     }
 
 

@@ -18,12 +18,14 @@ from mlops.jobs.models import Job
 from mlops.tenancy.roles import Principal
 from registry.models import ModelVersion
 from registry.queries.arena_page import Arena, arena_of, last_move
+from registry.queries.shadow_plan import ShadowPlan, shadow_plan
 from registry.screens import charts
 from registry.screens.models import model_crumbs
 from registry.screens.words import ACTS, Act, consequences, short
 from registry.services import moves, promotion
 from registry.services.judging_requests import request_judgement
 from registry.services.lookups import expect_revision
+from registry.states import VersionStatus
 
 
 class DecisionForm(forms.Form):
@@ -122,6 +124,7 @@ def _form_page(request: HttpRequest, act: Act, arena: Arena, form: DecisionForm,
         button=f"Ask to {act.label.lower()} {label}" if asks else f"{act.label} {label}",
         sentence=short(arena.verdict) if not arena.first else "There is no champion to compare it with.",
         gates=charts.gates(arena),
+        plan=_plan(act, arena),
         back=f"{model_url}?version={label}",
     )
 
@@ -144,6 +147,13 @@ def _do(act: Act, version: ModelVersion, given: dict[str, Any], *, by: Principal
     service = {"challenge": moves.challenge, "shadow": moves.shadow, "archive": moves.archive}[act.name]
     moved = service(**common)
     return f"{version.version} is {moved.status} now."
+
+
+def _plan(act: Act, arena: Arena) -> ShadowPlan | None:
+    """Before a shadow starts: how small a difference it would notice. At most three queries."""
+    if act.target != VersionStatus.SHADOW or arena.chosen is None or arena.champion is None:
+        return None
+    return shadow_plan(arena.chosen, arena.champion, policy=arena.policy)
 
 
 def _dangerous(act: Act, arena: Arena) -> bool:

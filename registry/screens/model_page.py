@@ -11,8 +11,8 @@ from mlops.moments import when
 from mlops.tenancy.roles import Principal
 from registry.models import ModelVersion
 from registry.queries.arena_page import Arena, arena_of, moves_of, retrainings_of, sides_of
-from registry.queries.requests import pending_requests
 from registry.queries.shadow import Shadow, shadow_of
+from registry.rules.policy import Policy
 from registry.screens import charts
 from registry.screens.words import ACTS, Act, headline
 from registry.states import VERSION_LIFECYCLE, VersionStatus
@@ -34,8 +34,7 @@ def model_page(request: HttpRequest, pk: UUID) -> HttpResponse:
     arena = arena_of(pk, request.GET.get("version", "")[:64])
     champion, chosen = sides_of(arena)
     moves = moves_of(arena.model)
-    shadow = shadow_for(arena.chosen, arena.champion)
-    pending = pending_requests(arena.model)
+    shadow = shadow_for(arena.chosen, arena.champion, arena.policy)
     return show(
         request,
         "registry/model_page.html",
@@ -56,9 +55,8 @@ def model_page(request: HttpRequest, pk: UUID) -> HttpResponse:
         segments=charts.segments(champion, chosen, arena.policy.segment_tolerance_pct),
         errors=charts.errors(champion, chosen),
         worst=charts.worst(champion, chosen),
-        pending=pending,
         shadow=shadow,
-        shadow_chart=charts.shadow_days(shadow) if shadow else None,
+        shadow_chart=charts.shadow_days(shadow, moves) if shadow else None,
         acts=_acts(arena, principal),
         extras=_extras(arena, principal),
         moves=moves,
@@ -68,11 +66,11 @@ def model_page(request: HttpRequest, pk: UUID) -> HttpResponse:
     )
 
 
-def shadow_for(version: ModelVersion | None, champion: ModelVersion | None) -> Shadow | None:
+def shadow_for(version: ModelVersion | None, champion: ModelVersion | None, policy: Policy | None = None) -> Shadow | None:
     """The shadow evidence of a version that stands beside the champion; None without any. Two queries."""
     if version is None or champion is None or version.status not in (VersionStatus.SHADOW, VersionStatus.CHALLENGER):
         return None
-    found = shadow_of(version, champion)
+    found = shadow_of(version, champion, policy=policy)
     return found if found.days else None
 
 

@@ -1,5 +1,6 @@
 """How numbers, moments, versions and statuses are written on every screen."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -169,3 +170,28 @@ def spark(points: Sequence[tuple[date, float]], number: int, unit: str = "", mar
     summary = f"{len(points)} days from {first} to {last}: between {min(values):.2f} and {max(values):.2f} {unit}, last {values[-1]:.2f}"
     place = 240 * (mark - first).days / span if mark and first < mark <= last else None
     return {"spark": _Spark(path, f"{path}L240 47L0 47Z", *drawn[-1], swatch(number), summary, place)}
+
+
+@dataclass(frozen=True)
+class _Range:
+    low: float
+    middle: float
+    high: float
+    zero: float
+    good: bool
+    """Whether the whole interval lies below zero, which is better."""
+    bad: bool
+    summary: str
+
+
+@register.inclusion_tag("registry/_interval.html")
+def interval(bounds: Sequence[float] | None, middle: float | None, unit: str = "") -> dict[str, Any]:
+    """An interval of a difference on a line of 240, with zero marked; below zero is better."""
+    if bounds is None or middle is None or not all(math.isfinite(one) for one in (*bounds, middle)):
+        return {"range": None}
+    low, high = bounds
+    reach = max(abs(low), abs(high), abs(middle)) * 1.25 or 1.0
+    places = [120 + 112 * one / reach for one in (low, middle, high)]
+    said = "better" if high < 0 else "worse" if low > 0 else "zero lies inside: within chance"
+    summary = f"Difference {middle:+.3f} {unit}, 95 % interval {low:+.3f} to {high:+.3f}: {said}"
+    return {"range": _Range(*places, zero=120.0, good=high < 0, bad=low > 0, summary=summary.replace("-", "−"))}

@@ -12,6 +12,7 @@ from experiments.services import deciding
 from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import Principal, system
 from registry.models import ModelVersion
+from tests.browser.shops import make_shadow
 from tests.conftest import NOON
 from tests.experiments.proposals import make_days, make_experiment
 from tests.registry.factories import make_arena
@@ -67,6 +68,35 @@ def test_pages_ask_the_database_little(shadowed: Experiment, scope: Principal, s
     assert reads(client, url("page", shadowed.pk)) <= MOST_QUERIES
     assert reads(client, url("act", shadowed.pk, "complete")) <= MOST_QUERIES
     assert reads(client, url("experiment_changelist")) <= MOST_QUERIES
+
+
+def test_pages_with_shadow_evidence_ask_as_little(shadowed: Experiment, site: Callable[..., Client]) -> None:
+    champion, challenger = (ModelVersion.objects.select_related("model").get(version=label) for label in ("v2", "v3"))
+    make_shadow(challenger, champion)
+    client = site("admin")
+
+    assert reads(client, url("page", shadowed.pk)) <= MOST_QUERIES
+    assert reads(client, reverse("admin:registry_model_page", args=[champion.model_id])) <= MOST_QUERIES
+    assert reads(client, reverse("admin:registry_decide", args=[challenger.pk, "shadow"])) <= MOST_QUERIES
+
+
+def test_charts_mark_the_promotions_of_their_window(shadowed: Experiment, site: Callable[..., Client]) -> None:
+    champion, challenger = (ModelVersion.objects.select_related("model").get(version=label) for label in ("v2", "v3"))
+    make_shadow(challenger, champion)
+
+    context = site("admin").get(url("page", shadowed.pk)).context
+
+    expected = [{"day": "2026-02-05", "label": "v2 promoted"}]
+    assert (context["daily"]["marks"], context["shadow_chart"]["marks"]) == (expected, expected)
+
+
+def test_before_a_shadow_test_it_says_what_would_be_noticed(shadowed: Experiment, site: Callable[..., Client]) -> None:
+    Experiment.objects.filter(pk=shadowed.pk).update(status="in_progress")
+
+    text = site("admin").get(url("act", shadowed.pk, "shadow-test")).text
+
+    assert "is noticed four times out of five" in text
+    assert "Days in shadow" in text
 
 
 def test_the_page_shows_the_comparison(shadowed: Experiment, site: Callable[..., Client]) -> None:

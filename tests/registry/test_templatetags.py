@@ -1,0 +1,29 @@
+"""How numbers and intervals are written."""
+
+from typing import Any
+
+import pytest
+
+from registry.templatetags.tiltyard import interval
+
+
+@pytest.mark.parametrize(
+    ("bounds", "middle", "tone", "said"),
+    [
+        ((-0.45, -0.35), -0.4, "good", "better"),
+        ((0.1, 0.3), 0.2, "bad", "worse"),
+        ((-0.1, 0.3), 0.1, "", "within chance"),
+        ((0.0, 0.0), 0.0, "", "within chance"),
+    ],
+)
+def test_an_interval_says_on_which_side_of_zero_it_lies(bounds: tuple[float, float], middle: float, tone: str, said: str) -> None:
+    shown = interval(bounds, middle, "units")["range"]
+
+    assert said in shown.summary
+    assert (shown.good, shown.bad) == (tone == "good", tone == "bad")
+    assert 0 <= shown.low <= shown.middle <= shown.high <= 240
+
+
+@pytest.mark.parametrize(("bounds", "middle"), [(None, 0.1), ((0.0, 1.0), None), ((float("nan"), 1.0), 0.5), ((0.0, float("inf")), 1.0)])
+def test_what_is_no_interval_is_not_drawn(bounds: Any, middle: Any) -> None:
+    assert interval(bounds, middle)["range"] is None
