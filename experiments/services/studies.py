@@ -65,9 +65,8 @@ def create_study(
         model = _model(model_name or model_name_from(name), settings, dataset, by=by, at=at)
         if proposal is not None:
             _begin_proposal(proposal, model, name, by=by, at=at)
-        study = _insert(settings, name=name, description=description, split=split, model=model, proposal=proposal, by=by, at=at)
-        if split is None:
-            Study.objects.filter(pk=study.pk).update(dataset=model.dataset if dataset is None else dataset)
+        source: dict[str, Any] = {"split": split, "dataset": None if split else dataset or model.dataset}
+        study = _insert(settings, name=name, description=description, source=source, model=model, proposal=proposal, by=by, at=at)
         _queue(study, earlier, settings.space)
         _request_jobs(study, by=by, at=at)
     return study
@@ -224,7 +223,7 @@ def _insert(
     *,
     name: str,
     description: str,
-    split: Split | None,
+    source: dict[str, Any],
     model: RegisteredModel,
     proposal: Experiment | None,
     by: Principal,
@@ -233,7 +232,7 @@ def _insert(
     study = Study(
         name=name,
         description=description,
-        split=split,
+        **source,
         model=model,
         proposal=proposal,
         algorithm=settings.algorithm,
@@ -254,7 +253,8 @@ def _insert(
     )
     study.save(force_insert=True)
     asked = {"algorithm": study.algorithm, "metric": study.metric, "n_trials": study.n_trials, "model": model.name, "seed": study.seed}
-    record(action="study.created", target=study, label=str(study), at=at, after=asked | {"split": str(split.pk) if split else ""}, actor=by)
+    asked |= {name: str(one.pk) for name, one in source.items() if one is not None}
+    record(action="study.created", target=study, label=str(study), at=at, after=asked, actor=by)
     return study
 
 

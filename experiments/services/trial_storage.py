@@ -269,6 +269,7 @@ class TrialStorage(BaseStorage):
     def _start(self, trial: FrozenTrial) -> bool:
         if trial.state != TrialState.WAITING:
             return False
+        self.settle()
         now = rows.local_now()
         if not rows.start_waiting(self._study_id, trial.number, self._owner, at=timezone.now()):
             self._read()
@@ -290,6 +291,7 @@ class TrialStorage(BaseStorage):
         return number
 
     def _finish(self, trial: FrozenTrial, columns: dict[str, Any]) -> None:
+        self.settle()
         self._unwritten = rows.ending(self._study_id, trial, columns, self._owner, maximize=self._direction == StudyDirection.MAXIMIZE)
         if not self._chained:
             self.settle()

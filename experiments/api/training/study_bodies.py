@@ -15,7 +15,7 @@ LONGEST_TEXT = 10_000
 
 def _choice(choices: Sequence[str], help_text: str) -> serializers.ChoiceField:
     """One of a few words; the refusal names them all."""
-    told = {"invalid_choice": f"Must be one of: {', '.join(choices)}."}
+    told: dict[str, Any] = {"invalid_choice": f"Must be one of: {', '.join(choices)}."}
     return serializers.ChoiceField(choices=choices, required=False, help_text=help_text, error_messages=told)
 
 

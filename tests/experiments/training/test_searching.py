@@ -1,18 +1,39 @@
 """Studies run to their end: what is found, kept, told and registered."""
 
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
+from django.utils import timezone
 
+from experiments.jobs_training import cancel_study as follow_cancelled_job
+from experiments.jobs_training import fail_study as follow_failed_job
 from experiments.models import Study, Trial
-from experiments.services import study_rows
+from experiments.services import deciding, proposing, study_rows
+from experiments.services.studies import cancel_study
+from experiments.services.study_conclusion import tier_of
 from experiments.states import StudyStatus, TrialState
-from mlops.jobs.models import Job
+from mlops.artifacts.storage import storage
+from mlops.errors import InvalidField
+from mlops.jobs import services as jobs
+from mlops.jobs.events import JobCancelled, JobFailed
+from mlops.jobs.models import Job, JobState
 from mlops.tenancy.roles import Principal
-from tests.experiments.chain import news
+from registry.models import BacktestRun, ModelVersion
+from tests.conftest import NOON
+from tests.experiments.chain import make_chain_model, news
 from tests.experiments.training.studying import ask_for_study, make_ready_split, run_study, table, trials_of
 
 pytestmark = pytest.mark.django_db
+
+MIXED = {"n_estimators": 5, "objective": {"type": "categorical", "choices": ["regression", "poisson"]}}
+"""Poisson refuses the negative targets of the table."""
+
+
+def states_of(study: Study) -> list[str]:
+    return [trial.state for trial in trials_of(study)]
 
 
 def test_a_study_registers_the_model_of_its_best_trial_as_a_candidate(scope: Principal) -> None:
@@ -26,3 +47,332 @@ def test_a_study_registers_the_model_of_its_best_trial_as_a_candidate(scope: Pri
     assert version.hyperparameters == best.params | {"n_estimators": 12, "min_child_samples": 5}
     assert version.metrics["rmse"] == best.value == study.best_value
     assert version.metrics["test_rmse"] > 0
+    assert storage().read(version.artifact_path, sha256=version.artifact_sha256)
+
+
+def test_a_version_knows_where_it_comes_from(scope: Principal) -> None:
+    study = run_study(ask_for_study(scope))
+
+    version = study.version
+    assert version is not None
+    split = study.split
+    assert split is not None
+    assert (version.lineage["study_id"], version.lineage["split_id"]) == (str(study.pk), str(split.pk))
+    assert version.lineage["parts"] == {name: part["sha256"] for name, part in split.parts.items()}
+    assert (version.lineage["trial"], version.lineage["code"][:7]) == (study.best_number, "engine-")
+    assert [feature["name"] for feature in version.signature["features"]] == ["x1", "x2", "kind"]
+    assert set(version.reference_statistics["features"]) == {"x1", "x2", "kind"}
+    assert version.metrics["tier"] in ("gold", "silver", "bronze")
+    (told,) = news("experiments.study_completed")
+    assert (told["study_id"], told["version"], told["best_value"]) == (str(study.pk), "v1", study.best_value)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "cmaes"])
+def test_a_seed_gives_the_same_trials_twice(scope: Principal, sampler: str) -> None:
+    split = make_ready_split()
+    first, second = (
+        run_study(ask_for_study(scope, name=name, split_id=split.pk, seed=5, sampler=sampler, n_trials=5, pruner="median"))
+        for name in ("One", "Two")
+    )
+
+    assert [(one.params, one.value, one.state) for one in trials_of(first)] == [
+        (one.params, one.value, one.state) for one in trials_of(second)
+    ]
+    assert first.version is not None
+    assert second.version is not None
+    assert first.version.artifact_sha256 == second.version.artifact_sha256
+
+
+def test_a_grid_tries_every_point_once(scope: Principal) -> None:
+    space = {"n_estimators": 4, "num_leaves": {"type": "int", "low": 4, "high": 8, "step": 2}, "extra_trees": MIXED["objective"]}
+    space["extra_trees"] = {"type": "categorical", "choices": [True, False]}
+
+    study = run_study(ask_for_study(scope, sampler="grid", search_space=space, n_trials=100))
+
+    tried = sorted((trial.params["num_leaves"], trial.params["extra_trees"]) for trial in trials_of(study))
+    assert study.n_trials == 6
+    assert tried == [(leaves, extra) for leaves in (4, 6, 8) for extra in (False, True)]
+
+
+def test_a_trial_that_fails_is_a_row_and_the_search_goes_on(scope: Principal) -> None:
+    study = run_study(ask_for_study(scope, sampler="grid", search_space=MIXED, n_trials=2))
+
+    failed = next(trial for trial in trials_of(study) if trial.state == TrialState.FAIL)
+    assert (study.status, sorted(states_of(study)), study.finished_trials) == ("completed", ["complete", "fail"], 2)
+    assert failed.params == {"objective": "poisson"}
+    assert failed.error.startswith("TrainingError: objective")
+
+
+def test_a_study_fails_when_its_first_trials_fail_alike(scope: Principal) -> None:
+    constant = table(60, seed=1).with_columns(pl.lit(1.0).alias("y"))
+    study = run_study(ask_for_study(scope, split_id=make_ready_split(train=constant).pk, n_trials=50))
+
+    job = Job.objects.get(pk=study.job_id)
+    assert (study.status, states_of(study), study.version) == ("failed", ["fail"] * 3, None)
+    assert "TrainingError" in study.error
+    assert (job.state, job.attempt) == (JobState.FAILED, 1)
+    (told,) = news("experiments.study_failed")
+    assert told["study_id"] == str(study.pk)
+
+
+def test_a_study_without_a_complete_trial_fails(scope: Principal) -> None:
+    study = run_study(
+        ask_for_study(scope, search_space={"objective": "poisson", "num_leaves": {"type": "int", "low": 4, "high": 8}}, n_trials=2)
+    )
+
+    assert (study.status, states_of(study)) == ("failed", ["fail", "fail"])
+    assert "No trial was completed" in study.error
+
+
+def test_bad_trials_are_pruned_at_their_reports(scope: Principal) -> None:
+    rates = {"type": "categorical", "choices": [0.3, 0.31, 0.32, 0.33, 0.34, 0.001, 0.0011]}
+    space = {"n_estimators": 20, "early_stopping_rounds": 0, "learning_rate": rates, "min_child_samples": 5}
+
+    study = run_study(ask_for_study(scope, sampler="random", pruner="median", seed=3, search_space=space, n_trials=16))
+
+    pruned = [trial for trial in trials_of(study) if trial.state == TrialState.PRUNED]
+    assert {trial.params["learning_rate"] for trial in pruned} & {0.001, 0.0011}
+    assert all(len(trial.intermediate_values) < 20 and trial.value is not None for trial in pruned)
+    assert study.best_number not in [trial.number for trial in pruned]
+
+
+def test_hyperband_prunes_too(scope: Principal) -> None:
+    space = {"n_estimators": 27, "early_stopping_rounds": 0, "min_child_samples": 5} | {
+        "learning_rate": {"type": "float", "low": 0.001, "high": 0.5, "log": True}
+    }
+
+    study = run_study(ask_for_study(scope, sampler="random", pruner="hyperband", search_space=space, n_trials=12))
+
+    assert "pruned" in states_of(study)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "space"),
+    [
+        ("catboost", {"iterations": 5, "depth": {"type": "int", "low": 2, "high": 3}}),
+        ("xgboost", {"n_estimators": 5, "max_depth": {"type": "int", "low": 2, "high": 3}}),
+        ("sklearn", {"kind": "linear", "C": {"type": "float", "low": 0.1, "high": 1.0}}),
+    ],
+)
+def test_every_library_searches_classes(scope: Principal, algorithm: str, space: dict[str, Any]) -> None:
+    split = make_ready_split("classification")
+
+    study = run_study(ask_for_study(scope, split_id=split.pk, algorithm=algorithm, metric="roc_auc", search_space=space, n_trials=2))
+
+    assert study.version is not None
+    assert (study.status, study.direction, study.version.algorithm) == ("completed", "maximize", algorithm)
+    assert study.best_value == max(trial.value for trial in trials_of(study))
+    assert 0.5 < study.version.metrics["test_roc_auc"] <= 1
+
+
+def test_a_warm_start_tries_the_best_of_an_earlier_study_first(scope: Principal) -> None:
+    split = make_ready_split()
+    earlier = run_study(ask_for_study(scope, name="Earlier", split_id=split.pk, n_trials=4))
+
+    warm = run_study(ask_for_study(scope, name="Warm", split_id=split.pk, n_trials=3, warm_start_from=earlier.pk, seed=9))
+
+    ranked = sorted(trials_of(earlier), key=lambda trial: trial.value)
+    assert [trial.params for trial in trials_of(warm)] == [trial.params for trial in ranked[:3]]
+    assert (warm.best_value, warm.finished_trials) == (earlier.best_value, 3)
+    assert warm.warm_start_id == earlier.pk
+
+
+def test_a_warm_start_leaves_out_what_the_new_space_could_not_have(scope: Principal) -> None:
+    split = make_ready_split()
+    earlier = run_study(ask_for_study(scope, name="Earlier", split_id=split.pk, n_trials=3))
+    narrow = {"n_estimators": 5, "learning_rate": {"type": "float", "low": 0.9, "high": 1.0}}
+
+    warm = ask_for_study(scope, name="Warm", split_id=split.pk, search_space=narrow, warm_start_from=earlier.pk)
+
+    assert (warm.last_trial_number, len(warm.user_attrs["notes"])) == (0, 3)
+    assert "outside this space" in warm.user_attrs["notes"][0]
+
+
+def test_the_time_out_ends_the_search_with_what_there_is(scope: Principal, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = ask_for_study(scope, n_trials=500, timeout_s=30)
+    finished = []
+    real = study_rows.advance
+
+    def long_ago(study: Study, to: StudyStatus, **values: Any) -> None:
+        real(study, to, **values)
+        finished.append(to)
+        if to == StudyStatus.RUNNING:
+            Study.objects.filter(pk=study.pk).update(started_at=timezone.now() - timedelta(seconds=29.3))
+
+    monkeypatch.setattr(study_rows, "advance", long_ago)
+    study = run_study(study)
+
+    assert study.status == "completed"
+    assert 0 < study.finished_trials < 500
+
+
+def test_a_time_out_before_the_first_trial_fails_the_study(scope: Principal) -> None:
+    study = ask_for_study(scope, timeout_s=5)
+    Study.objects.filter(pk=study.pk).update(status=StudyStatus.RUNNING, started_at=timezone.now() - timedelta(minutes=1))
+
+    study = run_study(study)
+
+    assert (study.status, study.error) == ("failed", "The time was over before the first trial.")
+
+
+def test_an_orphaned_trial_is_begun_anew_and_nothing_finished_is_run_twice(scope: Principal) -> None:
+    split = make_ready_split()
+    whole = run_study(ask_for_study(scope, name="Whole", split_id=split.pk, n_trials=4))
+    study = ask_for_study(scope, name="Killed", split_id=split.pk, n_trials=4)
+    _leave_as_killed(study, whole, finished=2)
+
+    study = run_study(study)
+
+    assert [(one.number, one.params, one.value) for one in trials_of(study)] == [
+        (one.number, one.params, one.value) for one in trials_of(whole)
+    ]
+    assert (study.status, study.finished_trials, study.best_value) == ("completed", 4, whole.best_value)
+    assert trials_of(study)[0].attempt == 1
+    assert trials_of(study)[2].attempt == 2
+
+
+def test_a_trial_whose_worker_died_twice_has_failed(scope: Principal) -> None:
+    split = make_ready_split()
+    whole = run_study(ask_for_study(scope, name="Whole", split_id=split.pk, n_trials=3))
+    study = ask_for_study(scope, name="Killed", split_id=split.pk, n_trials=3)
+    _leave_as_killed(study, whole, finished=1)
+    Trial.objects.filter(study=study, number=1).update(system_attrs={"restarts": 1})
+
+    study = run_study(study)
+
+    assert (study.status, states_of(study), study.finished_trials) == ("completed", ["complete", "fail", "complete"], 3)
+    assert "again" in trials_of(study)[1].error
+
+
+def _leave_as_killed(study: Study, whole: Study, *, finished: int) -> None:
+    """As a worker of the first attempt leaves it that dies in the trial after `finished`."""
+    Job.objects.filter(pk=study.job_id).update(attempt=1)
+    for trial in trials_of(whole)[:finished]:
+        values = {"params": trial.params, "distributions": trial.distributions, "intermediate_values": trial.intermediate_values}
+        Trial.objects.create(
+            study=study, number=trial.number, state=trial.state, value=trial.value, job_id=study.job_id, attempt=1,
+            system_attrs=trial.system_attrs, finished_at=NOON, started_at=NOON, **values,
+        )  # fmt: skip
+    best = min(trials_of(whole)[:finished], key=lambda trial: trial.value)
+    Trial.objects.create(study=study, number=finished, state=TrialState.RUNNING, job_id=study.job_id, attempt=1, started_at=NOON)
+    Study.objects.filter(pk=study.pk).update(
+        status=StudyStatus.RUNNING, started_at=timezone.now(), last_trial_number=finished + 1, finished_trials=finished,
+        best_value=best.value, best_number=best.number,
+    )  # fmt: skip
+
+
+def test_the_last_of_several_workers_concludes_alone(scope: Principal) -> None:
+    study = ask_for_study(scope, n_trials=4, workers=3)
+    first, *others = study_rows.open_jobs(study)
+
+    study = run_study(study)
+
+    results = [Job.objects.get(pk=job.pk).result for job in (first, *others)]
+    assert [("version" in result) for result in results] == [False, False, True]
+    assert (study.status, study.finished_trials, ModelVersion.objects.count()) == ("completed", 4, 1)
+
+
+def test_a_study_under_an_approved_proposal_sets_it_in_progress(scope: Principal, principal: Any) -> None:
+    proposal = proposing.propose(
+        experiment_name="Tune", hypothesis="Better", experiment_type="hyperparameter", by=principal("data_scientist"), at=NOON
+    )
+    with pytest.raises(InvalidField) as early:
+        ask_for_study(scope, proposal_id=proposal.pk)
+    deciding.approve(experiment_id=proposal.pk, by=scope, at=NOON)
+
+    study = run_study(ask_for_study(scope, proposal_id=proposal.pk))
+
+    proposal.refresh_from_db()
+    assert study.version is not None
+    assert early.value.field == "proposal_id"
+    assert proposal.status == "in_progress"
+    assert study.version.lineage["experiment"] == str(proposal.pk)
+
+
+def test_a_cancelled_study_that_no_worker_holds_ends_at_once(scope: Principal) -> None:
+    study = ask_for_study(scope, workers=2)
+
+    cancelled = cancel_study(study_id=study.pk, by=scope, at=NOON)
+
+    assert cancelled.status == "cancelled"
+    assert not study_rows.open_jobs(study)
+    assert run_study(study).status == "cancelled"
+
+
+def test_a_cancelled_study_of_a_dead_worker_ends_with_its_job(scope: Principal) -> None:
+    study = ask_for_study(scope)
+    Study.objects.filter(pk=study.pk).update(status=StudyStatus.RUNNING, last_trial_number=1)
+    Job.objects.filter(pk=study.job_id).update(state=JobState.RUNNING, attempt=1, lease_expires_at=NOON)
+    Trial.objects.create(study=study, number=0, state=TrialState.RUNNING, job_id=study.job_id, attempt=1, started_at=NOON)
+
+    waiting = cancel_study(study_id=study.pk, by=scope, at=NOON).status
+    jobs.take_up_abandoned()
+    follow_cancelled_job(JobCancelled(job_id=str(study.job_id), kind=study_rows.SEARCH_JOB, label=""))
+
+    study.refresh_from_db()
+    assert (waiting, study.status, states_of(study)) == ("running", "cancelled", ["fail"])
+
+
+def test_a_study_fails_with_the_last_of_its_jobs(scope: Principal) -> None:
+    study = ask_for_study(scope, workers=2)
+    Study.objects.filter(pk=study.pk).update(status=StudyStatus.RUNNING)
+    first, second = study_rows.open_jobs(study)
+
+    statuses = []
+    for job in (first, second):
+        Job.objects.filter(pk=job.pk).update(state=JobState.FAILED)
+        follow_failed_job(JobFailed(job_id=str(job.pk), kind=study_rows.SEARCH_JOB, label="", error="The worker died.", attempts=3))
+        study.refresh_from_db()
+        statuses.append(study.status)
+
+    assert statuses == ["running", "failed"]
+    assert study.error == "The worker died."
+
+
+def test_parts_that_were_changed_are_not_learnt_from(scope: Principal) -> None:
+    split = make_ready_split()
+    study = ask_for_study(scope, split_id=split.pk)
+    split.parts["train"]["sha256"] = "0" * 64
+    split.save()
+
+    study = run_study(study)
+
+    assert (study.status, states_of(study)) == ("failed", [])
+    assert "digest" in study.error
+
+
+def test_a_forecast_study_tunes_the_recipe_and_registers_a_forecaster(scope: Principal, tmp_path: Path) -> None:
+    model = make_chain_model(tmp_path, scope, name="sales")
+    space = {"rounds": 5, "num_leaves": {"type": "int", "low": 4, "high": 12}, "learning_rate": 0.3, "min_data_in_leaf": 20}
+    asked: dict[str, Any] = {"task": "forecast", "split_id": None, "metric": "mae", "search_space": space, "n_trials": 2}
+
+    study = run_study(ask_for_study(scope, model_name="sales", **asked))
+
+    version = study.version
+    assert version is not None
+    run = BacktestRun.objects.get(version=version)
+    assert (study.status, study.dataset_id, version.artifact_format) == ("completed", model.dataset_id, "forecaster")
+    assert version.lineage["recipe"]["num_leaves"] == trials_of(study)[study.best_number or 0].params["num_leaves"]
+    assert run.metrics["mae"] == version.metrics["mae"] > 0
+    assert {trial.user_attrs["window_days"] for trial in trials_of(study)} == {28}
+
+
+def test_a_forecast_takes_lightgbm_alone(scope: Principal) -> None:
+    with pytest.raises(InvalidField) as refused:
+        ask_for_study(scope, task="forecast", split_id=None, algorithm="catboost", metric="mae")
+
+    assert refused.value.field == "algorithm"
+
+
+@pytest.mark.parametrize(
+    ("task", "metrics", "tier"),
+    [
+        ("forecast", {"mase": 0.7}, "gold"),
+        ("forecast", {"mase": None}, "unrated"),
+        ("regression", {"test_r2": 0.6}, "silver"),
+        ("classification", {"test_roc_auc": 0.7}, "bronze"),
+        ("classification", {}, "unrated"),
+    ],
+)
+def test_a_tier_says_how_good_a_model_is_on_unseen_data(task: str, metrics: dict[str, Any], tier: str) -> None:
+    assert tier_of(task, metrics) == tier
