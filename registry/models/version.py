@@ -59,6 +59,8 @@ class ModelVersion(TenantModel):
     created_at = models.DateTimeField()
     promoted_at = models.DateTimeField(null=True, blank=True)
     status_changed_at = models.DateTimeField()
+    deleted_at = models.DateTimeField(null=True, blank=True, help_text="Archived and hidden; the row stays, as evidence.")
+    artifact_deleted_at = models.DateTimeField(null=True, blank=True, help_text="When its file was removed from the storage.")
 
     class Meta(TenantModel.Meta):
         db_table = "model_versions"
@@ -85,5 +87,5 @@ class ModelVersion(TenantModel):
 
     @property
     def has_artifact(self) -> bool:
-        """Whether it can predict here; a version may be registered by its metadata alone."""
-        return bool(self.artifact_path)
+        """Whether it can predict here; a version may be registered by its metadata alone, and a deleted one's file may be gone."""
+        return bool(self.artifact_path) and self.artifact_deleted_at is None

@@ -32,7 +32,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MANY_DIGITS = re.compile(r"\d{19}")
 _MICROSECONDS = "(extract(epoch FROM version.{0}) * 1000000)::bigint"
 _LINE_SQL = {
-    "has_artifact": "version.artifact_path <> ''",
+    "has_artifact": "(version.artifact_path <> '' AND version.artifact_deleted_at IS NULL)",
     "metrics": "version.{0}::text",
     "hyperparameters": "version.{0}::text",
     **dict.fromkeys(("created_at", "promoted_at", "status_changed_at"), _MICROSECONDS),
