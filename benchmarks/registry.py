@@ -2,8 +2,10 @@
 
 Run: .venv/bin/python -m benchmarks.registry [--repeats 21] [--sizes 200 20000]
 
-Both servers have one worker process and one keep-alive client; calls alternate between them. MLflow goes into an environment of its own
-under VAR_DIR, made on demand; where it cannot be installed only our side is measured, and the output says so.
+Both servers have one worker process and one keep-alive client; calls alternate between them, and have to see the same versions. Printed
+are medians of the time a client waits, and the mean CPU time that the server's processes spend on a call (PostgreSQL's own is not in it),
+which other work on the machine disturbs less. MLflow goes into an environment of its own under VAR_DIR, made on demand; where it cannot be
+installed only our side is measured, and the output says so.
 """
 
 import argparse
@@ -17,9 +19,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -64,7 +68,16 @@ class Side:
     """One product's calls. Each takes the model's name and the repetition, and answers the version numbers it saw."""
 
     name: str
+    process: int
     calls: dict[str, Callable[[str, int], list[int]]]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one call, in milliseconds: the median of what the client waits, the mean CPU time of the server's processes."""
+
+    wall: float
+    cpu: float
 
 
 def main() -> None:
@@ -84,9 +97,9 @@ def main() -> None:
             sides.append(stack.enter_context(mlflow(python, postgres, folder, arguments.sizes)))
         for database in (DATABASE, "mlflow")[: len(sides)]:
             postgres.execute("VACUUM ANALYZE", database=database)
-        measured = {size: measure(sides, model_name(size), size, arguments.repeats) for size in arguments.sizes}
+        measured = measure(sides, arguments.sizes, arguments.repeats)
     show(measured, [side.name for side in sides], arguments.sizes)
-    print(f"\n{arguments.repeats} repetitions each; whole run {time.perf_counter() - began:.0f} s")
+    print(f"{arguments.repeats} repetitions each; whole run {time.perf_counter() - began:.0f} s")
 
 
 def model_name(size: int) -> str:
@@ -94,35 +107,68 @@ def model_name(size: int) -> str:
     return f"model-of-{size}"
 
 
-def measure(sides: list[Side], model: str, size: int, repeats: int) -> dict[str, dict[str, float]]:
-    """Median milliseconds per call and side. The sides take turns, and have to see the same versions."""
-    found: dict[str, dict[str, float]] = {}
+def measure(sides: list[Side], sizes: list[int], repeats: int) -> dict[int, dict[str, dict[str, Cost]]]:
+    """What each call costs each side at each size. Sides and sizes take turns, so that a busy moment hits all of them."""
+    found: dict[int, dict[str, dict[str, Cost]]] = {size: {} for size in sizes}
     for call in sides[0].calls:
-        times: dict[str, list[float]] = {side.name: [] for side in sides}
+        times: dict[tuple[int, str], list[float]] = {(size, side.name): [] for size in sizes for side in sides}
+        spent = dict.fromkeys(times, 0.0)
+        settle(sides)
         for repetition in range(-3, repeats):
-            number = size - 1 - repetition % (size // 2)
-            seen = []
-            for side in sides:
-                start = time.perf_counter()
-                seen.append(side.calls[call](model, number))
-                if repetition >= 0:
-                    times[side.name].append(1000 * (time.perf_counter() - start))
-            if any(other != seen[0] for other in seen):
-                raise AssertionError(f"{call} of {model}: the answers differ: {[one[:5] for one in seen]}")
-        found[call] = {name: statistics.median(values) for name, values in times.items()}
+            for size in sizes:
+                seen = []
+                for side in sides:
+                    cpu, start = cpu_seconds(side.process), time.perf_counter()
+                    seen.append(side.calls[call](model_name(size), size - 1 - repetition % (size // 2)))
+                    if repetition >= 0:
+                        times[size, side.name].append(1000 * (time.perf_counter() - start))
+                        spent[size, side.name] += 1000 * (cpu_seconds(side.process) - cpu)
+                if any(other != seen[0] for other in seen):
+                    raise AssertionError(f"{call} of {model_name(size)}: the answers differ: {[one[:5] for one in seen]}")
+        for size in sizes:
+            costs = {name: Cost(statistics.median(times[size, name]), spent[size, name] / repeats) for name in (one.name for one in sides)}
+            found[size][call] = costs
     return found
 
 
-def show(measured: dict[int, dict[str, dict[str, float]]], names: list[str], sizes: list[int]) -> None:
-    """A line per call: p50 of each side and size, how often ours fits into theirs, and how each grows with the number of versions."""
+def settle(sides: list[Side], *, idle: float = 0.01, patience: float = 60.0) -> None:
+    """Wait until no server computes anything any more: some go on starting up long after they take connections."""
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        before = [cpu_seconds(side.process) for side in sides]
+        time.sleep(0.5)
+        if all(cpu_seconds(side.process) - was < idle for side, was in zip(sides, before, strict=True)):
+            return
+
+
+def cpu_seconds(process: int) -> float:
+    """CPU time of a process and its children so far, by Linux's clock of each process (clock_getcpuclockid(3)), to the nanosecond."""
+    return sum(time.clock_gettime((~one << 3) | 2) for one in [process, *children_of(process)])
+
+
+@cache
+def children_of(process: int) -> list[int]:
+    """Processes below this one; they are the same from the first call to the last."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it ended meanwhile
+            parents[int(stat.parent.name)] = int(stat.read_text().rsplit(")", 1)[1].split()[1])
+    below = [child for child, parent in parents.items() if parent == process]
+    return below + [further for one in below for further in children_of(one)]
+
+
+def show(measured: dict[int, dict[str, dict[str, Cost]]], names: list[str], sizes: list[int]) -> None:
+    """Two tables: what the client waits, and what the server computes. A line per call, with how often ours fits into theirs."""
     first, last = sizes[0], sizes[-1]
-    print(f"{'p50, ms':16}" + "".join(f"{f'{name} {size:,}':>18}" for name in names for size in sizes), end="")
-    print(f"{'growth':>9}" + "".join(f"{f'ratio {size:,}':>14}" for size in sizes if len(names) > 1))
-    for call in measured[first]:
-        cells = "".join(f"{measured[size][call][name]:18.2f}" for name in names for size in sizes)
-        growth = measured[last][call][names[0]] / measured[first][call][names[0]]
-        ratios = "".join(f"{measured[size][call][names[1]] / measured[size][call][names[0]]:13.1f}x" for size in sizes if len(names) > 1)
-        print(f"{call:16}{cells}{growth:8.2f}x{ratios}")
+    for title, cost in (("p50, ms", attrgetter("wall")), ("server CPU, ms", attrgetter("cpu"))):
+        print(f"{title:16}" + "".join(f"{f'{name} {size:,}':>18}" for name in names for size in sizes), end="")
+        print(f"{'growth':>9}" + "".join(f"{f'ratio {size:,}':>14}" for size in sizes if len(names) > 1))
+        for call in measured[first]:
+            cells = "".join(f"{cost(measured[size][call][name]):18.2f}" for name in names for size in sizes)
+            growth = cost(measured[last][call][names[0]]) / cost(measured[first][call][names[0]])
+            pairs = [(measured[size][call][names[1]], measured[size][call][names[0]]) for size in sizes if len(names) > 1]
+            print(f"{call:16}{cells}{growth:8.2f}x" + "".join(f"{cost(theirs) / cost(ours):13.1f}x" for theirs, ours in pairs))
+        print()
 
 
 @contextmanager
@@ -135,7 +181,8 @@ def tiltyard(postgres: PostgresServer, folder: Path, sizes: list[int]) -> Iterat
     secret = fill_tiltyard(sizes)
     port = free_port()
     options = ["--interface", "rsgi", "--workers", "1", "--no-ws", "--host", "127.0.0.1", "--port", str(port)]
-    with running([sys.executable, "-m", "granian", *options, "mlops.rsgi:door"], folder / "tiltyard.log", port) as connection:
+    command = [sys.executable, "-m", "granian", *options, "mlops.rsgi:door"]
+    with running(command, folder / "tiltyard.log", port) as (connection, process):
         client = Client(connection, {"Authorization": f"Bearer {secret}"})
         base = "/api/v1/models"
 
@@ -148,6 +195,7 @@ def tiltyard(postgres: PostgresServer, folder: Path, sizes: list[int]) -> Iterat
 
         yield Side(
             "tiltyard",
+            process,
             {
                 "get version": lambda model, number: [client.call("GET", f"{base}/{model}/versions/v{number}")["number"]],
                 "list 100": lambda model, number: numbers(f"{base}/{model}/versions?limit=100"),
@@ -217,7 +265,7 @@ def mlflow(python: Path, postgres: PostgresServer, folder: Path, sizes: list[int
     command = [str(python.parent / "mlflow"), "server", "--backend-store-uri", store, "--host", "127.0.0.1", "--port", str(port)]
     command += ["--workers", "1", "--default-artifact-root", str(folder / "mlruns")]
     os.environ.update({"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"})
-    with running(command, folder / "mlflow.log", port) as connection:
+    with running(command, folder / "mlflow.log", port) as (connection, process):
         client = Client(connection, {})
         base = "/api/2.0/mlflow"
         for size in sizes:
@@ -249,6 +297,7 @@ def mlflow(python: Path, postgres: PostgresServer, folder: Path, sizes: list[int
 
         yield Side(
             "mlflow",
+            process,
             {
                 "get version": got,
                 "list 100": lambda model, number: search(f"name='{model}'"),
@@ -276,8 +325,8 @@ def fill_mlflow(postgres: PostgresServer, name: str, size: int) -> None:
 
 
 @contextmanager
-def running(command: list[str], log: Path, port: int) -> Iterator[http.client.HTTPConnection]:
-    """The server, and a connection to it once it takes one."""
+def running(command: list[str], log: Path, port: int) -> Iterator[tuple[http.client.HTTPConnection, int]]:
+    """A connection to the server once it takes one, and the server's process."""
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, cwd=ROOT)
     try:
@@ -287,7 +336,7 @@ def running(command: list[str], log: Path, port: int) -> Iterator[http.client.HT
                 raise RuntimeError(f"{command[0]} does not start: {log.read_text()[-2000:]}")
             time.sleep(0.2)
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
-        yield connection
+        yield connection, process.pid
         connection.close()
     finally:
         process.terminate()
