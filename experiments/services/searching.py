@@ -26,6 +26,7 @@ from experiments.services.study_settings import space_of_study
 from experiments.states import StudyStatus, TrialState
 from mlops.database.reading import reading
 from mlops.errors import NotFound
+from mlops.jobs import services as jobs
 from mlops.jobs.runner import Attempt
 from mlops.jobs.services import Cancelled, JobRefused, LeaseLost
 from mlops.storable import clean
@@ -235,7 +236,7 @@ def _give_up_if_hopeless(run: _Search) -> None:
 
 def _stop(attempt: Attempt, study_id: UUID) -> None:
     """A worker stops because somebody asked for it; the last one to stop ends the study."""
-    with attempt.fenced():
+    with jobs.fenced(job_id=attempt.job_id, attempt=attempt.number):  # the attempt's own refuses once it is to stop
         study = lock_study(study_id)
         others = [job for job in open_jobs(study) if job.pk != attempt.job_id]
         if not others and study.status in (StudyStatus.PENDING, StudyStatus.RUNNING):
@@ -244,7 +245,7 @@ def _stop(attempt: Attempt, study_id: UUID) -> None:
 
 def _fail(attempt: Attempt, study_id: UUID, error: str) -> None:
     """No attempt could succeed: the study has failed. Other workers notice when they begin their next trial."""
-    with attempt.fenced():
+    with jobs.fenced(job_id=attempt.job_id, attempt=attempt.number):  # the attempt's own refuses once it is to stop
         study = lock_study(study_id)
         if study.status in (StudyStatus.PENDING, StudyStatus.RUNNING):
             now = timezone.now()
