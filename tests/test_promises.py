@@ -22,6 +22,7 @@ from django.test import Client
 from drf_spectacular.generators import SchemaGenerator
 from rest_framework.test import APIClient
 
+from experiments.models import Split
 from mlops.jobs.models import Job
 from mlops.tenancy import services as tenancy
 from mlops.tenancy.models import Customer, TenantModel, User
@@ -29,6 +30,7 @@ from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import Role, system
 from registry.models import Dataset, ModelVersion, RegisteredModel
 from tests.conftest import NOON, PASSWORD
+from tests.experiments.training.studying import make_split
 from tests.registry import factories
 
 pytestmark = pytest.mark.django_db
@@ -85,6 +87,7 @@ def shops(customer: Customer, other_customer: Customer) -> Shops:
         with acting(system(one.pk)):
             factories.make_arena(policy={"four_eyes": True})
             factories.make_job(label=MARK if one == other_customer else "ours")
+            make_split(name=MARK if one == other_customer else "ours")
     with acting(system(other_customer.pk)):
         factories.make_model("rival-only", display_name=MARK)
         RegisteredModel.objects.update(display_name=MARK, description=MARK)
@@ -109,7 +112,9 @@ def _good_values(customer: Customer) -> dict[str, str]:
         dataset = Dataset.objects.get()
         assert version is not None
         job = Job.objects.filter(customer=customer).values_list("pk", flat=True)[0]
-        return {"model_name": version.model_name, "version": version.version, "name": dataset.name, "number": "1", "job_id": str(job)}
+        split = Split.objects.get()
+        named = {"model_name": version.model_name, "version": version.version, "name": dataset.name, "number": "1"}
+        return named | {"job_id": str(job), "split_id": str(split.pk)}
 
 
 @cache
