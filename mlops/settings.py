@@ -206,6 +206,8 @@ IDEMPOTENCY_KEPT_DAYS = env.int("IDEMPOTENCY_KEPT_DAYS", 7)
 OUTBOX_KEPT_DAYS = env.int("OUTBOX_KEPT_DAYS", 14)
 JOBS_KEPT_DAYS = env.int("JOBS_KEPT_DAYS", 90)
 TEMPORARY_FILES_KEPT_HOURS = env.int("TEMPORARY_FILES_KEPT_HOURS", 24)
+# Memory that a process may fill with models it answers /v1/predict from.
+MODEL_CACHE_BYTES = env.int("MODEL_CACHE_BYTES", 256 * 1024 * 1024)
 STATIC_URL = "static/"
 STATIC_ROOT = VAR_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "mlops" / "static"]

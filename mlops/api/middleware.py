@@ -117,6 +117,8 @@ class IdempotencyMiddleware:
             return None
         if not principal.may(getattr(cls, "actions_by_method", {}).get("POST", "undeclared")):
             return None
+        if not getattr(cls, "takes_idempotency_key", True):
+            return http_response(Problem(400, "invalid", f"This call changes nothing and takes no {idempotency.HEADER}."))
         try:
             claimed = idempotency.claim(request, cls, principal_name=principal.name, at=timezone.now())
         except Exception as failure:

@@ -25,6 +25,8 @@ class ApiView(APIView):
 
     actions_by_method: ClassVar[dict[str, str]] = {}
     query_parameters: ClassVar[Sequence[str]] = ()
+    takes_idempotency_key: ClassVar[bool] = True
+    """Whether a POST changes something, so that performing it once matters."""
     file_limit: ClassVar[str] = ""
     """The setting that bounds the file which the view takes as multipart; a view with `MultiPartParser` names one."""
 

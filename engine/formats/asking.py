@@ -1,0 +1,58 @@
+"""Ask a tabular model that this process must not load itself: one from outside, or one whose library is too much for a web process."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from engine.formats.child import run_child
+from engine.tabular.asking import Question
+from engine.tabular.documents import ArtifactError
+from engine.tabular.problems import CellProblem, PredictError
+
+ASK_CHILD = Path(__file__).with_name("_ask_child.py")
+
+
+@dataclass(frozen=True)
+class AskLimits:
+    """Hard limits on one child."""
+
+    memory_bytes: int = 2 << 30
+    cpu_seconds: int = 20
+    wall_seconds: float = 30.0
+
+
+def ask_safely(content: bytes, question: Question, *, limits: AskLimits | None = None) -> dict[str, Any]:
+    """`engine.tabular.asking.ask` in a disposable child. Raises PredictError for the rows, ArtifactError for the model."""
+    limits = limits or AskLimits()
+    with _file(content) as model_fd, _file(orjson.dumps(question.to_json())) as question_fd:
+        spec = {
+            "model_fd": model_fd,
+            "question_fd": question_fd,
+            "memory_bytes": limits.memory_bytes,
+            "cpu_seconds": limits.cpu_seconds,
+        }
+        outcome = run_child(ASK_CHILD, spec, pass_fds=(model_fd, question_fd), wall_seconds=limits.wall_seconds)
+    if outcome.answer is None:
+        raise ArtifactError(f"the model broke the process that loaded it ({outcome.ended})")
+    if "problems" in outcome.answer:
+        raise PredictError(CellProblem(**problem) for problem in outcome.answer["problems"])
+    if "refused" in outcome.answer:
+        raise ArtifactError(outcome.answer["refused"])
+    answer: dict[str, Any] = outcome.answer["answer"]
+    return answer
+
+
+@contextmanager
+def _file(content: bytes) -> Iterator[int]:
+    """A descriptor of an unnamed file that holds the bytes."""
+    with tempfile.TemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        os.lseek(file.fileno(), 0, os.SEEK_SET)
+        yield file.fileno()
