@@ -26,7 +26,7 @@ ANNOUNCED = 64 * 1024
 """Bodies above this many bytes are announced to Django before they are received."""
 PER_ADDRESS = 100
 """Small bodies that one address may have under way: they are received before anybody knows whose they are."""
-PATIENCE = 1.0
+PATIENCE = 5.0
 """Seconds that a request waits for a free thread; waiting holds none."""
 TAIL = 256
 BODILESS = ("GET", "HEAD", "OPTIONS", "TRACE")
@@ -210,7 +210,7 @@ def _called(environ: dict[str, Any]) -> Answer:
 
 
 def _busy() -> Answer:
-    return refusal(503, "busy", "All threads are busy. Try again in a second.", Retry_After="1")
+    return refusal(503, "busy", "All threads are busy. Try again in a moment.", Retry_After="1")
 
 
 @asynccontextmanager
