@@ -80,10 +80,11 @@ def measure(arguments: argparse.Namespace) -> None:
     from mlops.database.roles import as_owner
     from mlops.tenancy.principals import acting
     from mlops.tenancy.roles import Role, system
-    from mlops.tenancy.services import create_api_key, create_customer
+    from mlops.tenancy.services import create_api_key, create_customer, create_member
 
     customer = create_customer(name="Benchmark", at=NOW)
     _, secret = create_api_key(customer=customer, role=Role.ML_MANAGER, name="benchmark", user=None, at=NOW)
+    person = create_member(customer=customer, email="kim@example.com", role=Role.ML_MANAGER, password=None, at=NOW).user
     began = time.perf_counter()
     with transaction.atomic(), acting(system(customer.pk)):
         fill(arguments.alerts, arguments.open)
@@ -93,7 +94,7 @@ def measure(arguments: argparse.Namespace) -> None:
             cursor.execute("VACUUM ANALYZE ml_alerts")  # as autovacuum does after a while; nothing does it on SQLite
     print(f"filled in {time.perf_counter() - began:.0f} s\n{'':44}{'best':>8}{'median':>8}{'queries':>9}{'found':>9}")
     slow = 0
-    for name, read in reads(secret).items():
+    for name, read in (reads(secret) | screens(person)).items():
         with acting(system(customer.pk)):
             best, milliseconds, queries, found = timed(read, arguments.repeats)
         slow += milliseconds > AIM_MS
@@ -198,6 +199,32 @@ def reads(secret: str) -> dict[str, Callable[[], int]]:
         "API, least urgent": called("?ordering=severity"),
         "API, page 1,000": called("?page=1000"),
         "API, stats": called("/stats"),
+    }
+
+
+def screens(person: Any) -> dict[str, Callable[[], int]]:
+    """Each page that shows or counts alerts, whole, with its frame and navigation; it returns how many bytes it has."""
+    from django.test import Client
+
+    client = Client()
+    client.force_login(person)
+
+    def opened(path: str) -> Callable[[], int]:
+        def call() -> int:
+            answer = client.get(f"/admin/{path}", HTTP_HOST="localhost")
+            assert answer.status_code == 200, answer.status_code
+            return len(answer.content)
+
+        return call
+
+    return {
+        "screen, inbox": opened("alerts/inbox/"),
+        "screen, inbox, page 1,000": opened("alerts/inbox/?page=1000"),
+        "screen, inbox, all and critical": opened("alerts/inbox/?status=all&severity=critical"),
+        "screen, inbox, search": opened(f"alerts/inbox/?q={NEEDLE}"),
+        "screen, approvals": opened("approvals/"),
+        "screen, overview": opened(""),
+        "screen, live counts": opened("fragments/live/"),
     }
 
 

@@ -74,10 +74,10 @@ def _shown(entry: Entry, request: HttpRequest) -> dict[str, Any] | None:
 
 def _badge(name: str, request: HttpRequest) -> SafeString:
     """The count as the page's script finds it again to refresh it; without anything to count it is there, and not seen."""
-    from mlops.waiting import tallies  # not at the top: settings import this module before there are models
+    from mlops.waiting import shown, tallies  # not at the top: settings import this module before there are models
 
-    count = tallies(request).get(name, 0)
-    return format_html('<span data-tally="{}" data-live="{}">{}</span>', name, reverse("admin:registry_live"), count or "")
+    count = shown(tallies(request).get(name, 0))
+    return format_html('<span data-tally="{}" data-live="{}">{}</span>', name, reverse("admin:registry_live"), count)
 
 
 SIDEBAR: dict[str, Any] = {"show_search": False, "show_all_applications": False, "navigation": "mlops.navigation.navigation"}

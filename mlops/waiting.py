@@ -7,10 +7,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, QuerySet, Value
+from django.db import connection
+from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from mlops.tenancy.roles import Principal
+
+MOST_COUNTED = 1000
+"""Nobody reads further; a count that reaches it is shown as 999+."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ def everything(principal: Principal) -> list[Waiting]:
 
 
 def tallies(request: HttpRequest) -> dict[str, int]:
-    """Every count of the navigation, by name: one query, once a request."""
+    """Every count of the navigation, by name: one query, once a request. What is counted stops at MOST_COUNTED."""
     known: dict[str, int] | None = getattr(request, "tallies", None)
     if known is None:
         known = _count()
@@ -124,14 +128,23 @@ def revision_now(reference: str) -> int | None:
         return None
 
 
+def shown(count: int) -> str:
+    """A count as people read it; empty for none."""
+    return f"{MOST_COUNTED - 1}+" if count >= MOST_COUNTED else str(count or "")
+
+
 def _count() -> dict[str, int]:
-    if not _tallies:
-        return {}
-    first, *others = [
-        rows().order_by().annotate(tally=Value(name)).values("tally").annotate(n=Count("pk")).values_list("tally", "n")
-        for name, rows in _tallies
-    ]
+    """Each queryset stops at MOST_COUNTED rows, so that a full inbox costs no page more than a tidy one."""
+    parts: list[str] = []
+    params: list[Any] = []
+    for name, rows in _tallies:
+        sql, given = rows().order_by().values("pk")[:MOST_COUNTED].query.sql_with_params()
+        parts.append(f"SELECT %s, COUNT(*) FROM ({sql}) AS counted")  # noqa: S608 - the querysets' own SQL, its values apart
+        params += [name, *given]
     found: Counter[str] = Counter()
-    for name, number in first.union(*others, all=True):
-        found[name] += number
+    if parts:
+        with connection.cursor() as cursor:
+            cursor.execute(" UNION ALL ".join(parts), params)
+            for name, number in cursor.fetchall():
+                found[name] += number
     return dict(found)

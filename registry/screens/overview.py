@@ -7,7 +7,7 @@ from django.shortcuts import render
 from django.utils import timezone
 
 from mlops.admin_site import home, page, principal_of, show
-from mlops.waiting import everything, open_about_models, revision_now, subject, tallies
+from mlops.waiting import MOST_COUNTED, everything, open_about_models, revision_now, shown, subject, tallies
 from registry.models import RegisteredModel
 from registry.queries.overview import Overview, overview, running_jobs
 
@@ -50,7 +50,8 @@ def waiting_fragment(request: HttpRequest) -> HttpResponse:
 def live(request: HttpRequest) -> HttpResponse:
     """What every open page asks for every few seconds: the navigation's counts, and the present revision of what it shows. Two queries."""
     reference = request.GET.get("subject", "")[:100]
-    return JsonResponse({"tallies": tallies(request), "revision": revision_now(reference) if reference else None})
+    counts = {name: shown(count) for name, count in tallies(request).items()}
+    return JsonResponse({"tallies": counts, "revision": revision_now(reference) if reference else None})
 
 
 @subject("model")
@@ -74,6 +75,8 @@ def sentence(seen: Overview, waiting: int, critical: int = 0) -> str:
 
 
 def _count(number: int, noun: str) -> str:
+    if number >= MOST_COUNTED:
+        return f"{shown(number)} {noun}s"
     words = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
     return f"{words[number] if number < len(words) else number} {noun}{'' if number == 1 else 's'}"
 

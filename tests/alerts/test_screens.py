@@ -235,9 +235,17 @@ def test_the_navigation_counts_what_waits_and_keeps_counting(scope: Principal, s
     page = client.get("/admin/").text
     after = client.get(reverse("admin:registry_live"), {"subject": f"alert:{alert.pk}"}).json()
 
-    assert before["tallies"] == {"approvals": 0, "experiments": 0, "alerts": 0, "critical": 0}
-    assert after == {"tallies": {"approvals": 1, "experiments": 0, "alerts": 1, "critical": 0}, "revision": 1}
+    assert before["tallies"] == {"approvals": "", "experiments": "", "alerts": "", "critical": ""}
+    assert after == {"tallies": {"approvals": "1", "experiments": "", "alerts": "1", "critical": ""}, "revision": 1}
     assert '<span data-tally="alerts" data-live="/admin/fragments/live/">1</span>' in page
+
+
+def test_counting_stops_where_nobody_reads_further(scope: Principal, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlops.waiting.MOST_COUNTED", 3)
+    for number in range(5):
+        make_alert(cause=str(number))
+
+    assert site("viewer").get(reverse("admin:registry_live")).json()["tallies"]["alerts"] == "2+"
 
 
 @pytest.mark.parametrize("subject", ["alert:x", "nothing:1", "alert:", ":", "alert:00000000-0000-0000-0000-00000000ffff"])

@@ -70,10 +70,10 @@
 
     function show({ tallies, revision }) {
       document.querySelectorAll("[data-tally]").forEach((node) => {
-        const text = String(tallies[node.dataset.tally] || "");
+        const text = tallies[node.dataset.tally] || "";
         if (node.textContent !== text) node.textContent = text;
       });
-      document.querySelectorAll("[data-watch]").forEach((node) => { node.hidden = String(tallies[node.dataset.watch] || "") === known[node.dataset.watch]; });
+      document.querySelectorAll("[data-watch]").forEach((node) => { node.hidden = (tallies[node.dataset.watch] || "") === known[node.dataset.watch]; });
       const stale = main && revision !== null && String(revision) !== main.dataset.revision;
       document.querySelectorAll("[data-stale]").forEach((node) => { node.hidden = !stale; });
     }
