@@ -102,13 +102,13 @@ def select(selector: Selector) -> tuple[ModelVersion, bool]:
     selector.check()
     with reading():
         if selector.model_id is not None:
-            version = ModelVersion.objects.filter(pk=selector.model_id).first()
+            version = ModelVersion.objects.filter(pk=selector.model_id, deleted_at=None).first()
             if version is None:
                 raise NotFound("There is no such model version.")
         elif selector.experiment_id is not None:
             found = find_study(selector.experiment_id).version
-            if found is None:
-                raise NotFound("The study has produced no model.")
+            if found is None or found.deleted_at is not None:
+                raise NotFound("The study has produced no model, or it was deleted.")
             version = found
         else:
             version = _of_model(selector)
@@ -118,9 +118,13 @@ def select(selector: Selector) -> tuple[ModelVersion, bool]:
 def _of_model(selector: Selector) -> ModelVersion:
     model = model_named(selector.model_name)
     if selector.version:
-        return version_of(model, selector.version)
+        named = version_of(model, selector.version)
+        if named.deleted_at is not None:
+            raise NotFound(f"{named} was deleted.")
+        return named
     stage = selector.stage or "production"
-    found = list(model.versions.filter(status__in=[status for status, name in STAGES.items() if name == stage]).order_by("-number")[:6])
+    statuses = [status for status, name in STAGES.items() if name == stage]
+    found = list(model.versions.filter(status__in=statuses, deleted_at=None).order_by("-number")[:6])
     if not found:
         raise NotFound(f"The model {model.name} has no version in {stage}.")
     if len(found) > 1:
