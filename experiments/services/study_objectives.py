@@ -12,7 +12,7 @@ from engine.tuning.spaces import Space
 from experiments.models import Split, Study
 from experiments.services.study_settings import FORECAST
 from mlops.artifacts.storage import storage
-from mlops.errors import DomainError
+from mlops.jobs.services import JobRefused
 from registry.models import DatasetVersion, RegisteredModel
 from registry.rules.policy import Policy, parse
 from registry.services.backtesting import evaluate
@@ -30,10 +30,8 @@ SEARCH_DAYS = 28
 """The window a forecast's trials are measured on; the days after it are kept for the backtest that judges the result."""
 
 
-class NothingToMeasure(DomainError):
+class NothingToMeasure(ValueError):
     """The metric has no value for what was trained."""
-
-    code = "no_value"
 
 
 @dataclass(frozen=True)
@@ -120,7 +118,7 @@ def objective_of(study: Study) -> TabularObjective | ForecastObjective:
     if study.task == FORECAST:
         return _forecast(study)
     if study.split is None:
-        raise NothingToMeasure("The study has no split.")
+        raise JobRefused("The study has no split.")
     return TabularObjective(study, study.split, {name: read_part(study.split, name) for name in PARTS if name != "test"})
 
 
