@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from engine.formats.signature import Feature, Signature
 from engine.tabular.algorithms.protocol import Fitted, answers_of
 from engine.tabular.columns import Task
-from engine.tabular.inputs import from_records
+from engine.tabular.inputs import canonical, from_records
 from engine.tabular.postprocessing import Classes, Label, Values
 from engine.tabular.preprocessing import Learnt, Preprocessor
 
@@ -69,8 +69,8 @@ class TabularModel:
 
     def predict(self, frame: pl.DataFrame, *, threads: int = 1) -> Predictions:
         """Answers row by row. Columns may stand in any order; extra ones are ignored and told. Raises PredictError."""
-        raw = self.raw(frame, threads=threads)
-        notes = self._notes(frame)
+        read = canonical(frame, self.preprocessor.columns)
+        raw, notes = self.raw(read, threads=threads), self._notes(frame, read)
         answers = answers_of(raw, self.fitted.shape.link)
         if isinstance(self.postprocessor, Classes):
             return Predictions(self.postprocessor.answers(answers), self.postprocessor.named(answers), raw, notes)
@@ -80,13 +80,14 @@ class TabularModel:
         """Scores before link and postprocessing: (rows,) or, for more than two classes, (rows, classes). Raises PredictError."""
         return self.fitted.raw(self.preprocessor.transform(frame), threads=threads)
 
-    def _notes(self, frame: pl.DataFrame) -> list[str]:
+    def _notes(self, frame: pl.DataFrame, read: pl.DataFrame) -> list[str]:
+        """`frame` as it was given, `read` as it was understood."""
         known = {*self.features, self.target}
         extra = sorted(name for name in frame.columns if name not in known)
         notes = [f"Columns that are no feature of this model were ignored: {', '.join(extra)[:300]}."] if extra else []
         for feature in self.preprocessor.features:
             if feature.column.kind == "categorical" and not feature.dropped:
-                notes += _unseen(frame[feature.column.name], feature)
+                notes += _unseen(read[feature.column.name], feature)
         return notes
 
     @property
@@ -98,7 +99,7 @@ class TabularModel:
 
 
 def _unseen(series: pl.Series, feature: Learnt) -> list[str]:
-    values = series.cast(pl.String).drop_nulls()
+    values = series.drop_nulls()
     unseen = values.filter(~values.is_in(list(feature.categories)))
     if feature.pooled or unseen.is_empty():
         return []

@@ -1,5 +1,6 @@
 """Train one model on a split's parts, with everything that was learnt packed into it."""
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from engine.tabular.columns import TASKS, Column, Task, columns_of
 from engine.tabular.inputs import canonical
 from engine.tabular.model import TabularModel
 from engine.tabular.postprocessing import DEFAULT_THRESHOLD, Classes, PostprocessingOptions, Values, best_f1_threshold
-from engine.tabular.preprocessing import Matrix, PreprocessingOptions, check_columns, learn
+from engine.tabular.preprocessing import MAX_NAME, Matrix, PreprocessingOptions, Preprocessor, check_columns, learn
 from engine.tabular.problems import PredictError, ScoringError, TrainingError
 from engine.tabular.scoring import Answers, Metric, score_all
 from engine.tabular.scoring import metric as metric_named
@@ -64,23 +65,8 @@ def train(
     columns = _columns(train, validation, target=target, features=features)
     goal = read_target(train[target], validation[target], task, options)
     preprocessor, values, notes = learn(_canonical(train, columns), columns, chosen.encoding(params), preprocessing)
-    try:
-        held_out = preprocessor.transform(validation)
-    except PredictError as error:
-        raise TrainingError(error.problems[0].feature, f"In the validation part: {error}") from None
-    problem = Problem(
-        task=task,
-        classes=goal.classes,
-        train=Matrix(values, preprocessor.categorical),
-        target=goal.train,
-        validation=held_out,
-        validation_target=goal.validation,
-        metric=metric,
-        direction=judge.direction,
-        score=lambda given: _value(judge, _answers(goal, given, goal.finish)),
-        plain=judge.needs == "probabilities" or not (options.clip or options.threshold not in ("f1", DEFAULT_THRESHOLD)),
-    )
-    _value(judge, _answers(goal, _reference(goal), goal.finish))  # a metric without a value should show before the training
+    held_out = _held_out(preprocessor, validation)
+    problem = _problem(goal, task, judge, options, Matrix(values, preprocessor.categorical), held_out)
     fit = chosen.fit(problem, params, seed=seed, threads=threads, report=report)
     # What is kept is what is measured: the model goes through its stored form once.
     fitted = chosen.load(fit.model.content, fit.model.shape)
@@ -108,6 +94,9 @@ def _checked(algorithm: str, params: Mapping[str, Any], task: Task, metric: str)
         judge = metric_named(task, metric)
     except ScoringError as error:
         raise TrainingError("metric", str(error)) from None
+    for name, value in params.items():
+        if value is not None and not (isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))):
+            raise TrainingError(name, "Must be a finite number, a text, true, false or null.")
     if unknown := sorted(params.keys() - chosen.parameters):
         raise TrainingError(unknown[0], f"Is no parameter of {algorithm}; there are {', '.join(sorted(chosen.parameters))}.")
     return chosen, judge
@@ -121,6 +110,8 @@ def _columns(train: pl.DataFrame, validation: pl.DataFrame, *, target: str, feat
     if train.height < MIN_TRAIN_ROWS or not validation.height:
         part = "train" if validation.height else "validation"
         raise TrainingError(part, f"There must be at least {MIN_TRAIN_ROWS} rows to train on and 1 to check.")
+    if not 0 < len(target) <= MAX_NAME or "\0" in target:
+        raise TrainingError("target", f"Must have 1 to {MAX_NAME} characters.")
     if len(set(features)) < len(features) or target in features:
         raise TrainingError("features", "Must not name a column twice, nor the target.")
     try:
@@ -136,6 +127,30 @@ def _canonical(frame: pl.DataFrame, columns: Sequence[Column]) -> pl.DataFrame:
         return canonical(frame, columns)
     except PredictError as error:
         raise TrainingError(error.problems[0].feature, f"In the training part: {error}") from None
+
+
+def _held_out(preprocessor: Preprocessor, validation: pl.DataFrame) -> Matrix:
+    try:
+        return preprocessor.transform(validation)
+    except PredictError as error:
+        raise TrainingError(error.problems[0].feature, f"In the validation part: {error}") from None
+
+
+def _problem(goal: Target, task: Task, judge: Metric, options: PostprocessingOptions, train: Matrix, held_out: Matrix) -> Problem:
+    """Raises TrainingError for a metric that cannot have a value, before the time for training is spent."""
+    _value(judge, _answers(goal, _reference(goal), goal.finish))
+    return Problem(
+        task=task,
+        classes=goal.classes,
+        train=train,
+        target=goal.train,
+        validation=held_out,
+        validation_target=goal.validation,
+        metric=judge.name,
+        direction=judge.direction,
+        score=lambda given: _value(judge, _answers(goal, given, goal.finish)),
+        plain=judge.needs == "probabilities" or not (options.clip or options.threshold not in ("f1", DEFAULT_THRESHOLD)),
+    )
 
 
 def _reference(goal: Target) -> Floats:

@@ -45,14 +45,14 @@ class XGBoostModel:
     def _booster(self) -> Any:
         import xgboost as xgb
 
-        booster = xgb.Booster()
+        # Set once: doing so before each prediction would trouble another thread in the middle of its own.
+        booster = xgb.Booster({"nthread": 1})
         booster.load_model(bytearray(self.content))
         return booster
 
     def raw(self, matrix: Matrix, *, threads: int = 1) -> Floats:
         if not len(matrix):
             return np.empty((0, self.shape.classes) if self.shape.outputs > 1 else 0)
-        self._booster.set_param({"nthread": threads})
         return np.asarray(self._booster.predict(_data(matrix, threads=threads), output_margin=True), dtype=np.float64)
 
     def contributions(self, matrix: Matrix, *, threads: int = 1) -> Contributions:

@@ -169,6 +169,32 @@ def test_missing_feature_and_wrong_type_are_named() -> None:
         model.read([{**dict.fromkeys(FEATURES), "rooms": "abc"}])
 
 
+@pytest.mark.parametrize("features", [["town"], ["garden"], ["sold_at"], ["town", "kind"], ["size"]], ids="-".join)
+@pytest.mark.parametrize(("algorithm", "params"), ALL, ids=NAMES)
+def test_features_of_one_kind_are_enough(algorithm: str, params: dict[str, Any], features: list[str]) -> None:
+    parts = {
+        part: houses(90, seed=seed).with_columns(kind=pl.when("garden").then(pl.lit("house")).otherwise(pl.lit("flat")))
+        for seed, part in enumerate(("train", "validation"))
+    }
+
+    model = trained("binary", algorithm, params, features=features, **parts).model
+
+    assert len(model.predict(parts["validation"]).values) == 90
+
+
+def test_codes_of_categories_may_come_as_whole_numbers() -> None:
+    parts = {
+        part: houses(90, seed=seed).with_columns(town=pl.col("rooms").cast(pl.String)) for seed, part in enumerate(("train", "validation"))
+    }
+    model = trained("regression", features=["size", "town"], **parts).model
+    frame = parts["validation"].select("size", "town")
+
+    told = model.predict(frame.with_columns(pl.col("town").cast(pl.Float64)))
+
+    assert told.values == model.predict(frame).values
+    assert told.notes == []
+
+
 def test_no_rows_get_no_answers() -> None:
     for case in TARGETS:
         assert trained(case, "lightgbm").model.predict(houses(3).clear()).values == []
@@ -237,6 +263,10 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "unknown task": ({"task": "ranking"}, "task", "regression, classification"),
     "unknown metric": ({"metric": "auc"}, "metric", "there are rmse"),
     "unknown parameter": ({"params": {"n_jobs": 8}}, "n_jobs", "no parameter"),
+    "list as a parameter": ({"params": {"max_depth": [3]}}, "max_depth", "finite number"),
+    "infinite parameter": ({"params": {"learning_rate": float("inf")}}, "learning_rate", "finite number"),
+    "endless target name": (_bad(lambda f: f.rename({"price": "p" * 201}), validation=houses().rename({"price": "p" * 201}),
+                                 target="p" * 201), "target", "1 to 200"),
     "wrong rounds": ({"params": {"n_estimators": 1.5}}, "n_estimators", "whole number"),
     "wrong objective": ({"params": {"objective": "rank"}}, "objective", "poisson"),
 }  # fmt: skip
