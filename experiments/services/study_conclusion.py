@@ -62,6 +62,7 @@ class _Made:
     data: DatasetVersion | None = None
     trained_through: date | None = None
     evaluation: Evaluation | None = None
+    notes: tuple[str, ...] = ()
 
 
 def conclude(attempt: Attempt, study: Study, objective: TabularObjective | ForecastObjective) -> dict[str, Any]:
@@ -112,11 +113,8 @@ def _fit(
 
 
 def _fit_tabular(study: Study, objective: TabularObjective, params: dict[str, Any], report: Callable[[int, float], None]) -> _Made:
-    from engine.tabular.artifact import dump
-    from engine.tabular.training import measure
-
     trained = objective.fit(params, report)
-    test = measure(trained.model, read_part(objective.split, "test"))
+    test, notes = _measure_on_test(trained.model, objective)
     metrics: dict[str, Any] = {**trained.metrics, **{f"test_{name}": value for name, value in test.items()}}
     lineage = {
         "split": str(objective.split.pk),
@@ -124,14 +122,35 @@ def _fit_tabular(study: Study, objective: TabularObjective, params: dict[str, An
         "parts": {name: objective.split.parts[name]["sha256"] for name in PARTS},
     }
     return _Made(
-        document=dump(trained.model),
+        document=_document(trained.model),
         algorithm=study.algorithm,
         metrics={**metrics, "tier": tier_of(study.task, metrics)},
         seconds=trained.seconds,
         reference=_reference(trained.model, objective.parts["train"]),
         signature=trained.model.signature,
         lineage=lineage,
+        notes=notes,
     )
+
+
+def _measure_on_test(model: "TabularModel", objective: TabularObjective) -> tuple[dict[str, float], tuple[str, ...]]:
+    """Metrics on the part the search never saw; none, and a note, where that part cannot be measured on, as with a class of its own."""
+    from engine.tabular.problems import PredictError, TrainingError
+    from engine.tabular.training import measure
+
+    try:
+        return measure(model, read_part(objective.split, "test")), ()
+    except (PredictError, TrainingError) as problem:
+        return {}, (clean(f"The test part could not be measured: {problem}"[:500]),)
+
+
+def _document(model: "TabularModel") -> bytes:
+    from engine.tabular.artifact import ArtifactError, dump
+
+    try:
+        return dump(model)
+    except ArtifactError as refusal:
+        raise JobRefused(f"The best model cannot be kept: {refusal}.") from refusal
 
 
 def _fit_forecast(objective: ForecastObjective, params: dict[str, Any], report: Callable[[int, float], None]) -> _Made:
@@ -233,7 +252,8 @@ def _register(
         store_run(version=version, evaluation=made.evaluation, purpose=BacktestRun.Purpose.JUDGE, at=now, job_id=attempt.job_id)
     by = system(attempt.customer_id, name=attempt.requested_by)
     study_rows.drop_open_trials(locked, at=now, error="The time was over before this trial began.")
-    study_rows.advance(locked, StudyStatus.COMPLETED, by=by, at=now, version=version, finished_at=now)
+    told = locked.user_attrs | {"notes": [*locked.user_attrs.get("notes", []), *made.notes]}
+    study_rows.advance(locked, StudyStatus.COMPLETED, by=by, at=now, version=version, finished_at=now, user_attrs=told)
     value = float(trial.value or 0.0)
     publish(
         StudyCompleted(

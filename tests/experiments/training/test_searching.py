@@ -376,3 +376,14 @@ def test_a_forecast_takes_lightgbm_alone(scope: Principal) -> None:
 )
 def test_a_tier_says_how_good_a_model_is_on_unseen_data(task: str, metrics: dict[str, Any], tier: str) -> None:
     assert tier_of(task, metrics) == tier
+
+
+def test_a_test_part_with_a_class_of_its_own_is_told_and_does_not_fail_the_study(scope: Principal) -> None:
+    odd = table(40, seed=9, task="classification").with_columns(pl.lit("maybe").alias("y"))
+    split = make_ready_split("classification", test=odd)
+
+    study = run_study(ask_for_study(scope, split_id=split.pk, metric="roc_auc", n_trials=2))
+
+    assert study.version is not None
+    assert study.version.metrics["tier"] == "unrated"
+    assert "test part could not be measured" in study.user_attrs["notes"][0]
