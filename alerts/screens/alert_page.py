@@ -44,7 +44,6 @@ SEGMENT_COLUMNS = (
     SegmentColumn("mae_recent", "MAE lately", "units", 1, 3),
     SegmentColumn("mae_change_pct", "Change", "%", 1, 1, signed=True),
     SegmentColumn("wape_recent", "WAPE lately", "%", 100, 1),
-    SegmentColumn("bias_pct_recent", "Bias lately", "%", 1, 1, signed=True),
     SegmentColumn("p_value", "p", "", 1, 4),
 )
 
@@ -189,7 +188,7 @@ def _job_url(alert: MLAlert) -> str:
 def _facts(details: dict[str, Any]) -> list[tuple[str, str]]:
     """The evidence's single values, without ids, which tell people nothing."""
     return [
-        (name.replace("_", " ").capitalize(), str(value)[:LONGEST_FACT])
+        (name.replace("_", " ").capitalize(), f"{value:.4g}" if isinstance(value, float) else str(value)[:LONGEST_FACT])
         for name, value in details.items()
         if not name.endswith("_id") and isinstance(value, str | int | float) and value != ""
     ]
@@ -204,7 +203,11 @@ def _segments(found: Any) -> dict[str, Any] | None:
     return {
         "columns": columns,
         "rows": [
-            {"name": row.get("value") or "overall", "column": row.get("column", ""), "cells": [_cell(row, column) for column in columns]}
+            {
+                "name": row.get("value") or "overall",
+                "column": row.get("column", "") if row.get("value") else "",
+                "cells": [_cell(row, column) for column in columns],
+            }
             for row in rows
         ],
         "all": len(found),

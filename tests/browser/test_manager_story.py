@@ -26,7 +26,7 @@ from tests.browser.shops import make_shop, version_of, working_for
 from tests.experiments.chain import POOR, do_each_work_once, make_chain_model
 
 pytestmark = pytest.mark.django_db(transaction=True)
-WORSE = 5
+WORSE = 3
 KIM, LEE = "kim@example.com", "lee@example.com"
 
 
@@ -50,7 +50,7 @@ def shop(transactional_db: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def worsen(model: RegisteredModel) -> None:
-    """The week after the champion's backtest, with five times the errors of the week before it."""
+    """The week after the champion's backtest, with three times the errors of the week before it."""
     champion = champion_of(model)
     assert champion is not None
     run = reference_run(champion)
@@ -116,6 +116,8 @@ def test_two_managers_live_the_whole_story(
 def approve_the_retraining_that_a_drift_asks_for(page: Page) -> None:
     expect(page.locator(".ty-sentence")).to_contain_text("critical alert is open")
     expect(page.locator("[data-tally=alerts]")).to_have_text("1")
+    expect(page.locator("#waiting")).to_contain_text("drifts")
+    picture(page, "overview")
     page.get_by_role("link", name="Alerts").first.click()
     expect(page.locator("#alert-title")).to_contain_text("demand v1 drifts")
     expect(page.locator(".ty-beside table")).to_contain_text("S1")
@@ -139,7 +141,7 @@ def read_the_evidence_and_ask_to_promote(page: Page, live_server: LiveServer) ->
     page.get_by_role("link", name="Demand forecast", exact=True).first.click()
     expect(page.locator(".ty-sentence")).to_contain_text("v3 is")
     expect(page.locator("#gates-title")).to_contain_text("passed")
-    picture(page, "arena", height=1300)
+    picture(page, "model", height=1250)
 
     page.get_by_role("link", name="Promote v3").click()
     page.get_by_label("Reason").fill("Better than the naive in every store.")
