@@ -1,5 +1,6 @@
 """Shadow: pairs on the same inputs, truth that joins them, sums that stay, and what the paired test says."""
 
+import math
 from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ from rest_framework.test import APIClient
 
 from engine.forecasting.artifact import dump
 from engine.forecasting.naive import SeasonalNaiveRecipe
+from engine.significance import minimum_detectable_effect
 from mlops.outbox.models import Message
 from mlops.outbox.services import handle
 from mlops.tenancy.models import Customer
@@ -326,6 +328,9 @@ def test_the_plan_says_before_the_start_what_a_shadow_would_notice(scope: Princi
     assert [one.pct for one in judged.detectable] == sorted((one.pct for one in judged.detectable), reverse=True)
     assert judged.detectable[1].mae == pytest.approx(judged.detectable[1].pct / 100 * (judged.champion_mae or 0))
     assert (unjudged.basis, "at worst" in unjudged.said) == ("champion", True)
+    rows = BacktestResult.objects.filter(version_ref=champion).order_by("forecast_date")
+    alone = minimum_detectable_effect([row.sum_abs_error / row.n for row in rows], days=28)
+    assert unjudged.detectable[1].mae == pytest.approx(math.sqrt(2) * (alone or 0))
     assert judged.detectable[1].mae < unjudged.detectable[1].mae
 
 
