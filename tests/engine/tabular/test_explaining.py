@@ -89,6 +89,23 @@ def test_importance_is_a_share_per_feature_and_finds_what_matters(algorithm: str
     assert measured.method != "native"
 
 
+@pytest.mark.parametrize("deciding", ["town", "garden", "sold_at"])
+@pytest.mark.parametrize(("algorithm", "params"), ALL, ids=NAMES)
+def test_contributions_are_those_of_the_feature_that_decides(algorithm: str, params: dict[str, Any], deciding: str) -> None:
+    """Libraries and encodings put columns in orders of their own."""
+    value = {"town": (pl.col("town") == "Ulm"), "garden": pl.col("garden"), "sold_at": pl.col("sold_at").dt.epoch("d")}[deciding]
+    parts = {
+        part: houses(400, seed=seed).with_columns(price=value.cast(pl.Float64).fill_null(0.0))
+        for seed, part in enumerate(("train", "validation"))
+    }
+
+    model = trained("regression", algorithm, params, **parts).model
+
+    for told in (importance(model, parts["validation"]), importance(model)):
+        assert told.values[0][0] == deciding
+        assert told.values[0][1] > 0.5
+
+
 def test_importance_measured_in_training_is_remembered_and_told_without_data() -> None:
     model = with_importance(trained("regression").model, houses(60))
 

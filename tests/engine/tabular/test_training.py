@@ -65,7 +65,10 @@ def test_reports_are_the_metric_after_so_many_iterations(algorithm: str, params:
 @pytest.mark.parametrize("raised", [Stopped("enough"), ValueError("mine"), KeyboardInterrupt()], ids=["own", "value", "interrupt"])
 @pytest.mark.parametrize(("algorithm", "params"), REPORTING, ids=[params.get("kind", name) for name, params in REPORTING])
 def test_what_a_report_raises_comes_out_unchanged(algorithm: str, params: dict[str, Any], raised: BaseException) -> None:
+    told: list[int] = []
+
     def report(step: int, _: float) -> None:
+        told.append(step)
         if step >= 3:
             raise raised
 
@@ -73,6 +76,7 @@ def test_what_a_report_raises_comes_out_unchanged(algorithm: str, params: dict[s
         trained("regression", algorithm, params, report=report)
 
     assert caught.value is raised
+    assert told == [1, 2, 3]
 
 
 def test_many_rounds_are_reported_some_fifty_times() -> None:
