@@ -27,8 +27,8 @@ log = structlog.get_logger(__name__)
 
 CLOUDS = ("s3", "gs", "az")
 # Where a store answers is the operator's to say (AWS_ENDPOINT_URL and its like), and so is whether without TLS: no URI can name either.
-CLIENT = {"timeout": "900s", "connect_timeout": "10s", "allow_http": True}
-RETRIES = {"max_retries": 3, "retry_timeout": timedelta(seconds=60)}
+CLIENT: Any = {"timeout": "900s", "connect_timeout": "10s", "allow_http": True}
+RETRIES: Any = {"max_retries": 3, "retry_timeout": timedelta(seconds=60)}
 
 
 class SourceUnavailable(DomainError):

@@ -31,9 +31,10 @@ from mlops.jobs import services as jobs
 from mlops.jobs.models import Job
 from mlops.jobs.services import AlreadyRunning
 from mlops.lifecycle.mechanism import move
+from mlops.storable import clean
 from mlops.tenancy.roles import Principal
 from registry.services.dataset_files import Source, uploaded, working_folder
-from registry.services.reading import PATIENCE, UnreadableFile, clean, turn
+from registry.services.reading import PATIENCE, UnreadableFile, turn
 
 PREPARE_JOB = "split.prepare"
 MAX_NAME_LENGTH = 200
