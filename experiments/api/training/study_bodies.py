@@ -5,17 +5,17 @@ from typing import Any
 
 from rest_framework import serializers
 
-from engine.tuning.limits import ALGORITHMS
 from engine.tuning.samplers import PRUNERS, SAMPLERS
-from experiments.models import Split
+from experiments.models import Split, Study
 from experiments.services.study_settings import LARGEST_SEED, LONGEST_TIMEOUT, MOST_TRIALS, MOST_WORKERS
 
 LONGEST_TEXT = 10_000
 
 
-def _choice(choices: Sequence[str], help_text: str) -> serializers.ChoiceField:
-    """One of a few words; the refusal names them all."""
-    told: dict[str, Any] = {"invalid_choice": f"Must be one of: {', '.join(choices)}."}
+def _choice(choices: Sequence[Any], help_text: str) -> serializers.ChoiceField:
+    """One of a few words, with or without labels; the refusal names them all."""
+    words = [one if isinstance(one, str) else one[0] for one in choices]
+    told: dict[str, Any] = {"invalid_choice": f"Must be one of: {', '.join(words)}."}
     return serializers.ChoiceField(choices=choices, required=False, help_text=help_text, error_messages=told)
 
 
@@ -33,8 +33,8 @@ class NewStudyBody(serializers.Serializer[Any]):
     description = serializers.CharField(required=False, allow_blank=True, max_length=LONGEST_TEXT)
     split_id = serializers.UUIDField(required=False, help_text="Required, unless the task is forecast.")
     dataset_id = serializers.UUIDField(required=False, help_text="Of a forecast; the model's own where it is left out.")
-    algorithm = _choice(ALGORITHMS, "Default catboost; a forecast takes lightgbm.")
-    task = _choice(Split.Task.values, "The split's own where it is left out.")
+    algorithm = _choice(Study.Algorithm.choices, "Default catboost; a forecast takes lightgbm.")
+    task = _choice(Split.Task.choices, "The split's own where it is left out.")
     metric = serializers.CharField(required=False, max_length=40, help_text="Default by task: rmse, roc_auc, mae.")
     n_trials = serializers.IntegerField(required=False, min_value=1, max_value=MOST_TRIALS, help_text="Default 20; of a grid all points.")
     timeout_s = serializers.IntegerField(
