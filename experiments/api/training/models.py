@@ -39,7 +39,7 @@ def model_row(version: ModelVersion) -> dict[str, Any]:
         "id": version.pk,
         "name": version.model_name,
         "version": version.version,
-        "stage": STAGES[version.status],
+        "stage": STAGES[VersionStatus(version.status)],
         "status": version.status,
         "experiment_id": version.study_id,  # type: ignore[attr-defined]  # as `experiments.queries.versions` annotates it
         "metrics": version.metrics,

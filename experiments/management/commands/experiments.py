@@ -1,0 +1,171 @@
+"""Studies (`/v1/experiments`): searches for the best hyper-parameters of a model."""
+
+from django.core.management.base import CommandParser
+
+from engine.tuning.limits import ALGORITHMS
+from engine.tuning.samplers import PRUNERS, SAMPLERS
+from experiments.api.training.study_answers import study_detail, study_row, trial_row
+from experiments.api.training.study_bodies import NewStudyBody
+from experiments.cli import following
+from experiments.cli.checked import as_id, checked, json_value
+from experiments.cli.frame import Act, ActsCommand, Call, Refusal, page_of, paging_arguments
+from experiments.cli.output import Column
+from experiments.models import Split, Study
+from experiments.queries.studies import studies, trials_of
+from experiments.services.studies import cancel_study, create_study, delete_study
+from experiments.services.study_rows import find_study, open_jobs
+from experiments.states import StudyStatus
+from mlops.database.reading import reading
+from mlops.jobs.models import JobState
+from registry.api.doors import dataset_of
+
+COLUMNS: list[Column] = [
+    ("id", "id"),
+    ("name", "name"),
+    ("status", "status"),
+    ("algorithm", "algorithm"),
+    ("metric", "metric"),
+    ("best", lambda row: row["progress"]["best_value"]),
+    ("trials", lambda row: f"{row['progress']['finished']}/{row['progress']['total']}"),
+    ("model", "model_name"),
+    ("version", "version"),
+    ("created", "created_at"),
+]
+TRIALS: list[Column] = [
+    ("trial", "number"),
+    ("state", "state"),
+    ("value", "value"),
+    ("seconds", "duration_s"),
+    ("parameters", "params"),
+    ("error", "error"),
+]
+FACTS = ("id", "name", "description", "status", "algorithm", "task", "metric", "split_id", "model_name", "version", "version_id", "error")
+ASKED = tuple(name for name in NewStudyBody().get_fields() if name != "search_space")
+BEST_SHOWN = 10
+
+
+def create(call: Call) -> None:
+    """Create a study and start it."""
+    asked = call.given(*ASKED)
+    if call.options["search_space"] is not None:
+        asked["search_space"] = json_value(call.options["search_space"], argument="--search-space")
+    body = checked(NewStudyBody, asked)
+    with reading():
+        dataset = dataset_of(body.pop("dataset_id", None))
+    study = create_study(by=call.by, at=call.at, dataset=dataset, **body)
+    if call.options["here"] or call.options["wait"]:
+        _work(call, study, here=call.options["here"])
+    else:
+        _show(call, study)
+
+
+def run(call: Call) -> None:
+    """Do a study's waiting work in this process, as a worker would; follow what a worker does already."""
+    call.by.authorize("study.run")
+    with reading():
+        study = find_study(call.options["id"])
+    if study.status not in (StudyStatus.PENDING, StudyStatus.RUNNING):
+        raise Refusal(f"{study} is {study.status}; there is nothing left to run.", code="illegal_transition")
+    _work(call, study, here=True)
+
+
+def _work(call: Call, study: Study, *, here: bool) -> None:
+    with reading():
+        jobs = open_jobs(study)
+    if here:
+        following.do_here([job for job in jobs if job.state == JobState.QUEUED])
+    following.follow([job.pk for job in jobs])
+    with reading():
+        ended = find_study(study.pk)
+    _show(call, ended)
+    if ended.status != StudyStatus.COMPLETED:
+        raise Refusal(f"{ended} is {ended.status}. {ended.error}".strip(), code=f"study_{ended.status}")
+
+
+def read(call: Call) -> None:
+    """One study with its best trials."""
+    _show(call, find_study(call.options["id"]))
+
+
+def list_studies(call: Call) -> None:
+    """Studies, newest first."""
+    rows, count = page_of(call, studies().filter(**call.given("status", "algorithm", "split_id")))
+    call.out.rows([study_row(row) for row in rows], COLUMNS, count=count)
+
+
+def cancel(call: Call) -> None:
+    """Stop a study within a trial."""
+    study = cancel_study(study_id=call.options["id"], by=call.by, at=call.at)
+    with reading():
+        whole = study_detail(find_study(study.pk))
+    stopped = study.status == StudyStatus.CANCELLED
+    call.out.done(f"{study} is cancelled." if stopped else f"{study} stops within the trial that runs.", whole)
+
+
+def delete(call: Call) -> None:
+    """Hide a study that has ended."""
+    too = call.options["delete_artifacts"]
+    delete_study(study_id=call.options["id"], by=call.by, at=call.at, delete_artifacts=too)
+    call.out.done(f"Deleted {call.options['id']}.", {"id": call.options["id"], "deleted": True, "artifacts_deleted": too})
+
+
+def _show(call: Call, study: Study) -> None:
+    with reading():
+        detail = study_detail(find_study(study.pk))
+        best = trials_of(study).exclude(value=None).order_by("value" if study.direction == Study.Direction.MINIMIZE else "-value", "number")
+        trials = [trial_row(trial) for trial in best[:BEST_SHOWN]]
+    progress = {name.replace("_", " "): value for name, value in detail["progress"].items()}
+    call.out.facts({name: detail[name] for name in FACTS} | progress, detail)
+    if trials and not call.out.as_json:
+        call.out.rows(trials, TRIALS, title="Best trials")
+
+
+def _id(parser: CommandParser) -> None:
+    parser.add_argument("id", type=as_id, metavar="ID", help="The study's id.")
+
+
+def _create_arguments(parser: CommandParser) -> None:
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--description")
+    parser.add_argument("--split-id", metavar="ID", help="Required, unless the task is forecast.")
+    parser.add_argument("--dataset-id", metavar="ID", help="Of a forecast; the model's own where it is left out.")
+    parser.add_argument("--algorithm", choices=ALGORITHMS, help="Default catboost; a forecast takes lightgbm.")
+    parser.add_argument("--task", choices=Split.Task.values, help="The split's own where it is left out.")
+    parser.add_argument("--metric", help="Default by task: rmse, roc_auc, mae.")
+    parser.add_argument("--n-trials", type=int, metavar="N", help="Default 20; of a grid all points.")
+    parser.add_argument("--timeout-s", type=int, metavar="SECONDS", help="No trial begins later.")
+    parser.add_argument("--sampler", choices=SAMPLERS, help="Default tpe.")
+    parser.add_argument("--pruner", choices=PRUNERS, help="Default median; a forecast takes none.")
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--workers", type=int, metavar="N", help="How many jobs share the search.")
+    parser.add_argument("--search-space", metavar="JSON", help="As in the API, or @FILE that holds it.")
+    parser.add_argument("--model-name", help="Made from the study's name where it is left out.")
+    parser.add_argument("--proposal-id", metavar="ID", help="The approved experiment it belongs to.")
+    parser.add_argument("--warm-start-from", metavar="ID", help="A study whose best trials are tried first.")
+    following.working_arguments(parser)
+
+
+def _list_arguments(parser: CommandParser) -> None:
+    parser.add_argument("--status", choices=StudyStatus.values)
+    parser.add_argument("--algorithm", choices=ALGORITHMS)
+    parser.add_argument("--split-id", type=as_id, metavar="ID")
+    paging_arguments(parser)
+
+
+def _delete_arguments(parser: CommandParser) -> None:
+    _id(parser)
+    parser.add_argument("--delete-artifacts", action="store_true", help="Delete trials and unused files too.")
+
+
+class Command(ActsCommand):
+    """`experiments create|read|list|run|cancel|delete`."""
+
+    help = __doc__
+    acts = (
+        Act("create", "Create a study and start it.", create, _create_arguments, "write"),
+        Act("read", "Show one study with its best trials.", read, _id),
+        Act("list", "List studies, newest first.", list_studies, _list_arguments),
+        Act("run", "Do a study's waiting work in this process.", run, _id, "write"),
+        Act("cancel", "Stop a study within a trial.", cancel, _id, "write"),
+        Act("delete", "Hide a study that has ended; administrators only.", delete, _delete_arguments, "write"),
+    )
