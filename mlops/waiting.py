@@ -61,7 +61,7 @@ Revision = Callable[[UUID], int | None]
 _sources: list[Rows] = []
 _tallies: list[tuple[str, Tally]] = []
 _subjects: dict[str, Revision] = {}
-_by_model: list[Callable[[], dict[str, int]]] = []
+_by_model: list[Callable[[], list[str]]] = []
 
 
 def waits(rows: Rows) -> Rows:
@@ -94,18 +94,17 @@ def tallies(request: HttpRequest) -> dict[str, int]:
     return known
 
 
-def open_by_model(count: Callable[[], dict[str, int]]) -> Callable[[], dict[str, int]]:
-    """Decorator: the function's numbers, by the name of a model, are what is open about it. In one query."""
-    _by_model.append(count)
-    return count
+def open_by_model(names: Callable[[], list[str]]) -> Callable[[], list[str]]:
+    """Decorator: the function names the model of each open thing, of MOST_COUNTED things at most. One query."""
+    _by_model.append(names)
+    return names
 
 
-def open_about_models() -> dict[str, int]:
-    """How much is open about each model, by its name; models without anything are absent."""
-    found: Counter[str] = Counter()
-    for count in _by_model:
-        found.update(count())
-    return dict(found)
+def open_about_models() -> dict[str, str]:
+    """How much is open about each model, by its name, as people read it: `3`, or `3+` where there are too many to count all."""
+    found = [names() for names in _by_model]
+    more = "+" if any(len(names) >= MOST_COUNTED for names in found) else ""
+    return {name: f"{count}{more}" for name, count in Counter(name for names in found for name in names).items()}
 
 
 def subject(kind: str) -> Callable[[Revision], Revision]:

@@ -2,15 +2,15 @@
 
 from uuid import UUID
 
-from django.db.models import Count, QuerySet
+from django.db.models import QuerySet
 from django.urls import reverse
 
 from alerts.models import MLAlert
 from alerts.queries import asking
 from alerts.services.deeds import OWN_REVIEW, deed_of, own_reviews
-from alerts.states import OPEN, AlertStatus, Severity
+from alerts.states import AlertStatus, Severity
 from mlops.tenancy.roles import Principal
-from mlops.waiting import Choice, Waiting, open_by_model, subject, tally, waits
+from mlops.waiting import MOST_COUNTED, Choice, Waiting, open_by_model, subject, tally, waits
 
 MOST_ROWS = 30
 """Of the oldest; the inbox has them all."""
@@ -26,14 +26,13 @@ def unread() -> QuerySet[MLAlert]:
 @tally("critical")
 def critical() -> QuerySet[MLAlert]:
     """What the first page calls wrong."""
-    return MLAlert.objects.filter(status__in=OPEN, severity_rank=Severity.CRITICAL.rank)
+    return MLAlert.objects.filter(decided_at=None, severity_rank=Severity.CRITICAL.rank)
 
 
 @open_by_model
-def open_alerts() -> dict[str, int]:
-    """Open alerts per model's name. One grouped query."""
-    found = MLAlert.objects.filter(status__in=OPEN).order_by().values_list("model_name").annotate(n=Count("pk"))
-    return {str(name): int(number) for name, number in found}
+def open_alerts() -> list[str]:
+    """The models of the open alerts, the oldest first."""
+    return list(MLAlert.objects.filter(decided_at=None).order_by("created_at", "pk").values_list("model_name", flat=True)[:MOST_COUNTED])
 
 
 @tally("approvals")

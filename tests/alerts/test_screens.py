@@ -240,6 +240,28 @@ def test_the_navigation_counts_what_waits_and_keeps_counting(scope: Principal, s
     assert '<span data-tally="alerts" data-live="/admin/fragments/live/">1</span>' in page
 
 
+def test_a_review_of_ones_own_emergency_is_for_somebody_else(scope: Principal, site: Site) -> None:
+    emergency = {"alert_type": "emergency_rollback", "severity": "critical", "message": "It burns."}
+    make_alert(cause="mine", details={"actor": "admin@example.com"}, **emergency)
+    make_alert(cause="theirs", details={"actor": "max@example.com"}, **emergency)
+
+    rows = site("admin").get(reverse("admin:registry_approvals")).context["pending"]
+
+    assert [(bool(row.own), len(row.choices)) for row in rows] == [(True, 0), (False, 2)]
+
+
+def test_the_overview_counts_open_alerts_of_each_model(scope: Principal, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    make.make_arena()
+    for number in range(3):
+        make_alert(cause=str(number), model_name="demand_forecast")
+    client = site("viewer")
+
+    assert client.get("/admin/").context["alerts"] == {"demand_forecast": "3"}
+    monkeypatch.setattr("alerts.screens.waiting.MOST_COUNTED", 2)
+    monkeypatch.setattr("mlops.waiting.MOST_COUNTED", 2)
+    assert client.get("/admin/").context["alerts"] == {"demand_forecast": "2+"}
+
+
 def test_counting_stops_where_nobody_reads_further(scope: Principal, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mlops.waiting.MOST_COUNTED", 3)
     for number in range(5):
