@@ -21,8 +21,8 @@ CELLS_PER_BATCH = 1 << 20
 """Rows × columns in memory at once."""
 BYTES_PER_BATCH = 32 << 20
 LARGEST_BATCH, SMALLEST_BATCH = 65_536, 256
-LINE_BYTES = 16 << 20
-"""The longest row of a CSV file."""
+LINE_BYTES = 4 << 20
+"""Of CSV text per block, several of which are read ahead; a row must fit in two."""
 MAX_NAME = 255
 BOMB_RATIO = 200
 FREE_BYTES = 1 << 30
