@@ -191,7 +191,9 @@ def interval(bounds: Sequence[float] | None, middle: float | None, unit: str = "
         return {"range": None}
     low, high = bounds
     reach = max(abs(low), abs(high), abs(middle)) * 1.25 or 1.0
-    places = [120 + 112 * one / reach for one in (low, middle, high)]
+    left, at, right = (120 + 112 * one / reach for one in (low, middle, high))
     said = "better" if high < 0 else "worse" if low > 0 else "zero lies inside: within chance"
     summary = f"Difference {middle:+.3f} {unit}, 95 % interval {low:+.3f} to {high:+.3f}: {said}"
-    return {"range": _Range(*places, zero=120.0, good=high < 0, bad=low > 0, summary=summary.replace("-", "−"))}
+    return {
+        "range": _Range(left, at, right, zero=120.0, good=high < 0, bad=low > 0, summary=summary.replace("-", "−")),
+    }
