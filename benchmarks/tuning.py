@@ -3,8 +3,8 @@
 Run: .venv/bin/python -m benchmarks.tuning [--trials 40] [--repeats 3]
 
 The same seeded TPE study of five parameters on an objective that costs nothing, without reports, then with 20 reports and median pruning;
-every side has to find the same best value. Then ours on PostgreSQL beside memory at a LightGBM objective. Each of our databases is a process
-of its own, since Django knows one; sides take turns. PostgreSQL runs without fsync, for both sides of the comparison.
+every side has to find the same best value. Then ours on PostgreSQL beside memory at a LightGBM objective. Each of our databases is a
+process of its own, since Django knows one; sides take turns. PostgreSQL runs without fsync, for both sides of the comparison.
 """
 
 import argparse

@@ -1,8 +1,10 @@
 """`/v1/experiments`: studies, which search the best hyper-parameters of an algorithm. Proposals have another address."""
 
+from typing import Any
 from uuid import UUID
 
 import django_filters
+from django.db.models import F, QuerySet
 from django.urls import re_path, reverse
 from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
@@ -41,6 +43,15 @@ def answer(study_id: UUID, *, status: int = 200) -> Response:
     return Response(study_detail(study), status=status, headers=headers)
 
 
+def valueless_last(rows: QuerySet[Any], wanted: str, columns: tuple[str, ...]) -> QuerySet[Any]:
+    """The rows ordered by one of these columns, in either direction, those that have no value at the end on both databases."""
+    name = wanted.removeprefix("-")
+    if name not in columns:
+        return rows
+    column = F(name)
+    return rows.order_by(column.desc(nulls_last=True) if wanted.startswith("-") else column.asc(nulls_last=True), "pk")
+
+
 class StudyFilter(django_filters.FilterSet):
     """Filters of the list."""
 
@@ -64,6 +75,9 @@ class Studies(ListView):
     ordering_fields = ("created_at", "updated_at", "name", "status", "best_value")
     search_fields = ("name", "description")
     row_serializer = StudyAnswer
+
+    def _order(self, request: Request, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return valueless_last(super()._order(request, queryset), request.query_params.get("ordering", ""), ("best_value",))
 
     @extend_schema(operation_id="studies_list", responses=StudyAnswer(many=True))
     def get(self, request: Request) -> Response:
@@ -148,8 +162,11 @@ class StudyTrials(ListView):
 
     @extend_schema(operation_id="studies_trials", responses=TrialAnswer(many=True))
     def get(self, request: Request, study_id: str) -> Response:
-        """Trials as they happen, in the order of their start. Three queries."""
+        """Trials as they happen, in the order of their start; ordered by value, those without one come last. Three queries."""
         return self.page(request, trials_of(find_study(_known(study_id))))
+
+    def _order(self, request: Request, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return valueless_last(super()._order(request, queryset), request.query_params.get("ordering", ""), ("value", "duration_s"))
 
 
 def _known(study_id: str) -> UUID:

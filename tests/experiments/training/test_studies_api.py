@@ -59,6 +59,17 @@ def test_trials_are_paged_filtered_and_ordered(api: Api, scope: Principal) -> No
     assert wrong.status_code == 400
 
 
+@pytest.mark.parametrize(("ordering", "numbers"), [("value", [2, 0, 1]), ("-value", [0, 2, 1]), ("number", [0, 1, 2])])
+def test_trials_without_a_value_come_last(api: Api, scope: Principal, ordering: str, numbers: list[int]) -> None:
+    study = make_study()
+    for number, value in enumerate((0.5, None, 0.1)):
+        Trial.objects.create(study=study, number=number, state="complete" if value else "fail", value=value)
+
+    found = api("viewer").get(f"{PATH}/{study.pk}/trials?ordering={ordering}").json()
+
+    assert [trial["number"] for trial in found["results"]] == numbers
+
+
 @pytest.mark.parametrize(
     ("change", "field", "said"),
     [
