@@ -24,6 +24,7 @@ from mlops.tenancy.management.arguments import customer_of
 from mlops.tenancy.models import Customer, User
 from mlops.tenancy.principals import acting, membership_of
 from mlops.tenancy.roles import Forbidden, IdentityMismatch, Principal, Role, system
+from mlops.tenancy.services import DEMO_CUSTOMER
 
 REFUSED, USAGE, NOT_FOUND, NOT_ALLOWED, INTERRUPTED = 1, 2, 3, 4, 130
 LONGEST_LIST = 1_000
@@ -53,7 +54,6 @@ class Call:
     """One act as it was asked for."""
 
     by: Principal
-    customer: Customer
     options: Mapping[str, Any]
     out: Output
 
@@ -69,13 +69,17 @@ class Call:
 
 @dataclass(frozen=True)
 class Act:
-    """A word (or two) after the command's name. Reads need nobody's name; writes are somebody's, and `--as` says whose."""
+    """A word (or two) after the command's name.
+
+    `scope` is `read`: one reading transaction; `look`: reads that open their own; `write`: somebody acts, and `--as` says who; `nobody`: no
+    customer is needed, there may be none.
+    """
 
     name: str
     help: str
     do: Callable[[Call], None]
     arguments: Arguments = lambda _: None
-    scope: Literal["read", "write"] = "read"
+    scope: Literal["read", "look", "write", "nobody"] = "read"
 
 
 class ActsCommand(BaseCommand):
@@ -99,9 +103,12 @@ class ActsCommand(BaseCommand):
         """Find out who acts and for whom, then act."""
         act: Act = options["act"]
         out = output_of(self, as_json=options["as_json"])
+        if act.scope == "nobody":
+            act.do(Call(system(DEMO_CUSTOMER, name="command line"), options, out))
+            return
         customer = customer_of(options["customer"])
         by = _principal(options["acting_as"], customer, act)
-        call = Call(by, customer, options, out)
+        call = Call(by, options, out)
         with acting(by):
             if act.scope == "read":
                 with reading():

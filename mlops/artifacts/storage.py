@@ -1,9 +1,10 @@
-"""The storage port: five operations over an object store. Objects are created once and never overwritten."""
+"""The storage port: a few operations over an object store. Objects are created once and never overwritten."""
 
 import hashlib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -49,6 +50,15 @@ class Stored:
     path: str
     sha256: str
     size: int
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An object as the storage lists it; `size` in bytes."""
+
+    path: str
+    size: int
+    modified_at: datetime
 
 
 class Storage:
@@ -101,6 +111,15 @@ class Storage:
             destination.unlink(missing_ok=True)
             raise
         return destination
+
+    def verify(self, path: str, *, sha256: str) -> None:
+        """Digest the object where it is, in constant memory. Raises DigestMismatch or ObjectMissing."""
+        self._check(path, sha256, self._digest(path))
+
+    def entries(self, prefix: str) -> "list[Entry]":
+        """What is below the prefix."""
+        batches = obstore.list(self._store, prefix)
+        return [Entry(one["path"], one["size"], one["last_modified"]) for batch in batches for one in batch]
 
     def list(self, prefix: str) -> list[str]:
         """Paths below the prefix."""

@@ -59,6 +59,7 @@ ACTIONS: dict[str, Role] = {
     "study.delete": Role.ADMIN,
     "model.predict": Role.VIEWER,
     "version.delete": Role.ADMIN,
+    "storage.clean": Role.ADMIN,
     "experiment.propose": Role.DATA_SCIENTIST,
     "experiment.comment": Role.DATA_SCIENTIST,
     "experiment.run": Role.DATA_SCIENTIST,
