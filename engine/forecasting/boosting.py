@@ -1,9 +1,12 @@
 """LightGBM under the forecaster: binning once, training several boosters side by side, scoring. The library is imported on first use."""
 
+import importlib
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any, cast
 
 import numpy as np
@@ -14,6 +17,27 @@ from engine.forecasting.grid import Floats
 
 _SAMPLE = 200_000
 """Rows bin borders are chosen from; LightGBM's own default."""
+
+
+_CONVENIENCES = ("sklearn", "pandas", "pyarrow", "matplotlib", "graphviz", "dask")
+_importing = Lock()
+
+
+def library() -> Any:
+    """LightGBM without what it imports for its wrappers and plots, which would take 130 MB and seconds of every worker and child.
+
+    Where one of those is imported already it stays. While LightGBM is imported here, no other thread can import one of them.
+    """
+    if "lightgbm" not in sys.modules:
+        with _importing:
+            hidden = [name for name in _CONVENIENCES if name not in sys.modules]
+            sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None is how Python is told that there is no such module
+            try:
+                return importlib.import_module("lightgbm")
+            finally:
+                for name in hidden:
+                    del sys.modules[name]
+    return importlib.import_module("lightgbm")
 
 
 @dataclass(frozen=True)
@@ -38,8 +62,7 @@ class Binned:
     """
 
     def __init__(self, matrix: Floats, label: Floats, schema: Schema, *, visible: NDArray[np.bool_], max_bin: int) -> None:
-        import lightgbm as lgb
-
+        lgb = library()
         self._label = label
         # By rows it trains the same trees as by columns, faster and without threads waiting for each other.
         self._params = {"max_bin": max_bin, "feature_pre_filter": False, "verbose": -1, "force_row_wise": True}
@@ -65,8 +88,7 @@ class Binned:
             return list(pool.map(lambda job: self._train_one(job, threads=max(1, cores // workers)), jobs))
 
     def _train_one(self, job: Job, *, threads: int) -> str:
-        import lightgbm as lgb
-
+        lgb = library()
         params = {**self._params, "deterministic": True, "num_threads": threads, **job.params}
         label = self._label if job.rows is None else self._label[job.rows]
         if params.get("objective") in {"tweedie", "poisson"} and not label.any():
@@ -78,9 +100,7 @@ class Binned:
 
 def load_booster(text: str) -> Any:
     """A LightGBM booster from its model text."""
-    import lightgbm as lgb
-
-    return lgb.Booster(model_str=text)
+    return library().Booster(model_str=text)
 
 
 def score(booster: Any, matrix: Floats, *, num_threads: int = 0) -> NDArray[np.float64]:

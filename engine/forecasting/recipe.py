@@ -137,6 +137,7 @@ class LightGBMWorkspace:
         label = np.maximum(self.grid.target[rows.series, rows.day], np.float32(0))
         matrix = build_matrix(panel, self.grid, recipe.features, self.schema, rows)
         visible = self.days <= self.grid.index(first_fit)
+        del rows  # binning is the peak of memory
         self._binned = Binned(matrix, label, self.schema, visible=visible, max_bin=recipe.max_bin)
 
     @property
