@@ -16,6 +16,7 @@ from mlops.tenancy.models import Customer, Membership
 from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import Principal, Role, system
 from registry.models import ModelVersion, RegisteredModel, ShadowDay
+from registry.services.registration import configure_model
 from tests.alerts.factories import finding
 from tests.conftest import NOON, PASSWORD
 from tests.experiments.proposals import make_days, make_experiment
@@ -71,6 +72,8 @@ def make_full_shop() -> Customer:
         champion, challenger = make.make_arena(policy={"four_eyes": True}, segments={"HOBBIES_2": 1.16})
         make.make_job()
         make.make_request(challenger, by=person(customer, "lee@example.com"))
+        looser = {"four_eyes": True, "min_improvement_pct": 1.0}
+        configure_model(model=challenger.model, changes={"policy": looser}, by=person(customer, "lee@example.com"), at=NOON)
         make_trials(champion, challenger, customer)
         make_alerts()
     return customer

@@ -9,7 +9,7 @@ from alerts.models import MLAlert
 from experiments.models import Experiment
 from mlops.tenancy.models import Customer
 from mlops.tenancy.roles import Principal, Role
-from registry.models import PromotionRequest
+from registry.models import PolicyChangeRequest, PromotionRequest
 from registry.services.registration import configure_model
 from tests.browser.chromium import Complaints
 from tests.browser.looking import LogIn, choose_theme, problems
@@ -32,6 +32,7 @@ def screens(shop: Customer) -> dict[str, str]:
         data = challenger.dataset_version
         tried, proposed = Experiment.objects.get(status="shadow_testing"), Experiment.objects.get(status="proposed")
         alert, asked = MLAlert.objects.filter(severity="critical").get(), PromotionRequest.objects.get()
+        looser = PolicyChangeRequest.objects.get()
         dismissed = MLAlert.objects.get(status="dismissed")
         kim = Principal("user", "kim@example.com", Role.ML_MANAGER, shop.pk)
         changes = {"policy": {"four_eyes": False, "min_improvement_pct": 2.0}}
@@ -44,6 +45,7 @@ def screens(shop: Customer) -> dict[str, str]:
         "approvals": ("registry_approvals", []),
         "request": ("registry_request_page", [asked.pk]),
         "request-policy": ("registry_policy_request", [looser.pk]),
+        "policy-request": ("registry_policy_request", [looser.pk]),
         "inbox": ("alerts_inbox", []),
         "alert": ("alerts_alert", [alert.pk]),
         "alert-decided": ("alerts_alert", [dismissed.pk]),
@@ -60,6 +62,7 @@ def screens(shop: Customer) -> dict[str, str]:
         "model-retrain": ("experiments_retrain", [model]),
         "promote": ("registry_decide", [challenger.pk, "promote"]),
         "archive": ("registry_decide", [challenger.pk, "archive"]),
+        "shadow": ("registry_decide", [challenger.pk, "shadow"]),
         "dataset": ("registry_dataset_page", [data.dataset_id]),
         "dataset-upload": ("registry_dataset_upload", []),
         **{f"list-{name}": (f"{name}_changelist", []) for name in LISTS},
