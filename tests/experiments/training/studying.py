@@ -1,11 +1,15 @@
 """Studies for the tests, made row by row where no service is meant."""
 
 import io
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import polars as pl
+import pytest
 
+from engine.tabular.artifact import FORMAT
 from experiments import jobs as work  # noqa: F401 - importing makes the kinds of job known
 from experiments import jobs_training as training_work  # noqa: F401
 from experiments.models import Split, Study, Trial
@@ -16,6 +20,8 @@ from mlops.artifacts.storage import storage
 from mlops.jobs import runner
 from mlops.tenancy.roles import Principal
 from registry.models import RegisteredModel
+from registry.services import registration
+from registry.services.artifacts import ArtifactFacts
 from tests.conftest import NOON
 
 
@@ -109,6 +115,19 @@ def ask_for_study(by: Principal, **values: Any) -> Study:
     if "split_id" not in given:
         given["split_id"] = make_ready_split().pk
     return create_study(by=by, **given)
+
+
+def believe_own_artifacts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Store tabular models without their trial in a child process, which takes seconds; `test_workers` has it done for real."""
+    tried = registration.inspect_artifact
+
+    def inspect(path: Path) -> ArtifactFacts:
+        document = orjson.loads(path.read_bytes())
+        if document["format"] == FORMAT:
+            return ArtifactFacts("tabular", ".json", document["algorithm"], {})
+        return tried(path)
+
+    monkeypatch.setattr(registration, "inspect_artifact", inspect)
 
 
 def run_study(study: Study) -> Study:

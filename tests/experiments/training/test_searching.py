@@ -24,9 +24,15 @@ from mlops.tenancy.roles import Principal
 from registry.models import BacktestRun, ModelVersion
 from tests.conftest import NOON
 from tests.experiments.chain import make_chain_model, news
-from tests.experiments.training.studying import ask_for_study, make_ready_split, run_study, table, trials_of
+from tests.experiments.training.studying import ask_for_study, believe_own_artifacts, make_ready_split, run_study, table, trials_of
 
 pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _quick_artifacts(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    believe_own_artifacts(monkeypatch)
+
 
 MIXED = {"n_estimators": 5, "objective": {"type": "categorical", "choices": ["regression", "poisson"]}}
 """Poisson refuses the negative targets of the table."""

@@ -12,9 +12,23 @@ from experiments.models import Study, Trial
 from mlops.tenancy.models import Customer
 from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import Principal, system
-from tests.experiments.training.studying import SMALL, ask_for_study, make_ready_split, make_split, make_study, run_study
+from tests.experiments.training.studying import (
+    SMALL,
+    ask_for_study,
+    believe_own_artifacts,
+    make_ready_split,
+    make_split,
+    make_study,
+    run_study,
+)
 
 pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _quick_artifacts(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    believe_own_artifacts(monkeypatch)
+
 
 PATH = "/v1/experiments"
 Api = Callable[..., APIClient]
