@@ -82,15 +82,28 @@ class Act:
     scope: Literal["read", "look", "write", "nobody"] = "read"
 
 
+def shared_arguments(parser: CommandParser) -> None:
+    """`--json`, `--customer`, `--as`."""
+    json_argument(parser)
+    parser.add_argument("--customer", type=UUID, metavar="UUID", help="For whom; by default the demo's customer, or the only one.")
+    parser.add_argument("--as", dest="acting_as", metavar="EMAIL", help="The member who acts. Every act that changes something needs it.")
+
+
+def json_argument(parser: CommandParser) -> None:
+    """`--json`."""
+    parser.add_argument("--json", dest="as_json", action="store_true", help="Print JSON, as the API answers it; refusals too.")
+
+
 class ActsCommand(BaseCommand):
-    """Base of the commands `splits`, `experiments`, `models` and `maintenance`."""
+    """Base of the commands `splits`, `experiments`, `models`, `db` and `maintenance`."""
 
     acts: tuple[Act, ...] = ()
+    shared: Callable[[CommandParser], None] = staticmethod(shared_arguments)
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         """One parser for each act, with the arguments that all share."""
-        add_acts(parser, self.acts, shared_arguments)
+        add_acts(parser, self.acts, self.shared)
 
     def execute(self, *args: Any, **options: Any) -> Any:
         """Do the act; a refusal is told on standard error and by the exit code."""
@@ -106,7 +119,7 @@ class ActsCommand(BaseCommand):
         if act.scope == "nobody":
             act.do(Call(system(DEMO_CUSTOMER, name="command line"), options, out))
             return
-        customer = customer_of(options["customer"])
+        customer = _customer(options["customer"])
         by = _principal(options["acting_as"], customer, act)
         call = Call(by, options, out)
         with acting(by):
@@ -130,18 +143,6 @@ def add_acts(parser: CommandParser, acts: Sequence[Act], shared: Arguments) -> N
         act.arguments(one)
         shared(one)
         one.set_defaults(act=act)
-
-
-def shared_arguments(parser: CommandParser) -> None:
-    """`--json`, `--customer`, `--as`."""
-    json_argument(parser)
-    parser.add_argument("--customer", type=UUID, metavar="UUID", help="For whom; by default the demo's customer, or the only one.")
-    parser.add_argument("--as", dest="acting_as", metavar="EMAIL", help="The member who acts. Every act that changes something needs it.")
-
-
-def json_argument(parser: CommandParser) -> None:
-    """`--json`."""
-    parser.add_argument("--json", dest="as_json", action="store_true", help="Print JSON, as the API answers it; refusals too.")
 
 
 def paging_arguments(parser: CommandParser) -> None:
@@ -216,6 +217,14 @@ def refusals() -> Iterator[None]:
         raise Refusal(str(refusal), code="artifact_digest_mismatch") from None
     except (OperationalError, InterfaceError) as failure:
         raise Refusal(f"The database does not answer: {str(failure).splitlines()[0]}", code="database_unavailable") from failure
+
+
+def _customer(given: UUID | None) -> Customer:
+    try:
+        return customer_of(given)
+    except CommandError as unclear:
+        choice = given is None and Customer.objects.exists()
+        raise Refusal(str(unclear), code="customer", returncode=USAGE if choice else NOT_FOUND) from None
 
 
 def _principal(email: str | None, customer: Customer, act: Act) -> Principal:
