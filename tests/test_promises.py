@@ -270,12 +270,14 @@ def test_no_method_or_content_type_breaks_the_server(shops: Shops) -> None:
 
 SMALL_ACTS = {
     "service": {"/api/v1/models/{model_name}/actuals"},
-    # To have seen an alert, and what one hears of by one's own e-mail.
+    # To have seen an alert, what one hears of by one's own e-mail, and to ask a model, which changes nothing.
     "viewer": {
         "/api/v1/ml-alerts/{alert_id}/read",
         "/api/v1/subscriptions",
         "/api/v1/subscriptions/{subscription_id}",
         "/api/v1/subscriptions/channels/{channel_id}/test",
+        "/v1/predict",
+        "/v1/importance",
     },
 }
 
