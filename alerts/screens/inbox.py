@@ -9,12 +9,13 @@ from django.shortcuts import redirect
 from django.urls import reverse
 
 from alerts.models import MLAlert
-from alerts.queries import InboxPage, OpenCounts, inbox, open_counts
+from alerts.queries import InboxPage, inbox
 from alerts.screens.alert_page import alert_parts
 from alerts.screens.forms import FilterForm
 from alerts.screens.subscribing import subscriptions_of
 from alerts.states import OPEN, AlertStatus
 from mlops.admin_site import page, principal_of, show
+from mlops.waiting import shown, tallies
 
 STATUSES = {
     "open": tuple(OPEN),
@@ -27,7 +28,7 @@ LAST_PAGE = 5000
 
 @page("alerts/inbox/", name="alerts_inbox")
 def inbox_page(request: HttpRequest) -> HttpResponse:
-    """The list, and beside it the alert that `alert` names, else the first one. Eight queries, four of them for the alert beside."""
+    """The list, and beside it the alert that `alert` names, else the first one. At most twelve queries, the frame's among them."""
     principal = principal_of(request)
     principal.authorize("alert.read")
     form = FilterForm(request.GET)
@@ -44,7 +45,7 @@ def inbox_page(request: HttpRequest) -> HttpResponse:
     if found.number > found.pages:  # what stood there was decided meanwhile
         return redirect(f"{reverse('admin:alerts_inbox')}?{urlencode({**filters, 'page': found.pages})}")
     chosen = _chosen(found, request.GET.get("alert", ""))
-    counts = open_counts()
+    counts = tallies(request)
     kept = {name: value for name, value in filters.items() if value and value != form.fields[name].initial}
     query = urlencode(kept)
     return show(
@@ -54,7 +55,8 @@ def inbox_page(request: HttpRequest) -> HttpResponse:
         subject=f"alert:{chosen.pk}" if chosen else "",
         revision=chosen.revision if chosen else "",
         found=found,
-        counts=counts,
+        urgent=counts.get("critical", 0),
+        any_open=counts.get("critical", 0) + counts.get("warning", 0) + counts.get("info", 0),
         sentence=sentence(counts),
         form=form,
         filtered=bool(set(kept) - {"status", "order"}),
@@ -65,16 +67,17 @@ def inbox_page(request: HttpRequest) -> HttpResponse:
     )
 
 
-def sentence(counts: OpenCounts) -> str:
-    """How much waits, and how urgent it is, in words."""
-    if not counts.total_open:
+def sentence(counts: dict[str, int]) -> str:
+    """How much waits, and how urgent it is, in words; from the counts of the navigation, which stop at 999+."""
+    by_severity = {severity: counts.get(severity, 0) for severity in ("critical", "warning", "info")}
+    total, unread = sum(by_severity.values()), counts.get("alerts", 0)
+    if not total:
         return "No alert is open: nothing needs a person."
-    by_severity = {name: counts.unread[name] + counts.read[name] for name in counts.unread}
     told = ", ".join(
-        f"{number:,} {name}{'s' if name == 'warning' and number > 1 else ''}" for name, number in by_severity.items() if number
+        f"{shown(number)} {name}{'s' if name == 'warning' and number > 1 else ''}" for name, number in by_severity.items() if number
     )
-    start = "1 alert needs" if counts.total_open == 1 else f"{counts.total_open:,} alerts need"
-    read = "nobody has read any of them" if counts.total_unread == counts.total_open else f"{counts.total_unread:,} unread"
+    start = "1 alert needs" if total == 1 else f"{shown(total)} alerts need"
+    read = "nobody has read any of them" if unread == total else f"{shown(unread) or 'none'} unread"
     return f"{start} a person: {told}; {read}."
 
 

@@ -26,7 +26,19 @@ def unread() -> QuerySet[MLAlert]:
 @tally("critical")
 def critical() -> QuerySet[MLAlert]:
     """What the first page calls wrong."""
-    return MLAlert.objects.filter(decided_at=None, severity_rank=Severity.CRITICAL.rank)
+    return _open(Severity.CRITICAL)
+
+
+@tally("warning")
+def warning() -> QuerySet[MLAlert]:
+    """What should be looked at."""
+    return _open(Severity.WARNING)
+
+
+@tally("info")
+def info() -> QuerySet[MLAlert]:
+    """What is good to know."""
+    return _open(Severity.INFO)
 
 
 @open_by_model
@@ -74,3 +86,7 @@ def _row(alert: MLAlert, *, may: bool, own: str) -> Waiting:
         choices=choices if may and not own else (),
         own=own,
     )
+
+
+def _open(severity: Severity) -> QuerySet[MLAlert]:
+    return MLAlert.objects.filter(decided_at=None, severity_rank=severity.rank)

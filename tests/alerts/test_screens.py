@@ -227,6 +227,17 @@ def test_the_inbox_asks_the_database_little(scope: Principal, site: Site) -> Non
     assert reads(client, reverse("admin:registry_approvals")) <= MOST_QUERIES
 
 
+def test_an_alert_about_a_request_under_four_eyes_asks_as_little(scope: Principal, site: Site, principal: Callable[..., Principal]) -> None:
+    _, challenger = make.make_arena(policy={"four_eyes": True})
+    asked = make.make_request(challenger, by=principal("ml_manager", "kim@example.com"))
+    alert = make_alert(alert_type="promotion_pending", severity="critical", details={"request_id": str(asked.pk)}, version="v3")
+    client = site("admin")
+
+    assert "Grants the request of kim@example.com" in client.get(INBOX).text
+    assert reads(client, INBOX) <= MOST_QUERIES
+    assert reads(client, url("alert", alert)) <= MOST_QUERIES
+
+
 def test_the_navigation_counts_what_waits_and_keeps_counting(scope: Principal, site: Site) -> None:
     client = site("admin")
     before = client.get(reverse("admin:registry_live")).json()
@@ -235,15 +246,15 @@ def test_the_navigation_counts_what_waits_and_keeps_counting(scope: Principal, s
     page = client.get("/admin/").text
     after = client.get(reverse("admin:registry_live"), {"subject": f"alert:{alert.pk}"}).json()
 
-    assert before["tallies"] == {"approvals": "", "experiments": "", "alerts": "", "critical": ""}
-    assert after == {"tallies": {"approvals": "1", "experiments": "", "alerts": "1", "critical": ""}, "revision": 1}
+    assert before["tallies"] == dict.fromkeys(("approvals", "experiments", "alerts", "critical", "warning", "info"), "")
+    assert after == {"tallies": before["tallies"] | {"approvals": "1", "alerts": "1", "warning": "1"}, "revision": 1}
     assert '<span data-tally="alerts" data-live="/admin/fragments/live/">1</span>' in page
 
 
 def test_a_review_of_ones_own_emergency_is_for_somebody_else(scope: Principal, site: Site) -> None:
     emergency = {"alert_type": "emergency_rollback", "severity": "critical", "message": "It burns."}
     make_alert(cause="mine", details={"actor": "admin@example.com"}, **emergency)
-    make_alert(cause="theirs", details={"actor": "max@example.com"}, **emergency)
+    make_alert(cause="theirs", details={"actor": "max@example.com"}, at=NOON + timedelta(hours=1), **emergency)
 
     rows = site("admin").get(reverse("admin:registry_approvals")).context["pending"]
 
