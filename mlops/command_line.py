@@ -1,7 +1,10 @@
 """The console script `tiltyard`: the same commands as `manage.py`, from any folder."""
 
+import contextlib
+import importlib
 import os
 import sys
+from pathlib import Path
 
 OVERVIEW = """usage: tiltyard COMMAND ACT …
 
@@ -21,6 +24,14 @@ def main() -> None:
         return
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mlops.settings")
     sys.argv[0] = "tiltyard"  # however it was started
-    from django.core.management import execute_from_command_line
+    from django.core.exceptions import ImproperlyConfigured
 
-    execute_from_command_line(sys.argv)
+    try:
+        # Celery puts the present folder before everything else to be found, and with it any file there that is named as a module is.
+        with contextlib.chdir(Path(__file__).parent.parent):
+            importlib.import_module("mlops.celery")
+        from django.core.management import execute_from_command_line
+
+        execute_from_command_line(sys.argv)
+    except ImproperlyConfigured as missing:
+        sys.exit(f"Error: {missing}")
