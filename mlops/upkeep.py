@@ -14,7 +14,7 @@ import structlog
 from django.apps import apps
 from django.conf import settings
 from django.contrib.sessions.models import Session
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Exists, Model, OuterRef, Q, QuerySet
 
 from mlops.api.models import IdempotencyRecord
@@ -51,8 +51,19 @@ def apply_retention(*, at: datetime, dry_run: bool = False, between: Callable[[]
     `between` is called before each batch, and may raise to stop.
     """
     removed = {name: _run(step, at, dry_run, between) for name, step in sorted(_steps.items())}
+    if not dry_run:
+        _refresh_statistics()
     log.info("retention.applied", dry_run=dry_run, **{name.replace(" ", "_"): count for name, count in removed.items()})
     return removed
+
+
+def _refresh_statistics() -> None:
+    """SQLite chooses indexes by statistics that somebody has to gather, of a sample of each table that changed much; PostgreSQL does so
+    by itself. The flags ask for all tables, not only those that this connection has queried."""
+    if connection.vendor == "sqlite":
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA analysis_limit = 1000")
+            cursor.execute("PRAGMA optimize = 0x10002")
 
 
 def _run(step: Step, at: datetime, dry_run: bool, between: Callable[[], None]) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from django.contrib.sessions.models import Session
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from mlops import upkeep
@@ -138,3 +138,15 @@ def test_the_scheduled_task_asks_for_a_job_that_says_what_it_removed(customer: C
 
     job = Job.objects.get(pk=job_id)
     assert (job.state, job.result["jobs"], job.last_error) == ("succeeded", 1, "")
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL gathers its statistics by itself")
+def test_a_run_tells_sqlite_how_its_tables_are_filled(scope: Principal, customer: Customer) -> None:
+    for _ in range(30):
+        make_job(customer, state="queued", finished_at=None)
+
+    upkeep.apply_retention(at=NOON)
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT stat FROM sqlite_stat1 WHERE tbl = %s", [Job._meta.db_table])
+        assert any(row[0].startswith("30 ") for row in cursor.fetchall())
