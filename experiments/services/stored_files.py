@@ -12,7 +12,7 @@ from experiments.models import Split, Study
 from experiments.services.retraining import KEPT_ARTIFACTS
 from experiments.services.study_rows import KEPT
 from experiments.states import StudyStatus
-from mlops.artifacts.storage import DigestMismatch, Entry, storage
+from mlops.artifacts.storage import DigestMismatch, Entry, ObjectMissing, storage
 from mlops.audit.services import record
 from mlops.database.reading import reading
 from mlops.errors import InvalidField
@@ -77,6 +77,8 @@ def verify(*, digests: bool) -> tuple[int, list[Finding]]:
                 storage().verify(one.path, sha256=one.sha256)
             except DigestMismatch as changed:
                 findings.append(Finding(one.path, one.what, str(changed)))
+            except ObjectMissing:  # gone since it was listed
+                findings.append(Finding(one.path, one.what, "missing"))
     return len(named), findings
 
 
