@@ -18,6 +18,7 @@ from typing import IO, Any
 
 from django.conf import settings
 
+from mlops import addresses
 from mlops.arrivals import Arrival, ClientLeft, Crowded, Pace, Senders, TooMuch, TooSlow
 from mlops.wsgi import HEALTHY, application, problem_bytes
 
@@ -98,7 +99,7 @@ class Door:
             return await self._run(environ, BytesIO(), Intake(arrived=True))
         arrival = Arrival(proto, declared=declared, pace=self._pace)
         if declared is None or declared <= ANNOUNCED:
-            with self._senders.sending(f"address {environ['REMOTE_ADDR']}", most=PER_ADDRESS):
+            with self._senders.sending(f"address {addresses.counted(environ)}", most=PER_ADDRESS):
                 content = await arrival.begin(ANNOUNCED)
             if arrival.complete:
                 _refuse_cut(environ, content[-TAIL:])

@@ -8,6 +8,7 @@ from django.conf import settings
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
+from mlops import addresses
 from mlops.tenancy.roles import Principal
 
 WINDOW = 60
@@ -25,7 +26,7 @@ class PrincipalThrottle(BaseThrottle):
         """Count the request; False when the principal's minute is used up."""
         who = request.user
         self.now = time.time()
-        return _allows(_name_of(who) if isinstance(who, Principal) else f"ip:{request.META.get('REMOTE_ADDR')}", self.now)
+        return _allows(_name_of(who) if isinstance(who, Principal) else f"ip:{addresses.counted(request.META)}", self.now)
 
     def wait(self) -> float:
         """Seconds until the next window."""

@@ -1,9 +1,10 @@
 """The two log lines of a request."""
 
-from django.conf import settings
 from django.http import HttpRequest
 from django_structlog.middlewares import RequestMiddleware
 from structlog.contextvars import bind_contextvars
+
+from mlops import addresses
 
 
 class RequestLogMiddleware(RequestMiddleware):
@@ -15,5 +16,4 @@ class RequestLogMiddleware(RequestMiddleware):
     @classmethod
     def bind_ip(cls, request: HttpRequest) -> None:
         """Bind `ip` to the request's lines."""
-        named = request.META.get("HTTP_X_FORWARDED_FOR", "") if settings.SECURE_PROXY_SSL_HEADER else ""
-        bind_contextvars(ip=named.rpartition(",")[2].strip()[:64] or request.META.get("REMOTE_ADDR"))
+        bind_contextvars(ip=addresses.shown(request.META))

@@ -6,6 +6,7 @@ from django.contrib.auth.backends import BaseBackend
 from django.http import HttpRequest
 from django.utils import timezone
 
+from mlops import addresses
 from mlops.tenancy import logins
 from mlops.tenancy.models import Membership, User
 from mlops.tenancy.principals import ambient_principal
@@ -42,7 +43,7 @@ class RoleBackend(BaseBackend):
             return None
         if request is None:  # a command or a test, not somebody at the door
             return _person(email, password)
-        address, at = logins.address_of(request), timezone.now()
+        address, at = addresses.counted(request.META), timezone.now()
         logins.attempt(email=email, address=address, at=at)
         user = _person(email, password)
         if user is not None:

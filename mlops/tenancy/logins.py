@@ -6,16 +6,13 @@ held up by its own failures only. An attempt counts before its password is looke
 """
 
 import hashlib
-import ipaddress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import ceil
 
 import structlog
-from django.conf import settings
 from django.db import transaction
 from django.db.models import F, QuerySet
-from django.http import HttpRequest
 
 from mlops.errors import TooManyLogins
 from mlops.tenancy.context import customer
@@ -76,17 +73,6 @@ def succeeded(*, email: str, address: str, at: datetime) -> None:
         LoginRecord.objects.filter(name__in=[names["account"], names["address"]], failures__gt=0).update(failures=F("failures") - 1)
 
 
-def address_of(request: HttpRequest) -> str:
-    """Where a request comes from: the last address that the trusted proxy appended, if there is one; of IPv6 the network of a household."""
-    forwarded = request.headers.get("X-Forwarded-For", "") if settings.BEHIND_PROXY else ""
-    text = forwarded.rpartition(",")[2].strip() or str(request.META.get("REMOTE_ADDR", ""))
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return text[:64]
-    return str(ipaddress.ip_network((address, 64), strict=False)) if address.version == 6 else str(address)
-
-
 def forgotten(*, at: datetime) -> "QuerySet[LoginRecord]":
     """Records that mean nothing any more."""
     return LoginRecord.objects.filter(last_at__lt=at - FORGOTTEN).exclude(known_until__gt=at).order_by("last_at")
@@ -98,7 +84,7 @@ def _names(email: str, address: str) -> dict[str, str]:
 
 
 def _locked(names: dict[str, str], at: datetime) -> dict[str, LoginRecord]:
-    """The rows by kind, locked in one order."""
+    """The rows by kind, locked in one order. One that upkeep takes away meanwhile is made anew."""
     found = LoginRecord.objects.filter(name__in=names.values())
     if found.count() < len(names):
         if LoginRecord.objects.count() >= MOST:
@@ -107,7 +93,7 @@ def _locked(names: dict[str, str], at: datetime) -> dict[str, LoginRecord]:
         fresh = [LoginRecord(name=name, last_at=at) for name in sorted(names.values())]
         LoginRecord.objects.bulk_create(fresh, ignore_conflicts=True)
     rows = {row.name: row for row in found.select_for_update().order_by("name")}
-    return {kind: rows[name] for kind, name in names.items()}
+    return {kind: rows[name] for kind, name in names.items()} if len(rows) == len(names) else _locked(names, at)
 
 
 def _tell(email: str, address: str, at: datetime) -> None:

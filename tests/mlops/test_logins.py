@@ -3,13 +3,14 @@
 from datetime import timedelta
 
 import pytest
-from django.test import Client, RequestFactory
+from django.db.models import QuerySet
+from django.test import Client
 
 from mlops.audit.models import AuditEvent
 from mlops.errors import TooManyLogins
 from mlops.tenancy import logins
 from mlops.tenancy.context import customer as acting_for
-from mlops.tenancy.logins import RULES, address_of, attempt, forgotten, succeeded
+from mlops.tenancy.logins import RULES, attempt, forgotten, succeeded
 from mlops.tenancy.models import Customer, LoginRecord
 from mlops.tenancy.roles import Principal
 from tests.conftest import NOON, PASSWORD
@@ -112,11 +113,17 @@ def test_the_table_stays_small(monkeypatch: pytest.MonkeyPatch) -> None:
     assert forgotten(at=NOON + timedelta(days=1)).count() == LoginRecord.objects.count()
 
 
-@pytest.mark.parametrize(
-    ("behind", "forwarded", "expected"),
-    [(False, "1.2.3.4", HERE), (True, "6.6.6.6, 1.2.3.4", "1.2.3.4"), (True, "", HERE), (True, "2001:db8:1:2:3::9", "2001:db8:1:2::/64")],
-)
-def test_the_address_is_the_one_the_proxy_saw(behind: bool, forwarded: str, expected: str, settings: object) -> None:
-    settings.BEHIND_PROXY = behind  # type: ignore[attr-defined]
+def test_rows_that_upkeep_takes_away_in_the_middle_of_an_attempt_are_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    attempt(email="kim@example.com", address=HERE, at=NOON)
+    counted = QuerySet.count
 
-    assert address_of(RequestFactory().get("/", REMOTE_ADDR=HERE, headers={"X-Forwarded-For": forwarded})) == expected
+    def count_and_lose(rows: "QuerySet[LoginRecord]") -> int:
+        number = counted(rows)
+        monkeypatch.setattr(QuerySet, "count", counted)
+        LoginRecord.objects.all().delete()
+        return number
+
+    monkeypatch.setattr(QuerySet, "count", count_and_lose)
+    attempt(email="kim@example.com", address=HERE, at=NOON)
+
+    assert sorted(LoginRecord.objects.values_list("failures", flat=True)) == [1, 1, 1]
