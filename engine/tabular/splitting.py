@@ -300,7 +300,8 @@ def _thresholds(
         )
         return None
     first, second = counts.cut(plan.fractions)
-    ends = np.searchsorted(counts.keys, [first, second], side="right")
+    # As keys: numpy takes a list of plain numbers for floats here, which cannot tell neighbors apart.
+    ends = np.searchsorted(counts.keys, np.array([first, second], dtype=np.uint64), side="right")
     reached = np.concatenate([[0], np.cumsum(counts.counts)])
     shares = np.diff([0, reached[ends[0]], reached[ends[1]], reached[-1]]) / reached[-1]
     if max(abs(shares - np.array(plan.fractions))) > UNEVEN:

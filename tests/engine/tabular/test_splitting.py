@@ -322,3 +322,12 @@ def test_classes_of_two_all_train(tmp_path: Path) -> None:
     found = frames(parts)
     assert set(found["train"]["y"]) == set("abcdefghij")
     assert found["validation"].height + found["test"].height > 0
+
+
+def test_whole_numbers_on_both_sides_of_zero_are_as_good_a_time_as_any() -> None:
+    findings = Findings()
+    frame = people(300).with_columns(when=pl.int_range(-290, 10))
+
+    split(frame, plan("time", time_column="when"), findings=findings)
+
+    assert [one.code for one in findings.problems if one.code == "uneven_parts"] == []
