@@ -8,7 +8,7 @@ from django.apps import apps
 from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.core.management.base import CommandParser
-from django.db import DEFAULT_DB_ALIAS, connection
+from django.db import DEFAULT_DB_ALIAS, connection, transaction
 from django.db.migrations.loader import MigrationLoader
 
 from experiments.cli.checked import wrong
@@ -16,6 +16,13 @@ from experiments.cli.frame import Act, ActsCommand, Call, Refusal, json_argument
 from experiments.management.commands.seed_demo import ACCESS_FILE
 from mlops.database.roles import as_owner
 from mlops.supervisor import place
+
+ENUMS = """
+    SELECT DISTINCT kind.typname FROM pg_attribute attribute JOIN pg_class owner ON owner.oid = attribute.attrelid
+    JOIN pg_type kind ON kind.oid = attribute.atttypid
+    WHERE kind.typtype = 'e' AND owner.relname = ANY(%s) AND owner.relnamespace = 'public'::regnamespace ORDER BY kind.typname
+"""
+"""The types that the columns of these tables brought along; dropping a table leaves them."""
 
 
 def init(call: Call) -> None:
@@ -119,10 +126,16 @@ def _drop_everything() -> None:
             leftover.unlink(missing_ok=True)
         return
     ours = {model._meta.db_table for model in apps.get_models(include_auto_created=True)} | {"django_migrations"}
-    with as_owner(DEFAULT_DB_ALIAS), connection.cursor() as cursor:
+    quoted = connection.ops.quote_name
+    with as_owner(DEFAULT_DB_ALIAS), transaction.atomic(), connection.cursor() as cursor:
         # A table of somebody else's in the same database is none of ours to drop.
-        for table in sorted(ours & set(connection.introspection.table_names(cursor))):
-            cursor.execute(f"DROP TABLE {connection.ops.quote_name(table)} CASCADE")
+        tables = sorted(ours & set(connection.introspection.table_names(cursor)))
+        cursor.execute(ENUMS, [tables])
+        types = [name for (name,) in cursor.fetchall()]
+        for table in tables:
+            cursor.execute(f"DROP TABLE {quoted(table)} CASCADE")
+        for name in types:
+            cursor.execute(f"DROP TYPE {quoted(name)}")
 
 
 def _migrate_arguments(parser: CommandParser) -> None:
