@@ -32,13 +32,13 @@ class ModelStore:
             return found
         with self._guard:
             turn = self._loading.setdefault(digest, Lock())
-        with turn:
-            found = self._found(digest)
-            if found is None:
-                found = self._keep(digest, load())
-        with self._guard:
-            self._loading.pop(digest, None)
-        return found
+        try:
+            with turn:
+                found = self._found(digest)
+                return self._keep(digest, load()) if found is None else found
+        finally:
+            with self._guard:
+                self._loading.pop(digest, None)
 
     @property
     def held_bytes(self) -> int:
@@ -59,8 +59,9 @@ class ModelStore:
         size, limit = model.size_bytes * WEIGHT, self.limit()
         with self._guard:
             if size <= limit:
+                _, counted = self._models.pop(digest, (model, 0))  # two may have loaded it, when it was dropped in between
                 self._models[digest] = (model, size)
-                self._held += size
+                self._held += size - counted
                 while self._held > limit:
                     _, (_, freed) = self._models.popitem(last=False)
                     self._held -= freed

@@ -292,3 +292,29 @@ def test_the_store_keeps_what_was_used_last_within_its_bound(manager: Principal,
 
     assert loads == ["a", "b", "c", "b"], "b was used longest ago when c came"
     assert store.held_bytes <= 2 * 3 * model.size_bytes
+
+
+def test_a_model_that_two_have_loaded_counts_once(manager: Principal, scope: Principal) -> None:
+    model = predicting.load_tabular(version_of(trained(manager)))
+    store = ModelStore(lambda: 1 << 30)
+
+    def load_while_another_does() -> Any:
+        store.get("b", lambda: model)
+        store._loading.pop("a")  # as the first one does when it is done
+        return store.get("a", lambda: model)
+
+    store.get("a", load_while_another_does)
+
+    assert (len(store), store.held_bytes) == (2, 2 * 3 * model.size_bytes)
+
+
+def test_a_model_that_does_not_load_leaves_nothing_behind() -> None:
+    store = ModelStore(lambda: 1 << 30)
+
+    def missing() -> Any:
+        raise FileNotFoundError
+
+    with pytest.raises(FileNotFoundError):
+        store.get("a", missing)
+
+    assert store._loading == {}
