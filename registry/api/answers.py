@@ -99,6 +99,7 @@ def version_detail(version: ModelVersion, verdict: Verdict | None) -> dict[str, 
         "lineage": version.lineage,
         "parent": _parent(version),
         "notes": version.notes,
+        "deleted_at": version.deleted_at,
         "allowed_moves": VERSION_LIFECYCLE.allowed(version.status),
         "verdict": None if verdict is None else verdict_row(verdict),
     }
@@ -245,6 +246,7 @@ class VersionDetailAnswer(VersionAnswer):
     lineage = serializers.DictField()
     parent = serializers.CharField(allow_null=True)  # type: ignore[assignment] # as above
     notes = serializers.CharField()
+    deleted_at = serializers.DateTimeField(allow_null=True, help_text="Since when it is hidden from /v1/models, and predicts no more.")
     allowed_moves = serializers.ListField(child=serializers.CharField())
     verdict = VerdictAnswer(allow_null=True)
 

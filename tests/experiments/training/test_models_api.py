@@ -1,6 +1,7 @@
 """`/v1/models`: versions by stage and study, promoted, archived and taken away by their id."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -13,6 +14,8 @@ from experiments.models import Experiment, ExperimentVersion
 from experiments.services.version_removal import delete_version
 from mlops.artifacts.storage import storage
 from mlops.audit.models import AuditEvent
+from mlops.audit.services import verify
+from mlops.database.reading import reading
 from mlops.tenancy.models import Customer
 from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import Principal, system
@@ -23,6 +26,7 @@ from registry.services.registration import PreparedArtifact
 from tests.conftest import NOON, PASSWORD
 from tests.experiments.training.studying import make_study
 from tests.registry.factories import make_champion, make_job, make_model, make_person, make_version
+from tests.registry.test_races import at_once
 
 pytestmark = pytest.mark.django_db
 URL = "/v1/models"
@@ -184,7 +188,7 @@ def test_deleting_with_artifacts_removes_the_file_and_keeps_its_digest(
     assert not storage().list(f"models/{churn.customer_id}/churn/{version.pk}")
     assert (version.has_artifact, len(version.artifact_sha256)) == (False, 64)
     listed = api("viewer").get(f"/api/v1/models/churn/versions/{version.version}").json()
-    assert (listed["has_artifact"], listed["status"]) == (False, "archived")
+    assert (listed["has_artifact"], listed["status"], listed["deleted_at"] is not None) == (False, "archived", True)
 
 
 def champion_of(model: RegisteredModel) -> ModelVersion:
@@ -325,3 +329,22 @@ def test_a_deleted_version_answers_nobody(api: Api, churn: RegisteredModel, scop
     answered = api().post("/v1/predict", {**names[selector], "instances": [{"x1": 1}]})
 
     assert (answered.status_code, answered.json()["code"]) == (404, "not_found")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_promoting_and_deleting_at_once_leaves_one_of_the_two(api: Api, manager: Principal) -> None:
+    with acting(manager), transaction.atomic():
+        version = make_version(make_model("churn"))
+    path = f"{URL}/{version.pk}"
+    clients = [api("admin") for _ in range(6)]
+    deleters = [partial(client.delete, path) for client in clients[:3]]
+    promoters = [partial(client.post, f"{path}/promote", {"stage": "production"}) for client in clients[3:]]
+
+    answered = [response.status_code for response in at_once(*deleters, *promoters)]
+
+    with acting(manager), reading():
+        version.refresh_from_db()
+        assert verify().intact
+    ending = {"archived": 204, "champion": 200}[version.status]
+    assert (answered.count(ending), set(answered) - {ending} <= {404, 409}) == (1, True)
+    assert (version.deleted_at is not None) == (ending == 204)
