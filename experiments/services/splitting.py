@@ -160,6 +160,7 @@ def delete_split(*, split_id: UUID, by: Principal, at: datetime, delete_artifact
     """
     by.authorize("split.delete")
     with transaction.atomic():
+        job = _lock_job(split_id)
         split = lock_split(split_id, if_match)
         studies = Study.objects.filter(split=split)
         living = studies.filter(deleted_at=None).count()
@@ -167,8 +168,7 @@ def delete_split(*, split_id: UUID, by: Principal, at: datetime, delete_artifact
             raise SplitInUse(f"{living} studies use {split}. Delete them first.")
         if delete_artifacts and studies.exclude(version=None).exists():
             raise SplitInUse(f"A version was trained on {split}: its data are evidence and stay. Delete without delete_artifacts.")
-        job = Job.objects.filter(pk=split.job_id).first() if split.status == SplitStatus.PENDING and split.job_id else None
-        if job is not None:
+        if job is not None and split.status == SplitStatus.PENDING:
             jobs.cancel(job=job, at=at, by=by)
         _write(split, deleted_at=at, updated_at=at, revision=split.revision + 1)
         after = {"deleted_at": at.isoformat(), "artifacts": "deleted" if delete_artifacts else "kept"}
@@ -176,6 +176,12 @@ def delete_split(*, split_id: UUID, by: Principal, at: datetime, delete_artifact
         if delete_artifacts:
             # Robust: the split is gone by then, whatever the storage says; what stays there belongs to nobody.
             transaction.on_commit(partial(files.empty, files.folder_of(split_id)), robust=True)
+
+
+def _lock_job(split_id: UUID) -> Job | None:
+    """The job that prepares a pending split: an attempt locks its job first and the split after, and so does whoever locks both."""
+    job_id = Split.objects.filter(pk=split_id, status=SplitStatus.PENDING).values_list("job_id", flat=True).first()
+    return Job.objects.select_for_update().filter(pk=job_id).first() if job_id else None
 
 
 def find_split(split_id: UUID) -> Split:

@@ -1,6 +1,7 @@
 """Splits under faults: killed attempts, cancelled jobs, sources that change or vanish, many at once. Nothing is left half made."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -438,6 +439,27 @@ def test_deletions_at_once_delete_once(api: Api, committed: Principal) -> None:
 
     assert sorted(answer.status_code for answer in answers) == [204] + [404] * (CROWD - 1)
     assert verify().intact
+
+
+@pytest.mark.django_db(transaction=True)
+def test_deleting_a_split_locks_in_the_order_of_the_job_that_prepares_it(api: Api, committed: Principal, tmp_path: Path) -> None:
+    split = by_file(committed, tmp_path)
+    admin = api("admin")
+    fenced = threading.Event()
+
+    def prepare() -> str:
+        with acting(committed), transaction.atomic():
+            Job.objects.select_for_update().get(pk=split.job_id)  # as an attempt's fence does
+            fenced.set()
+            time.sleep(0.5)
+            Split.objects.select_for_update().get(pk=split.pk)
+        return "done"
+
+    def delete() -> int:
+        assert fenced.wait(10)
+        return int(admin.delete(f"{URL}/{split.pk}").status_code)
+
+    assert at_once(prepare, delete) == ["done", 204]
 
 
 def _raise(failure: BaseException) -> Callable[..., Any]:
