@@ -6,7 +6,10 @@ from unfold.decorators import display
 from experiments.models import Experiment
 from experiments.screens import board as board
 from experiments.screens import experiment_page as experiment_page
+from experiments.screens import explaining as explaining
 from experiments.screens import retraining as retraining
+from experiments.screens import splits as splits
+from experiments.screens import studies as studies
 from experiments.screens import waiting as waiting
 from mlops.admin_lists import moment
 from registry.admin import PagedAdmin

@@ -36,6 +36,8 @@ GROUPS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
         (
             Entry("Versions", "layers", "admin:registry_modelversion_changelist"),
             Entry("Datasets", "database", "admin:registry_dataset_changelist"),
+            Entry("Splits", "content_cut", "admin:experiments_splits"),
+            Entry("Studies", "manage_search", "admin:experiments_studies"),
             Entry("Decisions", "gavel", "admin:registry_decisionrecord_changelist"),
             Entry("Retraining", "model_training", "admin:registry_retrainingrun_changelist"),
             Entry("Jobs", "progress_activity", "admin:jobs_job_changelist"),

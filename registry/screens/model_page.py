@@ -114,7 +114,10 @@ def _extras(arena: Arena, principal: Principal) -> list[tuple[str, str, str]]:
         ("Policy", "rule_settings", "admin:registry_policy", "model.configure"),
         ("Data source", "database", "admin:registry_data_source", "model.configure"),
     )
-    found = ((label, icon, _url(name, arena.model.pk)) for label, icon, name, action in wanted if principal.may(action))
+    found = [(label, icon, _url(name, arena.model.pk)) for label, icon, name, action in wanted if principal.may(action)]
+    shown = arena.chosen or arena.champion
+    if shown is not None and shown.artifact_format == "tabular" and principal.may("model.predict"):
+        found.insert(0, (f"Why {shown.version} answers so", "waterfall_chart", _url("admin:experiments_importance", shown.pk)))
     return [entry for entry in found if entry[2]]
 
 

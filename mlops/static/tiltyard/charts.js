@@ -147,7 +147,7 @@
   }
 
   function figure(node) {
-    const data = JSON.parse(document.getElementById(node.dataset.source).textContent);
+    let data = JSON.parse(document.getElementById(node.dataset.source).textContent);
     const kind = kinds[node.dataset.chart];
     const canvas = node.querySelector(".ty-canvas"), tools = node.querySelector(".ty-tools"), numbers = node.querySelector(".ty-numbers");
     const title = node.querySelector("h3").textContent;
@@ -176,9 +176,12 @@
     tools.append(png, csv);
     draw();
     drawn.push(draw);
+    node.addEventListener("tiltyard:data", (event) => { data = event.detail; draw(); });
     new ResizeObserver(() => chart.resize()).observe(canvas);
   }
 
+  /* Pages with charts of their own add their kinds before the document is loaded. */
+  window.tiltyardCharts = { kinds, base, css, color, number, escape };
   document.addEventListener("DOMContentLoaded", () => document.querySelectorAll(".ty-chart").forEach(figure));
   new MutationObserver(() => drawn.forEach((draw) => draw())).observe(document.documentElement, { attributes: true, attributeFilter: ["class"] });
 })();
