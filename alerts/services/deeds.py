@@ -20,7 +20,7 @@ from mlops.tenancy.roles import Principal
 from registry.models import Dataset, ModelVersion, PromotionRequest, RegisteredModel, RetrainingRun
 from registry.services import promotion
 from registry.services.four_eyes import AlreadyDecided, OwnProposal, refuse_own, whose_rollback
-from registry.services.lookups import as_uuid, model_named
+from registry.services.lookups import as_uuid, lock_model, model_named
 from registry.states import RequestStatus, Trigger, VersionStatus
 
 OWN_REVIEW = "You made this rollback: another manager has to review it."
@@ -145,6 +145,7 @@ def _promote(alert: MLAlert, by: Principal, at: datetime, notes: str) -> dict[st
 
 
 def _roll_back(alert: MLAlert, by: Principal, at: datetime, notes: str) -> dict[str, Any]:
+    lock_model(model_named(alert.model_name).pk)  # whoever takes the throne meanwhile is not the one complained of
     _, target = _rollback_target(alert)
     return _told(promotion.rollback(version_id=target.pk, by=by, at=at, reason=_reason(alert, notes)))
 

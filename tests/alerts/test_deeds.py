@@ -1,6 +1,7 @@
 """What approving does, on real models."""
 
 from collections.abc import Callable
+from uuid import UUID
 
 import pytest
 
@@ -218,3 +219,20 @@ def test_results_are_opened_where_they_are(scope: Principal) -> None:
     alert = make_alert(alert_type=AlertType.EXPERIMENT_COMPLETE, action_url="/api/v1/experiments/1/results")
 
     assert inbox.approve(alert_id=alert.pk, by=scope, at=NOON).outcome == {"deed": "open_results", "open": "/api/v1/experiments/1/results"}
+
+
+def test_a_rollback_looks_again_once_it_has_the_model_to_itself(
+    model: RegisteredModel, scope: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    complained = ModelVersion.objects.get(model=model, status="champion")
+    alert = about(complained, AlertType.BACKTEST_DEGRADATION)
+    lock = deeds.lock_model
+
+    def lock_after_another(model_id: UUID) -> RegisteredModel:
+        make_champion(model)  # who had the lock before us
+        return lock(model_id)
+
+    monkeypatch.setattr(deeds, "lock_model", lock_after_another)
+
+    with pytest.raises(deeds.Overtaken, match="v3 is"):
+        inbox.approve(alert_id=alert.pk, by=scope, at=NOON)
