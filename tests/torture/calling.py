@@ -52,7 +52,14 @@ class Caller:
         return self.try_once("POST", path, body={} if body is None else body, headers=headers)
 
     def surely(
-        self, method: str, path: str, *, body: Any = None, headers: Mapping[str, str] | None = None, within: float = 120.0, unready: bool = True
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        within: float = 120.0,
+        unready: bool = True,
     ) -> Answer:
         """Send until there is an answer; with `unready` a 503 is none. For what may be repeated."""
         deadline = time.monotonic() + within

@@ -18,7 +18,9 @@ def storm(request: pytest.FixtureRequest) -> Iterator[Callable[..., Storm]]:
     made: list[Storm] = []
 
     def make(promise: str, *, on: str = "") -> Storm:
-        made.append(Storm(promise, on or str(request.node.callspec.params.get("installation", "")) if hasattr(request.node, "callspec") else on))
+        made.append(
+            Storm(promise, on or str(request.node.callspec.params.get("installation", "")) if hasattr(request.node, "callspec") else on)
+        )
         return made[-1]
 
     yield make

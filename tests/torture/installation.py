@@ -12,7 +12,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -37,7 +38,10 @@ from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import Role, system
 from mlops.tenancy import services as tenancy
 from mlops.tenancy.models import Customer
+from uuid import UUID
 given = json.loads(sys.argv[1])
+if "shop" in given:
+    given["shop"] = UUID(given["shop"])
 now = timezone.now()
 """
 SHOP = """
@@ -116,6 +120,27 @@ class Installation:
         if made.returncode:
             raise AssertionError(made.stderr[-4000:])
         return json.loads(next(line for line in made.stdout.splitlines() if line.startswith("SAID"))[4:])
+
+    @contextmanager
+    def talking(self, code: str, **given: Any) -> Iterator[Callable[[Any], None]]:
+        """A Python process in the installation's Django that reads JSON lines; the function sends one and waits until it says that it is done."""
+        command = [sys.executable, "-c", PRELUDE + code, json.dumps(given)]
+        process = subprocess.Popen(command, cwd=ROOT, env=self.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        tell_to, heard = process.stdin, process.stdout
+        try:
+            assert heard.readline() == "READY\n"
+
+            def tell(what: Any) -> None:
+                tell_to.write(json.dumps(what) + "\n")
+                tell_to.flush()
+                assert heard.readline() == "DONE\n"
+
+            yield tell
+        finally:
+            process.kill()
+            process.wait(20)
 
     def shop(self, name: str) -> Shop:
         """A new customer with its keys."""

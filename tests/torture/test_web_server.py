@@ -14,25 +14,31 @@ pytestmark = pytest.mark.torture
 NewStorm = Callable[..., Storm]
 REQUEST = b"POST /api/v1/models HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 HEADERS = (
-    b"X-A: \xff\xfe\x80", b"X-A: \xc3\xa9", b"X-Request-ID: " + b"\xe2\x82" * 40, b"Accept: " + b"a/b;q=," * 900, b"Cookie: sessionid=\xff; csrftoken=",
-    b"Cookie: " + b"a=b; " * 1500, b"Content-Length: 0\r\nTransfer-Encoding: chunked", b"Content-Length: 5\r\nContent-Length: 6", b"Content-Length: -1",
-    b"Content-Length: 99999999999999999999", b"Content-Length: 1e3", b"Transfer-Encoding: gzip, chunked", b"Transfer-Encoding: identity",
-    b"Expect: 100-continue\r\nContent-Length: 2", b"Expect: nonsense", b"Host: a\r\nHost: b", b"Host: \xff", b"X_Underscore: 1", b"Content_Length: 9",
-    b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: a\r\nSec-WebSocket-Version: 13", b"Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings",
-    b"Authorization: Bearer \xff\xff", b"Authorization: Basic " + b"A" * 6000, b"Authorization: Bearer ty_\xc3\x28", b"Authorization: ", b"Idempotency-Key: \xff",
-    b"If-Match: \"\xff\"", b"If-Match: " + b"W/" * 500, b"Content-Type: application/json; charset=\xff", b"Content-Type: multipart/form-data; boundary=\xff",
-    b"Content-Type: multipart/form-data; boundary=" + b"b" * 5000, b"X-Forwarded-For: \x01", b"X-Forwarded-Proto: \xff", b"Range: bytes=0-", b"A" * 9000 + b": b",
-    b": empty", b" folded: x", b"X: a\r\n b", b"Forwarded: for=\"[::1\"", b"Accept-Language: " + b"x-" * 3000, b"Origin: null", b"Referer: http://[", b"Host:",
-    b"Host: localhost:99999999", b"Host: [::1", b"Host: a b",
+    b"X-A: \xff\xfe\x80", b"X-A: \xc3\xa9", b"X-Request-ID: " + b"\xe2\x82" * 40, b"Accept: " + b"a/b;q=," * 900,
+    b"Cookie: sessionid=\xff; csrftoken=", b"Cookie: " + b"a=b; " * 1500, b"Content-Length: 0\r\nTransfer-Encoding: chunked",
+    b"Content-Length: 5\r\nContent-Length: 6", b"Content-Length: -1", b"Content-Length: 99999999999999999999", b"Content-Length: 1e3",
+    b"Transfer-Encoding: gzip, chunked", b"Transfer-Encoding: identity", b"Expect: 100-continue\r\nContent-Length: 2",
+    b"Expect: nonsense", b"Host: a\r\nHost: b", b"Host: \xff", b"X_Underscore: 1", b"Content_Length: 9",
+    b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: a\r\nSec-WebSocket-Version: 13",
+    b"Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings", b"Authorization: Bearer \xff\xff", b"Authorization: Basic " + b"A" * 6000,
+    b"Authorization: Bearer ty_\xc3\x28", b"Authorization: ", b"Idempotency-Key: \xff", b"If-Match: \"\xff\"",
+    b"If-Match: " + b"W/" * 500, b"Content-Type: application/json; charset=\xff", b"Content-Type: multipart/form-data; boundary=\xff",
+    b"Content-Type: multipart/form-data; boundary=" + b"b" * 5000, b"X-Forwarded-For: \x01", b"X-Forwarded-Proto: \xff",
+    b"Range: bytes=0-", b"A" * 9000 + b": b", b": empty", b" folded: x", b"X: a\r\n b", b"Forwarded: for=\"[::1\"",
+    b"Accept-Language: " + b"x-" * 3000, b"Origin: null", b"Referer: http://[", b"Host:", b"Host: localhost:99999999", b"Host: [::1",
+    b"Host: a b",
 )  # fmt: skip
 TARGETS = (
-    b"/", b"*", b"http://localhost/api/v1/me", b"http://evil.example/api/v1/me", b"//evil.example/", b"/%", b"/%zz", b"/%ff%fe", b"/\xff\xfe", b"/api/v1/me?\xff=\xfe",
-    b"/api/v1/jobs?page=%ff", b"/" + b"a" * 60000, b"/api/v1/models/" + b"%f0%9f%98%80" * 500, b"/api/v1/models/%2e%2e/%2e%2e/x", b"/?" + b"a=b&" * 12000, b"/api/v1/models/a%00b",
-    b"/static/../../etc/passwd", b"/static/%2e%2e/%2e%2e/manage.py", b"/static/%00", b"/static/" + b"x" * 5000, b"/api/v1/models;a=b", b"/admin/login/?next=//evil", b"/health?x=\xff",
+    b"/", b"*", b"http://localhost/api/v1/me", b"http://evil.example/api/v1/me", b"//evil.example/", b"/%", b"/%zz", b"/%ff%fe",
+    b"/\xff\xfe", b"/api/v1/me?\xff=\xfe", b"/api/v1/jobs?page=%ff", b"/" + b"a" * 60000, b"/api/v1/models/" + b"%f0%9f%98%80" * 500,
+    b"/api/v1/models/%2e%2e/%2e%2e/x", b"/?" + b"a=b&" * 12000, b"/api/v1/models/a%00b", b"/static/../../etc/passwd",
+    b"/static/%2e%2e/%2e%2e/manage.py", b"/static/%00", b"/static/" + b"x" * 5000, b"/api/v1/models;a=b", b"/admin/login/?next=//evil",
+    b"/health?x=\xff",
 )  # fmt: skip
 BODIES = (
-    b"", b"{}", b"0\r\n\r\n", b"2\r\n{}\r\n0\r\n\r\n", b"zz\r\n{}\r\n", b"ffffffffffffffff\r\n{}", b"2\r\n{}\r\n0\r\nTrailer: x\r\n\r\n", b"-1\r\n", b"2;ext=" + b"x" * 5000 + b"\r\n{}\r\n0\r\n\r\n",
-    b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n", b"\x00" * 500, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    b"", b"{}", b"0\r\n\r\n", b"2\r\n{}\r\n0\r\n\r\n", b"zz\r\n{}\r\n", b"ffffffffffffffff\r\n{}", b"2\r\n{}\r\n0\r\nTrailer: x\r\n\r\n",
+    b"-1\r\n", b"2;ext=" + b"x" * 5000 + b"\r\n{}\r\n0\r\n\r\n", b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n", b"\x00" * 500,
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
 )  # fmt: skip
 METHODS = (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"TRACE", b"CONNECT", b"FOO", b"get", b"M" * 200)
 VERSIONS = (b"HTTP/1.1", b"HTTP/1.0", b"HTTP/0.9", b"HTTP/2.0", b"HTTP/9.9", b"")
