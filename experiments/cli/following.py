@@ -33,22 +33,28 @@ def do_here(jobs: Sequence[Job]) -> None:
     for job in jobs:
         with _bar([job.pk]):
             runner.run(job_id=job.pk, attempts=job.attempt)
-        follow([job.pk])
+    follow([job.pk for job in jobs])
 
 
 def follow(job_ids: Sequence[UUID]) -> list[Job]:
     """Wait until all have ended. Interrupted, the work goes on without us."""
+    if not Job.objects.filter(pk__in=job_ids, state__in=OPEN).exists():
+        return _ended(job_ids)
     began, said = time.monotonic(), False
     with _bar(job_ids) as console:
         while True:
             open_jobs = list(Job.objects.filter(pk__in=job_ids, state__in=OPEN))
             if not open_jobs:
-                return list(Job.objects.filter(pk__in=job_ids).order_by("created_at", "pk"))
+                return _ended(job_ids)
             waits = all(job.state == JobState.QUEUED for job in open_jobs)
             if waits and not said and time.monotonic() - began > LONELY:
                 console.print("Still waiting for a worker: `make up` starts one; --here does the work in this process.")
                 said = True
             time.sleep(PAUSE)
+
+
+def _ended(job_ids: Sequence[UUID]) -> list[Job]:
+    return list(Job.objects.filter(pk__in=job_ids).order_by("created_at", "pk"))
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import hashlib
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,20 @@ def test_what_was_put_is_read_back(store: Storage, tmp_path: Path) -> None:
     assert (stored.sha256, stored.size) == (SHA256, len(CONTENT))
     assert store.read("models/a/v1", sha256=SHA256) == fetched.read_bytes() == CONTENT
     assert store.list("models/") == ["models/a/v1"]
+
+
+def test_objects_are_listed_with_size_and_time_and_verified_where_they_are(store: Storage, tmp_path: Path) -> None:
+    began = datetime.now(UTC) - timedelta(seconds=5)
+    store.put_bytes("models/a/v1", CONTENT)
+
+    (entry,) = store.entries("models/a")
+    store.verify("models/a/v1", sha256=SHA256)
+
+    assert (entry.path, entry.size, entry.modified_at >= began) == ("models/a/v1", len(CONTENT), True)
+    assert store.entries("models/b") == []
+    (tmp_path / "store" / "models" / "a" / "v1").write_bytes(b"other")
+    with pytest.raises(DigestMismatch):
+        store.verify("models/a/v1", sha256=SHA256)
 
 
 def test_the_same_bytes_may_be_put_again_and_others_not(store: Storage) -> None:
