@@ -12,7 +12,7 @@ from django.db import IntegrityError, transaction
 
 from mlops.artifacts.storage import Stored, storage
 from mlops.audit.services import record
-from mlops.errors import Duplicate, InvalidField
+from mlops.errors import DomainError, Duplicate, InvalidField
 from mlops.outbox.services import publish
 from mlops.tenancy.context import required
 from mlops.tenancy.persons import trace
@@ -178,7 +178,7 @@ def register_version(
     """Register a candidate. Labels `v1, v2, …` are given in order, without gaps under concurrency; another label may be given instead.
 
     An artifact is tried in a disposable child process first (InvalidField with code `unsafe_artifact` otherwise), then stored, create-only,
-    before the row is committed: a crash in between leaves a file nobody refers to, never a version without its file.
+    before the row is committed: a crash in between leaves a file nobody refers to, never a version without its file. A refusal leaves none.
     Raises InvalidField, or Duplicate when the label is taken.
     """
     by.authorize("version.register")
@@ -209,7 +209,12 @@ def register_version(
         created_at=at,
         status_changed_at=at,
     )
-    return _insert(version, label=label, by=by, at=at)
+    try:
+        return _insert(version, label=label, by=by, at=at)
+    except DomainError:
+        if prepared is not None and isinstance(artifact, Path):
+            storage().delete(prepared.stored.path)  # refused, so nobody will ever refer to it; or refusals would fill the storage
+        raise
 
 
 def _check_label(label: str) -> None:

@@ -12,6 +12,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import transaction
 from rest_framework.test import APIClient
 
+from mlops.artifacts.storage import storage
 from mlops.audit.models import AuditEvent
 from mlops.tenancy.models import Customer
 from mlops.tenancy.principals import acting
@@ -112,6 +113,14 @@ def test_a_label_that_is_taken_is_a_conflict(api: Api, scope: Principal) -> None
     make_version(make_model(), label="blue")
 
     assert api().post(URL, {"version": "blue"}).status_code == 409
+
+
+def test_a_registration_that_is_refused_leaves_no_file(api: Api, scope: Principal, customer: Customer) -> None:
+    make_version(make_model(), label="blue")
+    parts = {"file": SimpleUploadedFile("model.txt", TREE.encode()), "metadata": '{"version": "blue"}'}
+
+    assert api().post(URL, parts, format="multipart").status_code == 409
+    assert storage().list(f"models/{customer.pk}") == []
 
 
 def test_an_artifact_comes_with_its_metadata_in_a_multipart_body(api: Api, scope: Principal) -> None:
