@@ -33,7 +33,7 @@ LINKS = {
 
 
 @transaction.non_atomic_requests
-@page("experiments/importance/<uuid:pk>/", name="experiments_importance", action="model.predict")
+@page("training/importance/<uuid:pk>/", name="experiments_importance", action="model.predict")
 def importance(request: HttpRequest, pk: UUID) -> HttpResponse:
     """The features by their weight; a posted row is predicted and explained beside them. A model may be loaded for it, so no transaction
     is open meanwhile."""

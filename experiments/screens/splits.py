@@ -32,7 +32,7 @@ CRUMB = "Splits"
 SIGNS = {"\t": "tab", ",": "comma", ";": "semicolon", "|": "bar", " ": "space", "True": "yes", "False": "no"}
 
 
-@page("experiments/splits/", name="experiments_splits")
+@page("training/splits/", name="experiments_splits")
 def split_list(request: HttpRequest) -> HttpResponse:
     """All splits, newest first, with what rests on each. Three queries."""
     found = Paginator(splits(), PER_PAGE).get_page(request.GET.get("page"))
@@ -50,7 +50,7 @@ def split_list(request: HttpRequest) -> HttpResponse:
 
 
 @transaction.non_atomic_requests
-@page("experiments/splits/create/", name="experiments_split_create", action="split.write", file_limit="MAX_DATASET_BYTES")
+@page("training/splits/create/", name="experiments_split_create", action="split.write", file_limit="MAX_DATASET_BYTES")
 def create_split(request: HttpRequest) -> HttpResponse:
     """Take a file and have a job cut it."""
     principal = principal_of(request)
@@ -91,7 +91,7 @@ def create_split(request: HttpRequest) -> HttpResponse:
         )
 
 
-@page("experiments/splits/<uuid:pk>/", name="experiments_split")
+@page("training/splits/<uuid:pk>/", name="experiments_split")
 def split_page(request: HttpRequest, pk: UUID) -> HttpResponse:
     """What was found in the rows, the parts, the columns, and what rests on them. Four queries."""
     principal, split = principal_of(request), find_split(pk)
@@ -119,7 +119,7 @@ def split_page(request: HttpRequest, pk: UUID) -> HttpResponse:
     )
 
 
-@page("experiments/splits/<uuid:pk>/live/", name="experiments_split_live")
+@page("training/splits/<uuid:pk>/live/", name="experiments_split_live")
 def split_live(request: HttpRequest, pk: UUID) -> HttpResponse:
     """What the page of a pending split asks for until it is ready or has failed. Two queries."""
     split = find_split(pk)

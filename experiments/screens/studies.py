@@ -33,7 +33,7 @@ FIELDS = {"split_id": "source", "dataset_id": "source", "task": "source", "propo
 ORDERS = {"latest": "-number", "first": "number"}
 
 
-@page("experiments/studies/", name="experiments_studies")
+@page("training/studies/", name="experiments_studies")
 def study_list(request: HttpRequest) -> HttpResponse:
     """All studies, newest first. Two queries."""
     found = Paginator(studies(), PER_PAGE).get_page(request.GET.get("page"))
@@ -49,7 +49,7 @@ def study_list(request: HttpRequest) -> HttpResponse:
     )
 
 
-@page("experiments/studies/create/", name="experiments_study_create", action="study.run")
+@page("training/studies/create/", name="experiments_study_create", action="study.run")
 def new_study(request: HttpRequest) -> HttpResponse:
     """The form that asks for a study. Five queries."""
     principal = principal_of(request)
@@ -78,7 +78,7 @@ def new_study(request: HttpRequest) -> HttpResponse:
     )
 
 
-@page("experiments/studies/<uuid:pk>/", name="experiments_study")
+@page("training/studies/<uuid:pk>/", name="experiments_study")
 def study_page(request: HttpRequest, pk: UUID) -> HttpResponse:
     """How far the search is, what matters in it, and every trial. Five queries."""
     principal, study = principal_of(request), find_study(pk)
@@ -104,7 +104,7 @@ def study_page(request: HttpRequest, pk: UUID) -> HttpResponse:
     )
 
 
-@page("experiments/studies/<uuid:pk>/live/", name="experiments_study_live")
+@page("training/studies/<uuid:pk>/live/", name="experiments_study_live")
 def study_live(request: HttpRequest, pk: UUID) -> HttpResponse:
     """What the page of an open study asks for every few seconds: its parts anew, and its charts where they have changed. Four queries."""
     study = find_study(pk)
@@ -120,7 +120,7 @@ def study_live(request: HttpRequest, pk: UUID) -> HttpResponse:
     return JsonResponse(answer)
 
 
-@page("experiments/studies/<uuid:pk>/cancel/", name="experiments_study_cancel", action="study.run")
+@page("training/studies/<uuid:pk>/cancel/", name="experiments_study_cancel", action="study.run")
 def cancel(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Say what cancelling will do; on POST, do it, unless the study changed since the page was opened."""
     principal = principal_of(request)

@@ -18,10 +18,12 @@ def over(study: Study) -> bool:
 def sentence(study: Study, *, at: datetime) -> str:
     """How far it is, or what came of it. `study` comes with its model and its version."""
     done = f"{study.finished_trials:,} of {study.n_trials:,} trials"
-    best = "" if study.best_value is None else f"the best {study.metric} is {study.best_value:.4f}, of trial {study.best_number}"
+    best = "" if study.best_value is None else f"the best {study.metric} is {value(study.best_value)}, of trial {study.best_number}"
     if study.status == StudyStatus.COMPLETED:
         became = f" It became {study.version.version} of {study.model.name}." if study.version else " It led to no version."
-        return f"Trial {study.best_number} is the best of {study.finished_trials:,}: {study.metric} {study.best_value or 0:.4f}.{became}"
+        return (
+            f"Trial {study.best_number} is the best of {study.finished_trials:,}: {study.metric} {value(study.best_value or 0.0)}.{became}"
+        )
     if study.status == StudyStatus.FAILED:
         return f"The study failed after {done}: {study.error or 'nobody said why'}"
     if study.status == StudyStatus.CANCELLED:
@@ -59,11 +61,16 @@ def settings_of(study: Study) -> list[tuple[str, str]]:
     return rows + ([("Experiment", str(study.proposal))] if study.proposal else [])
 
 
-def shown(value: object) -> str:
+def value(number: float) -> str:
+    """A metric's value: four decimals, or three digits that count of one too small for that."""
+    return f"{number:.3g}" if 0 < abs(number) < 0.001 else f"{number:,.4f}"
+
+
+def shown(param: object) -> str:
     """A parameter's value with the digits that count."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if isinstance(param, bool):
+        return str(param).lower()
+    return f"{param:.4g}" if isinstance(param, float) else str(param)
 
 
 def duration(seconds: float) -> str:

@@ -42,7 +42,7 @@ def make_trials(study: Study, count: int) -> None:
             study=study,
             number=number,
             state="fail" if number == count - 1 else "pruned" if number % 5 == 4 else "complete",
-            value=None if number == count - 1 else abs(0.01 + 0.01 * (number % 29) - 0.1),
+            value=None if number == count - 1 else 0.2 + abs(0.01 + 0.01 * (number % 29) - 0.1),
             params={"learning_rate": 0.01 + 0.01 * (number % 29), "num_leaves": 8 + number * 37 % 120, "extra_trees": number % 2 == 0},
             started_at=NOON,
             finished_at=NOON + timedelta(seconds=number),
