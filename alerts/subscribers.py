@@ -206,9 +206,14 @@ def ask_about_job(news: JobFailed) -> None:
 
 
 @subscribe(VersionMoved, "alerts.promotion_settled")
-def settle(news: VersionMoved) -> None:
-    """What an alert asks for may have been decided on another page, or make no sense any more."""
+def settle_promotion(news: VersionMoved) -> None:
+    """What an alert asks for may have been decided on another page."""
     settling.settle_promotions(version_id=UUID(news.version_id), at=timezone.now())
+
+
+@subscribe(VersionMoved, "alerts.complaints_settled")
+def settle_complaints(news: VersionMoved) -> None:
+    """What an alert asks for may make no sense any more. In a transaction of its own: no alert is locked after the audit trail."""
     settling.settle_complaints(version_id=UUID(news.version_id), who=news.actor, at=timezone.now())
 
 

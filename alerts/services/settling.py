@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from alerts.models import MLAlert
-from alerts.services.closing import close_alert, lock_alert
+from alerts.services.closing import close_alert
 from alerts.states import AlertType, Decision
 from mlops.database.reading import reading
 from mlops.tenancy.context import required
@@ -67,13 +67,13 @@ def _about(waiting: QuerySet[MLAlert], version_id: UUID | None) -> QuerySet[MLAl
 
 
 def _settle(waiting: QuerySet[MLAlert], answer: Callable[[MLAlert], Settlement | None], *, at: datetime) -> int:
-    """Each alert in a transaction of its own, and looked at again under its lock."""
-    settled = 0
+    """All that were answered, in one transaction, which may be the caller's: looked at again once all their rows are locked. Whoever
+    answers one by hand locks it before the audit trail too; one after the other would hold the trail while waiting for the next."""
     with reading():
-        found = list(waiting.order_by("pk").values_list("pk", flat=True))
-    for alert_id in found:
-        with transaction.atomic():
-            alert = lock_alert(alert_id)
+        found = [alert.pk for alert in waiting.order_by("pk") if answer(alert) is not None]
+    settled = 0
+    with transaction.atomic():
+        for alert in list(MLAlert.objects.select_for_update().filter(pk__in=found).order_by("pk")):
             given = answer(alert) if alert.is_open else None
             if given is not None:
                 close_alert(alert, given.decision, by=system(required()), at=at, notes=given.said, outcome={}, decided_by=given.who)

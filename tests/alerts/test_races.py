@@ -1,13 +1,17 @@
 """Several people and several workers at once."""
 
+import threading
+import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from django.db import transaction
 
 from alerts.models import Channel, Delivery, MLAlert, Occurrence
-from alerts.services import delivering, inbox
+from alerts.services import delivering, inbox, settling
 from alerts.services.notifying import notify_test
+from alerts.states import AlertType
 from mlops.audit.services import verify
 from mlops.database.reading import reading
 from mlops.jobs.models import Job
@@ -17,7 +21,7 @@ from mlops.tenancy.roles import Principal, system
 from registry.models import RegisteredModel, RetrainingRun
 from tests.alerts.factories import NOON, Clock, finding, make_alert, make_webhook, receiving
 from tests.mlops.helpers import in_threads
-from tests.registry.factories import make_dataset, make_model
+from tests.registry.factories import make_champion, make_dataset, make_model
 
 pytestmark = pytest.mark.django_db(transaction=True)
 CROWD = 8
@@ -99,3 +103,34 @@ def test_eight_senders_of_one_channel_send_each_message_once(model: RegisteredMo
         assert set(Delivery.objects.values_list("status", "attempts")) == {("delivered", 1)}
         assert Channel.objects.get().leased_until is None
     assert len(ids) == len(set(ids)) == 5
+
+
+def test_closing_what_was_answered_elsewhere_locks_as_those_do_who_answer_by_hand(
+    model: RegisteredModel, manager: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with transaction.atomic():
+        former = make_champion(model)
+        make_champion(model)
+        about = {"version": former.version, "details": {"version_id": str(former.pk)}}
+        kinds = (AlertType.DRIFT_DETECTED, AlertType.BACKTEST_DEGRADATION)
+        _, last = sorted((make_alert(alert_type=kind, cause=kind, **about) for kind in kinds), key=lambda one: one.pk)
+    closed, close = threading.Event(), settling.close_alert
+
+    def close_slowly(*args: Any, **values: Any) -> None:
+        close(*args, **values)
+        closed.set()
+        time.sleep(0.5)
+
+    def act(number: int) -> None:
+        with acting(manager):
+            if number:
+                assert closed.wait(10)
+                inbox.dismiss(alert_id=last.pk, by=manager, at=NOON, notes="It is over.")
+            else:
+                with transaction.atomic():  # a subscriber's
+                    settling.settle_complaints(version_id=former.pk, at=NOON)
+
+    monkeypatch.setattr(settling, "close_alert", close_slowly)
+    raised = in_threads(2, act)
+
+    assert [type(failure) for failure in raised] == [inbox.AlreadyDecided]
