@@ -5,6 +5,8 @@ COMPILE := .venv/bin/uv pip compile --python-version 3.11 --universal --generate
 PYTEST := $(PYTHON_IN) -m pytest -n 2
 # What SQLite cannot change, or PostgreSQL has shown already.
 NOT_ON_SQLITE := --ignore=tests/engine --ignore=tests/browser --ignore=tests/supervisor --ignore=tests/test_broker.py --ignore=tests/test_containers.py
+# Storms that need no server, but a database.
+IN_PROCESS := tests/torture/test_audit.py tests/torture/test_tenants.py
 # Settings as a production server would have them, for Django's own checks.
 PRODUCTION := DEBUG=false SECRET_KEY=a-key-for-checks-0123456789-abcdefghijklmnopqrstuvwxyz PUBLIC_URL=https://tiltyard.example.org \
 	ALLOWED_HOSTS=tiltyard.example.org
@@ -27,8 +29,16 @@ test: setup-tests ## the suite on PostgreSQL, and its database part on SQLite; A
 	echo "--- tests on SQLite"; TEST_DATABASE=sqlite $(PYTEST) $(NOT_ON_SQLITE) -m "not torture and not postgres_only" $(ARGS) || [ $$? -eq 5 ] || failed=1; \
 	exit $$failed
 
-torture: setup-tests ## the promises at full size; takes long
-	@TORTURE=1 $(PYTHON_IN) -m pytest -m torture $(ARGS)
+torture: setup-tests ## the promises at full size; takes a day, TORTURE_SCALE=0.01 is a sample; ARGS="-k name" narrows it
+	@failed=0; export TORTURE=1; \
+	echo "--- storms on whole installations, and in this process on PostgreSQL"; \
+	TEST_DATABASE=postgresql $(PYTHON_IN) -m pytest -m torture $(ARGS) || [ $$? -eq 5 ] || failed=1; \
+	echo "--- storms in this process on SQLite"; \
+	TEST_DATABASE=sqlite $(PYTHON_IN) -m pytest -m torture $(IN_PROCESS) $(ARGS) || [ $$? -eq 5 ] || failed=1; \
+	if [ "$${TORTURE_SCALE:-1}" = 1 ]; then \
+		echo "--- every mutant of every format, and every address, query and body"; \
+		$(PYTEST) tests/engine/formats tests/test_promises.py $(ARGS) || [ $$? -eq 5 ] || failed=1; \
+	fi; exit $$failed
 
 lint: setup-tests ## style, types, import contracts, migrations, production settings
 	@$(PYTHON_IN) -m ruff check .
