@@ -123,7 +123,7 @@ class Installation:
 
     @contextmanager
     def talking(self, code: str, **given: Any) -> Iterator[Callable[[Any], None]]:
-        """A Python process in the installation's Django that reads JSON lines; the function sends one and waits until it says that it is done."""
+        """A Python process in the installation's Django that reads JSON lines; the function sends one and waits until it is done with."""
         command = [sys.executable, "-c", PRELUDE + code, json.dumps(given)]
         process = subprocess.Popen(command, cwd=ROOT, env=self.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert process.stdin is not None

@@ -37,11 +37,11 @@ with acting(system(given["shop"])), reading():
 """
 
 
-def form(content: bytes, *, name: str = "model.json", **fields: str) -> bytes:
+def form(content: bytes, *, filename: str = "model.json", **fields: str) -> bytes:
     """A multipart body with one file."""
     head = '--storm\r\nContent-Disposition: form-data; name="{}"{}\r\n\r\n'
     parts = [head.format(key, "").encode() + value.encode() + b"\r\n" for key, value in fields.items()]
-    return b"".join(parts) + head.format("file", f'; filename="{name}"').encode() + content + b"\r\n--storm--\r\n"
+    return b"".join(parts) + head.format("file", f'; filename="{filename}"').encode() + content + b"\r\n--storm--\r\n"
 
 
 def corrupt(content: bytes, chance: random.Random, other: bytes) -> bytes | None:
@@ -169,12 +169,13 @@ def test_no_file_kills_stalls_or_fills_the_server(installation: Installation, st
     for name, (path, content, filename) in bombs().items():
         fields = {} if "versions" in path else {"name": f"b{time.monotonic_ns()}"}
         if path == "/v1/splits":
-            fields |= {"strategy": "random"}
+            fields |= {"strategy": "random", "target": "text", "task": "classification"}
         over: list[Answer] = []
-        answer, slowest, most = _thrown(installation, caller, other, path, form(content, name=filename, **fields), over)
+        answer, slowest, most = _thrown(installation, caller, other, path, form(content, filename=filename, **fields), over)
         raging.count("bombs")
         raging.note(
-            f"{name}: {answer.status} {answer.code} after {answer.seconds:.1f} s; web up to {most / MEGABYTE:.0f} MB, others at most {slowest * 1000:.0f} ms"
+            f"{name}: {answer.status} {answer.code} after {answer.seconds:.1f} s; web up to {most / MEGABYTE:.0f} MB, "
+            f"others at most {slowest * 1000:.0f} ms"
         )
         raging.expect(answer.status not in (0, 500, 502, 503, 504), f"{answer.status}: {name} {answer}")
         raging.expect(

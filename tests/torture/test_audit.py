@@ -1,4 +1,7 @@
-"""Promise 15: whoever has the database, with every trigger dropped, can edit, remove, reorder, forge or cut nothing that `verify` misses."""
+"""Promise 15: whoever has the database, all triggers dropped, can edit, remove, reorder, forge or cut nothing that `verify` misses.
+
+A tail that is cut together with its head is left out: that only an anchor outside the database shows.
+"""
 
 import random
 from collections.abc import Callable
@@ -23,7 +26,7 @@ Tampering = Callable[[Any, random.Random, int], str]
 
 
 def _edit_text(cursor: Any, chance: random.Random, number: int) -> str:
-    column, new = chance.choice(TEXTS), chance.choice(("x", "", "système", "nobody@example.com", "é" * 9, "approved"))
+    column, new = chance.choice(TEXTS), chance.choice(("x", "", "système", "nobody", "é" * 9, "approved"))
     cursor.execute(f"SELECT {column} FROM audit_events WHERE number = %s", [number])
     if cursor.fetchone()[0] == new:
         new += "!"

@@ -32,7 +32,8 @@ with acting(system(given["shop"])), transaction.atomic():
         if issubclass(model, TenantModel):
             said += [str(pk) for pk in model.objects.values_list("pk", flat=True)[:3]]
     said += [str(pk) for pk in Job.objects.filter(customer_id=given["shop"]).values_list("pk", flat=True)[:3]]
-    tenancy.create_member(customer=Customer.objects.get(pk=given["shop"]), email="boss@example.com", role=Role.ADMIN, password=given["password"], at=now)
+    whose = Customer.objects.get(pk=given["shop"])
+    tenancy.create_member(customer=whose, email="boss@example.com", role=Role.ADMIN, password=given["password"], at=now)
 """
 
 

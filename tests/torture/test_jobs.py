@@ -30,7 +30,8 @@ said = []
 with acting(system(given["shop"])), transaction.atomic():
     for kind, number in given["kinds"].items():
         for one in range(number):
-            job = services.request(kind=kind, payload={"longest": given["longest"]}, label=f"{kind} {one}", by=system(given["shop"]), at=now)
+            payload = {"longest": given["longest"]}
+            job = services.request(kind=kind, payload=payload, label=f"{kind} {one}", by=system(given["shop"]), at=now)
             said.append(str(job.pk))
 """
 WATCH = """
@@ -170,10 +171,12 @@ def _judge(found: dict[str, Any], raging: Storm) -> None:
 EVERY_MINUTE = """
 from django_celery_beat.models import CrontabSchedule, PeriodicTask, PeriodicTasks
 from mlops.jobs.models import Schedule
-crontab, _ = CrontabSchedule.objects.get_or_create(minute="*", hour="*", day_of_month="*", month_of_year="*", day_of_week="*", timezone="UTC")
+fields = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")
+crontab, _ = CrontabSchedule.objects.get_or_create(**dict.fromkeys(fields, "*"), timezone="UTC")
 for number in range(given["shops"]):
     tenancy.create_customer(name=f"Beaten {given['mark']} {number}", at=now)
-ours = PeriodicTask.objects.filter(pk__in=Schedule.objects.filter(customer__name__startswith=f"Beaten {given['mark']}").values("periodic_task_id"))
+beaten = Schedule.objects.filter(customer__name__startswith=f"Beaten {given['mark']}")
+ours = PeriodicTask.objects.filter(pk__in=beaten.values("periodic_task_id"))
 for task in ours:
     task.crontab = crontab
     task.save()

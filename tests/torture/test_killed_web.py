@@ -48,7 +48,8 @@ from registry.models import DecisionRecord, ModelVersion, RegisteredModel
 import hashlib
 with acting(system(given["shop"])):
     with reading():
-        versions = list(ModelVersion.objects.values("pk", "notes", "version", "number", "status", "artifact_path", "artifact_sha256", "model_name"))
+        fields = ("pk", "notes", "version", "number", "status", "artifact_path", "artifact_sha256", "model_name")
+        versions = list(ModelVersion.objects.values(*fields))
         events = list(AuditEvent.objects.values_list("action", "object_id", "object_label"))
         moves = list(Move.objects.order_by("stream_id", "sequence").values_list("stream_id", "sequence", "object_id", "source", "target"))
         counts = {one.name: [one.last_version_number, one.status_counts] for one in RegisteredModel.objects.all()}
@@ -61,7 +62,8 @@ for one in versions:
             storage().read(one["artifact_path"], sha256=one["artifact_sha256"])
         except Exception as failure:
             bad.append(repr(failure))
-said = {"versions": versions, "events": events, "moves": moves, "counts": counts, "intact": found.intact, "problem": found.problem, "bad": bad,
+said = {"versions": versions, "events": events, "moves": moves, "counts": counts, "intact": found.intact,
+        "problem": found.problem, "bad": bad,
         "decisions": decisions, "objects": storage().list(f"models/{given['shop']}")}
 """
 

@@ -86,7 +86,8 @@ from registry.models import ModelVersion, RegisteredModel
 with acting(system(given["shop"])):
     with reading():
         model = RegisteredModel.objects.get(name=given["name"])
-        moves = list(Move.objects.filter(stream_id=model.pk).order_by("sequence").values_list("sequence", "object_type", "object_id", "source", "target"))
+        rows = Move.objects.filter(stream_id=model.pk).order_by("sequence")
+        moves = list(rows.values_list("sequence", "object_type", "object_id", "source", "target"))
         standing = {str(pk): status for pk, status in ModelVersion.objects.filter(model=model).values_list("pk", "status")}
         counts = dict(model.status_counts)
     found = verify()

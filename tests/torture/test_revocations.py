@@ -1,4 +1,4 @@
-"""Promise 13: revoking a key, changing a role or removing a member works within a second, in every web process, for keys and for sessions."""
+"""Promise 13: revoking a key, changing a role or removing a member works within a second in every web process, for keys and sessions."""
 
 import random
 import re
