@@ -75,7 +75,7 @@ def _explained(pk: UUID, form: RowForm, by: Principal) -> dict[str, Any] | None:
     """The answer for the row of the form, and its waterfall; None where the row was refused, which the form then says."""
     record = form.record()
     try:
-        asked = {"selector": Selector(model_id=pk), "instances": [record], "by": by}
+        asked: dict[str, Any] = {"selector": Selector(model_id=pk), "instances": [record], "by": by}
         found, told = explain(**asked), predict(**asked)
     except InvalidFields as refused:
         for error in refused.errors:
@@ -94,7 +94,7 @@ def _row(found: Answered, told: Answered, record: dict[str, Any]) -> dict[str, A
     unit = LINKS.get(one["link"], one["link"])
     told_unit = f"{unit} of {one['label']}" if one["label"] is not None else unit
     return {
-        "prediction": told.answer["predictions"][0],
+        "prediction": _said(told.answer["predictions"][0]),
         "probabilities": sorted(probabilities[0].items(), key=lambda entry: -entry[1])[:5] if probabilities else [],
         "notes": told.answer["notes"],
         "raw": one["raw"],
@@ -110,14 +110,20 @@ def _steps(base: float, ordered: list[tuple[str, float]], raw: float, record: di
     at = base
     shown = ordered if len(ordered) <= SHOWN_STEPS else ordered[: SHOWN_STEPS - 1]
     for name, value in shown:
-        said = record.get(name)
-        steps.append({"label": f"{name} = {'missing' if said is None else said}", "from": at, "to": at + value, "total": False})
+        steps.append({"label": f"{name} = {_said(record.get(name))}", "from": at, "to": at + value, "total": False})
         at += value
     if len(shown) < len(ordered):
         rest = sum(value for _, value in ordered[len(shown) :])
         steps.append({"label": f"{len(ordered) - len(shown)} other features", "from": at, "to": at + rest, "total": False})
     steps.append({"label": "this row", "from": raw, "to": raw, "total": True})
     return steps
+
+
+def _said(value: Any) -> str:
+    """A feature's value or an answer, with six digits that count."""
+    if value is None:
+        return "missing"
+    return f"{value:.6g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _bars(overall: Answered) -> dict[str, Any]:

@@ -136,14 +136,16 @@
     table: (data) => ({ head: ["Feature", "Share (%)"], rows: data.all.map((one) => [one.feature, 100 * one.importance]), digits: 2 }),
   };
 
-  /* Each step stands on an invisible bar. A stacked bar cannot cross zero, so everything is drawn from the lowest point and labeled as it is. */
+  /* Each step stands on an invisible bar; both totals are marks, for a bar of theirs would seem to begin at zero. A stacked bar cannot cross
+     zero, so everything is drawn from a round number below the lowest point and labeled as it is. */
   kinds.waterfall = {
     height: (data) => tall(data.steps.length),
     option(data) {
       const { option, axis, text } = base();
       const steps = [...data.steps].reverse();
       const ends = data.steps.flatMap((step) => [step.from, step.to]);
-      const low = Math.min(...ends), high = Math.max(...ends), room = (high - low) * 0.12 || 1, start = low - room;
+      const low = Math.min(...ends), high = Math.max(...ends), room = (high - low) * 0.12 || 1;
+      const round = 10 ** Math.floor(Math.log10(high - low || 1)), start = Math.floor((low - room) / round) * round, mark = (high - low || 1) * 0.008;
       const up = css("--ty-c1"), down = css("--ty-c0"), flat = css("--ty-soft");
       const said = (step) => (step.total ? figure(step.to) : `${step.to >= step.from ? "▲ +" : "▼ "}${figure(step.to - step.from)}`);
       return {
@@ -153,8 +155,8 @@
         yAxis: { type: "category", data: steps.map((step) => step.label), ...axis, axisLabel: { color: text, fontSize: 12.5, width: narrow() ? 130 : 300, overflow: "truncate" } },
         tooltip: { ...option.tooltip, formatter: (point) => { const step = steps[point.dataIndex]; return `<b>${escape(step.label)}</b><br>${escape(said(step))}<br>${step.total ? "" : `from ${figure(step.from)} to ${figure(step.to)}`}`; } },
         series: [
-          { type: "bar", stack: "fall", silent: true, itemStyle: { color: "transparent" }, tooltip: { show: false }, data: steps.map((step) => (step.total ? 0 : Math.min(step.from, step.to) - start)) },
-          { type: "bar", stack: "fall", barMaxWidth: 16, data: steps.map((step) => ({ value: step.total ? step.to - start : Math.abs(step.to - step.from), itemStyle: { color: step.total ? flat : step.to >= step.from ? up : down, borderRadius: 2 } })), label: { show: true, position: "right", color: text, fontSize: 11.5, formatter: (point) => said(steps[point.dataIndex]) } },
+          { type: "bar", stack: "fall", silent: true, itemStyle: { color: "transparent" }, tooltip: { show: false }, data: steps.map((step) => (step.total ? step.to - mark / 2 : Math.min(step.from, step.to)) - start) },
+          { type: "bar", stack: "fall", barMaxWidth: 16, data: steps.map((step) => ({ value: step.total ? mark : Math.abs(step.to - step.from), itemStyle: { color: step.total ? flat : step.to >= step.from ? up : down, borderRadius: 2 } })), label: { show: true, position: "right", color: text, fontSize: 11.5, formatter: (point) => said(steps[point.dataIndex]) } },
         ],
       };
     },
