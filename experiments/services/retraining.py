@@ -9,6 +9,7 @@ from uuid import UUID
 import structlog
 from django.db import transaction
 
+from experiments.services.trainers import ASKED_BY
 from mlops.artifacts.storage import storage
 from mlops.errors import DomainError, InvalidField, NotFound
 from mlops.jobs import services as jobs
@@ -72,7 +73,7 @@ def request_retrain(
                 "dataset_id": str(dataset.pk) if dataset else "",
                 "recipe": fitted,
                 "as_of": as_of.isoformat() if as_of else "",
-                "asked_by": party_of(by).to_json(),
+                ASKED_BY: party_of(by).to_json(),
             },
             label=f"Retrain {model.name}",
             by=by,

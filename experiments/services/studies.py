@@ -15,11 +15,13 @@ from experiments.services.running import begin
 from experiments.services.splitting import lock_ready_split
 from experiments.services.study_rows import KEPT, SEARCH_JOB, IfMatch, end_cancelled, job_key, lock_study, open_jobs
 from experiments.services.study_settings import FORECAST, Settings, model_name_from, settings_of
+from experiments.services.trainers import ASKED_BY
 from experiments.states import STUDY_LIFECYCLE, ExperimentStatus, StudyStatus, TrialState
 from mlops.artifacts.storage import storage
 from mlops.audit.services import record
 from mlops.errors import DomainError, InvalidField, NotFound
 from mlops.jobs import services as jobs
+from mlops.tenancy.persons import party_of, trace
 from mlops.tenancy.roles import Principal
 from registry.models import Dataset, ModelVersion, RegisteredModel
 from registry.services.registration import register_model
@@ -254,7 +256,7 @@ def _insert(
     study.save(force_insert=True)
     asked = {"algorithm": study.algorithm, "metric": study.metric, "n_trials": study.n_trials, "model": model.name, "seed": study.seed}
     asked |= {name: str(one.pk) for name, one in source.items() if one is not None}
-    record(action="study.created", target=study, label=str(study), at=at, after=asked, actor=by)
+    record(action="study.created", target=study, label=str(study), at=at, after=asked | trace(by), actor=by)
     return study
 
 
@@ -289,7 +291,7 @@ def _queue(study: Study, earlier: Study | None, space: Space) -> None:
 def _request_jobs(study: Study, *, by: Principal, at: datetime) -> None:
     for worker in range(study.workers):
         label = f"Study {study.name}" if study.workers == 1 else f"Study {study.name}, worker {worker + 1} of {study.workers}"
-        payload = {"study_id": str(study.pk), "worker": worker}
+        payload = {"study_id": str(study.pk), "worker": worker, ASKED_BY: party_of(by).to_json()}
         job = jobs.request(kind=SEARCH_JOB, payload=payload, label=label[:200], by=by, at=at, exclusive_key=job_key(study.pk, worker))
         if worker == 0:
             _write(study, job_id=job.pk)

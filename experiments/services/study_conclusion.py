@@ -22,8 +22,9 @@ from experiments.events import StudyCompleted
 from experiments.models import Study, Trial
 from experiments.services import study_rows
 from experiments.services.study_objectives import ForecastObjective, TabularObjective, read_part
-from experiments.services.study_rows import KEPT, lock_study, open_jobs, requester
+from experiments.services.study_rows import KEPT, lock_study, open_jobs
 from experiments.services.study_settings import space_of_study
+from experiments.services.trainers import trainer
 from experiments.states import StudyStatus, TrialState
 from mlops.artifacts.storage import storage
 from mlops.database.reading import reading
@@ -235,7 +236,7 @@ def _register(
         raise Cancelled
     version = register_version(
         model=study.model,
-        by=requester(study),
+        by=trainer(attempt.payload, name=study.created_by, user_id=study.created_by_id),
         at=now,
         algorithm=made.algorithm,
         metrics=made.metrics,

@@ -19,7 +19,7 @@ from mlops.jobs.models import OPEN, Job, JobState
 from mlops.lifecycle.mechanism import move
 from mlops.outbox.services import publish
 from mlops.tenancy.context import required
-from mlops.tenancy.roles import Principal, Role
+from mlops.tenancy.roles import Principal
 
 SEARCH_JOB = "study.search"
 RESTARTS = 1
@@ -60,11 +60,6 @@ def open_jobs(study: Study, *, lock: bool = False) -> list[Job]:
     keys = [job_key(study.pk, worker) for worker in range(study.workers)]
     jobs = Job.objects.filter(customer_id=required(), exclusive_key__in=keys, state__in=OPEN).order_by("pk")
     return list(jobs.select_for_update() if lock and connection.features.has_select_for_update else jobs)
-
-
-def requester(study: Study) -> Principal:
-    """Whoever asked for the study counts as the trainer, so that four eyes binds them."""
-    return Principal("system", study.created_by, Role.ADMIN, required(), user_id=study.created_by_id)
 
 
 def advance(study: Study, to: StudyStatus, *, by: Principal, at: datetime, reason: str = "", **changes: Any) -> None:

@@ -12,12 +12,12 @@ import structlog
 from django.utils import timezone
 
 from experiments.services.retraining import KEPT_ARTIFACTS, discard_artifacts
+from experiments.services.trainers import trainer
 from mlops.database.reading import reading
 from mlops.jobs.runner import Attempt
 from mlops.jobs.services import JobRefused
 from mlops.tenancy.context import required
-from mlops.tenancy.persons import Party
-from mlops.tenancy.roles import Principal, Role, system
+from mlops.tenancy.roles import Principal, system
 from registry.models import BacktestRun, DatasetVersion, ModelVersion, RegisteredModel, RetrainingRun
 from registry.rules.policy import Policy, parse
 from registry.rules.recipes import build
@@ -81,9 +81,8 @@ def retrain(attempt: Attempt) -> dict[str, Any]:
         attempt.progress(0.95, "judging")
         artifact = _prepare(attempt, run, trained.forecaster)
         with attempt.fenced():
-            version = _register(
-                trained, ground, artifact, by=_requester(run, attempt.payload.get("asked_by", {})), run=run, parent=champion
-            )
+            asked_by = trainer(attempt.payload, name=run.requested_by, user_id=run.requested_by_id)
+            version = _register(trained, ground, artifact, by=asked_by, run=run, parent=champion)
             if measured is not None:
                 store_run(
                     version=champion, evaluation=measured, purpose=BacktestRun.Purpose.JUDGE, at=timezone.now(), job_id=attempt.job_id
@@ -185,13 +184,6 @@ def _prepare(attempt: Attempt, run: RetrainingRun, forecaster: "Forecaster") -> 
         run.metadata = {**run.metadata, KEPT_ARTIFACTS: [*run.metadata.get(KEPT_ARTIFACTS, []), prepared.stored.path]}
         run.save(update_fields=["metadata"])
     return prepared
-
-
-def _requester(run: RetrainingRun, asked_by: dict[str, str]) -> Principal:
-    """Whoever asked, the person and the key, counts as the trainer, so that four eyes binds them."""
-    kept = Party.from_json(asked_by)
-    key = UUID(kept.key) if kept.key else None
-    return Principal("system", run.requested_by, Role.ADMIN, required(), run.requested_by_id, kept.person, key)
 
 
 def _register(
