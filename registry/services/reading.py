@@ -67,7 +67,7 @@ class UnreadableFile(DomainError):
 
 
 class Busy(DomainError):
-    """Too many files are being read just now."""
+    """Everything that may read foreign files, or ask foreign models, is at it just now."""
 
     status = 503
     code = "busy"

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from threading import BoundedSemaphore
 from typing import Any
 from uuid import uuid4
 
@@ -318,3 +319,26 @@ def test_a_model_that_does_not_load_leaves_nothing_behind() -> None:
         store.get("a", missing)
 
     assert store._loading == {}
+
+
+def test_models_that_are_slow_to_answer_take_a_share_of_the_threads_and_no_more(
+    manager: Principal, scope: Principal, api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = version_of(trained(manager))
+    copy = tmp_path / "model.json"
+    copy.write_bytes(storage().read(version.artifact_path, sha256=version.artifact_sha256))
+    foreign = register_version(model=version.model, by=manager, at=NOON, artifact=copy, algorithm="lightgbm")
+    monkeypatch.setattr(predicting, "_PLACES", BoundedSemaphore(1))
+    client = api()
+
+    def ask_meanwhile(*_: Any) -> Any:
+        again = client.post("/v1/predict", {"model_id": str(foreign.pk), "instances": [ROW]})
+        here = client.post("/v1/predict", {"model_id": str(version.pk), "instances": [ROW]})
+        assert (again.status_code, again.json()["code"], "Retry-After" in again.headers) == (503, "busy", True)
+        assert here.status_code == 200
+        return {"predictions": [1.0], "probabilities": None, "notes": []}
+
+    monkeypatch.setattr(predicting, "ask_safely", ask_meanwhile)
+    asked = [client.post("/v1/predict", {"model_id": str(foreign.pk), "instances": [ROW]}).status_code for _ in range(2)]
+
+    assert asked == [200, 200]
