@@ -29,6 +29,8 @@ PER_ADDRESS = 100
 """Small bodies that one address may have under way: they are received before anybody knows whose they are."""
 PATIENCE = 5.0
 """Seconds that a request waits for a free thread; waiting holds none."""
+PATIENCE_WITH_FILE = 60.0
+"""The same where a whole file has come: its sender would have to send it all again."""
 TAIL = 256
 BODILESS = ("GET", "HEAD", "OPTIONS", "TRACE")
 JOINED_BY = {"cookie": "; "}
@@ -128,11 +130,11 @@ class Door:
                 return refusal(413, "too_large", f"The body may have {limit:,} bytes here.")
             if not intake.into_file:
                 return await self._run(environ, file, Intake(arrived=True))
-            async with _place(self._places_for_files) as free:
-                return await self._run(environ, file, Intake(arrived=True)) if free else _busy()
+            async with _place(self._places_for_files, PATIENCE_WITH_FILE) as free:
+                return await self._run(environ, file, Intake(arrived=True), PATIENCE_WITH_FILE) if free else _busy()
 
-    async def _run(self, environ: dict[str, Any], body: IO[bytes], intake: Intake) -> Answer:
-        async with _place(self._places) as free:
+    async def _run(self, environ: dict[str, Any], body: IO[bytes], intake: Intake, patience: float | None = None) -> Answer:
+        async with _place(self._places, PATIENCE if patience is None else patience) as free:
             if not free:
                 return _busy()
             given = {**environ, "wsgi.input": body, INTAKE: intake}
@@ -215,10 +217,10 @@ def _busy() -> Answer:
 
 
 @asynccontextmanager
-async def _place(places: asyncio.Semaphore) -> AsyncIterator[bool]:
-    """Hold one of the places; False where none became free within PATIENCE."""
+async def _place(places: asyncio.Semaphore, patience: float) -> AsyncIterator[bool]:
+    """Hold one of the places; False where none became free within these seconds."""
     try:
-        await asyncio.wait_for(places.acquire(), PATIENCE)
+        await asyncio.wait_for(places.acquire(), patience)
     except TimeoutError:
         yield False
         return

@@ -4,8 +4,8 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from threading import Thread
 from typing import Any
 
 SCALE = float(os.environ.get("TORTURE_SCALE", "1"))
@@ -60,10 +60,25 @@ class Storm:
 
 
 def together(acts: Iterable[Callable[[], Any]]) -> list[Any]:
-    """What these return, each in a thread of its own; raises what the first of them raised."""
+    """What these return, each in a thread of its own; raises what one of them raised. Ctrl-C ends the waiting, and the test process them."""
     given = list(acts)
-    with ThreadPoolExecutor(len(given)) as pool:
-        return [future.result() for future in [pool.submit(act) for act in given]]
+    found: dict[int, Any] = {}
+    raised: list[BaseException] = []
+
+    def run(number: int, act: Callable[[], Any]) -> None:
+        try:
+            found[number] = act()
+        except BaseException as failure:  # noqa: BLE001 - handed to the caller
+            raised.append(failure)
+
+    threads = [Thread(target=run, args=pair, daemon=True) for pair in enumerate(given)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if raised:
+        raise raised[0]
+    return [found[number] for number in range(len(given))]
 
 
 def percentile(values: Iterable[float], part: float) -> float:
