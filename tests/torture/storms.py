@@ -60,7 +60,7 @@ class Storm:
 
 
 def together(acts: Iterable[Callable[[], Any]]) -> list[Any]:
-    """What these return, each in a thread of its own; raises what one of them raised. Ctrl-C ends the waiting, and the test process them."""
+    """What these return, each in a thread of its own; raises what one of them raised. Ctrl-C ends the waiting, the process them."""
     given = list(acts)
     found: dict[int, Any] = {}
     raised: list[BaseException] = []

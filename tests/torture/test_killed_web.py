@@ -28,6 +28,8 @@ WRITERS = 6
 KILLS = 500
 IN_PROGRESS = "idempotency_in_progress"
 """A killed request holds its key for five minutes: its client then goes on to the next act and repeats this one at the end."""
+ANSWER_LOST = "idempotency_answer_lost"
+"""Killed between the act and keeping its answer: the client is told that the act was performed, and has to look at what it made."""
 
 LATER = """
 from mlops.api.models import IdempotencyRecord
@@ -77,6 +79,7 @@ class Writer:
         self.acknowledged: dict[str, Any] = {}
         self.promoted: dict[str, str] = {}
         self.open: dict[str, tuple[str, Any, dict[str, str]]] = {}
+        self.lost: set[str] = set()
         self.odd: list[str] = []
         self.waits: list[float] = []
 
@@ -117,6 +120,9 @@ class Writer:
         if answer.status == 201:
             self.acknowledged[mark] = answer.json()
             return True
+        if answer.status == 409 and answer.code == ANSWER_LOST:
+            self.lost.add(mark)
+            return False
         self.odd.append(f"an odd answer: {answer}")
         return False
 
@@ -145,7 +151,7 @@ class Writer:
 def kill_one(installation: Installation, chance: random.Random) -> str:
     """SIGKILL to the worker of the server, which starts it anew, or to the whole program, as the supervisor would find it dead."""
     server = installation.processes("web")[:1]
-    workers = [one for one in server[0].children() if "spawn_main" in " ".join(one.cmdline())] if server else []
+    workers = [one for one in server[0].children() if "granian" in one.cmdline()] if server else []
     if workers and chance.random() < 0.7:
         workers[0].send_signal(signal.SIGKILL)
         return "workers killed"
@@ -168,9 +174,13 @@ def judge(writers: list[Writer], found: dict[str, Any], raging: Storm) -> None:
         raging.expect(marks[mark] == 1, f"{marks[mark]} times there although acknowledged once: {mark}")
         row = by_mark.get(mark)
         raging.expect(row is not None and row["version"] == answer["version"], f"there under another label: {mark}")
+    lost = {mark for writer in writers for mark in writer.lost}
+    raging.note(f"{len(lost)} acts were performed although their answer was lost, as their clients were told")
+    for mark in lost:
+        raging.expect(marks[mark] == 1, f"{marks[mark]} times there although said to be performed: {mark}")
     for mark, number in marks.items():
         raging.expect(number == 1, f"doubled: {mark}")
-        raging.expect(mark in acknowledged or mark in unsure, f"there, but nobody was told: {mark}")
+        raging.expect(mark in acknowledged or mark in unsure or mark in lost, f"there, but nobody was told: {mark}")
     registered = Counter(object_id for action, object_id, _ in found["events"] if action == "version.registered")
     raging.expect(registered == Counter(str(one["pk"]) for one in found["versions"]), "versions and audit events differ: half-written")
     for name, (last, counts) in found["counts"].items():
