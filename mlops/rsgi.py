@@ -6,6 +6,7 @@ pace, and Django called again with it. Bodies that are too slow end as 408; send
 """
 
 import asyncio
+import errno
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -33,6 +34,7 @@ PATIENCE_WITH_FILE = 60.0
 """The same where a whole file has come: its sender would have to send it all again."""
 TAIL = 256
 BODILESS = ("GET", "HEAD", "OPTIONS", "TRACE")
+FULL = (errno.ENOSPC, errno.EDQUOT)
 JOINED_BY = {"cookie": "; "}
 
 
@@ -93,6 +95,10 @@ class Door:
             answer = refusal(408, "request_timeout", "The body did not arrive in time.", Connection="close")
         except Crowded:
             answer = refusal(429, "too_many_uploads", "You are sending as many bodies at once as one may.", Retry_After="5")
+        except OSError as failure:  # of writing the file, and again of closing it
+            if failure.errno not in FULL:
+                raise
+            answer = refusal(503, "storage_full", "There is no room for the body just now.", Retry_After="60")
         proto.response_bytes(answer.status, answer.headers, answer.content)
 
     async def _answer(self, environ: dict[str, Any], proto: Any) -> Answer:

@@ -1,62 +1,62 @@
-"""The server's door, called as granian calls it: who waits for a thread, and how long."""
+"""The server's door without a server: what a socket cannot be made to show."""
 
 import asyncio
-import time
+import errno
+import tempfile
 from collections.abc import AsyncIterator
+from io import BytesIO
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from django.conf import LazySettings
 
 from mlops import rsgi
 from mlops.rsgi import INTAKE, Answer, Door
 
-BODY = b"--x\r\n" + b"," * rsgi.ANNOUNCED + b"\r\n--x--\r\n"
-WORK_S = 0.3
 
+class Sender:
+    """A connection that sends one chunk and keeps what it is answered."""
 
-class Sent:
-    """A request's body, and the status of what was answered."""
-
-    def __init__(self, body: bytes) -> None:
-        self.body, self.status = body, 0
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        self.answer: Answer | None = None
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        yield self.body
+        yield self._content
 
-    def response_bytes(self, status: int, _headers: Any, _content: bytes) -> None:
-        """Granian's own name."""
-        self.status = status
-
-
-def scope(body: bytes) -> Any:
-    headers = {"content-type": "multipart/form-data; boundary=x", "content-length": str(len(body))}
-    common = {"server": "localhost:8000", "client": "127.0.0.1:9", "scheme": "http", "authority": "", "http_version": "1.1"}
-    return SimpleNamespace(method="POST", path="/api/v1/datasets", query_string="", headers=headers, **common)
+    def response_bytes(self, status: int, headers: list[tuple[str, str]], content: bytes) -> None:
+        self.answer = Answer(status, headers, content)
 
 
-def working(environ: dict[str, Any]) -> Answer:
-    """Wants every large body as a file, and takes its time with it."""
-    if not environ[INTAKE].arrived:
-        environ[INTAKE].want(limit=10 * len(BODY), sender="kim", most=9, into_file=True)
+class FullDisk(BytesIO):
+    def write(self, _: Any) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def close(self) -> None:
+        """What is left in a file's buffer is written once more."""
+        super().close()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def posted(size: int) -> SimpleNamespace:
+    headers = {"content-length": str(size), "content-type": "multipart/form-data; boundary=x"}
+    told = {"server": "localhost:80", "client": "192.0.2.1:5", "authority": "localhost", "scheme": "http", "http_version": "1.1"}
+    return SimpleNamespace(method="POST", path="/v1/splits", query_string="", headers=headers, **told)
+
+
+def test_a_file_for_which_the_disk_has_no_room_is_503_with_a_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wants_the_file(environ: dict[str, Any]) -> Answer:
+        environ[INTAKE].want(limit=1_000_000, sender="somebody", most=1, into_file=True)
         return Answer(100)
-    time.sleep(WORK_S)
-    return Answer(202)
 
+    monkeypatch.setattr(rsgi, "_called", wants_the_file)
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: FullDisk())
+    sender = Sender(b"x" * 100_000)
 
-async def send_together(count: int, body: bytes) -> list[int]:
-    door, sent = Door(), [Sent(body) for _ in range(count)]
-    await asyncio.gather(*(door.__rsgi__(scope(body), one) for one in sent))
-    return sorted(one.status for one in sent)
+    async def answer() -> None:
+        await Door().__rsgi__(posted(100_000), sender)
 
+    asyncio.run(answer())
 
-@pytest.mark.parametrize(("body", "expected"), [(BODY, [202, 202, 202]), (b"--x--", [202, 503, 503])])
-def test_who_has_sent_a_whole_file_waits_longer_for_a_thread(
-    monkeypatch: pytest.MonkeyPatch, settings: LazySettings, body: bytes, expected: list[int]
-) -> None:
-    settings.WEB_THREADS = 3
-    monkeypatch.setattr(rsgi, "_called", working)
-    monkeypatch.setattr(rsgi, "PATIENCE", WORK_S / 3)
-
-    assert asyncio.run(send_together(3, body)) == expected
+    assert sender.answer is not None
+    assert (sender.answer.status, b'"code": "storage_full"' in sender.answer.content) == (503, True)
