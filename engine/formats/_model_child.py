@@ -6,13 +6,12 @@ Prints one line: {"facts": …} or {"refused": {"reason", "message"}}. Any other
 import importlib
 import json
 import os
-import resource
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from engine.formats._confine import confine
+from engine.formats._confine import confine, peak_memory
 from engine.formats.loaders.refusal import Refused
 
 LOADERS = frozenset({"lightgbm", "xgboost", "catboost", "onnx", "skops", "forecaster", "tabular"})
@@ -39,16 +38,7 @@ def main(spec: dict[str, object]) -> dict[str, object]:
         return {"refused": {"reason": "memory", "message": "The model needs more memory than a trial may use."}}
     except RecursionError:
         return {"refused": {"reason": "too_nested", "message": "The file is nested too deeply."}}
-    return {"facts": {**facts, "bytes": len(data), "peak_memory_bytes": _peak_memory(), "confined": confined}}
-
-
-def _peak_memory() -> int:
-    """Of this program alone: on Linux the figure of getrusage starts with that of the parent at the fork."""
-    try:
-        status = Path("/proc/self/status").read_text(encoding="ascii")
-    except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(status.partition("VmHWM:")[2].split()[0]) << 10
+    return {"facts": {**facts, "bytes": len(data), "peak_memory_bytes": peak_memory(), "confined": confined}}
 
 
 def _read(fd: int, max_bytes: int) -> bytes:

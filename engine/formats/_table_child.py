@@ -6,7 +6,6 @@ descriptors; the size of each is bounded by RLIMIT_FSIZE.
 
 import json
 import os
-import resource
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from engine.formats._confine import confine  # noqa: E402 - found through the line above
+from engine.formats._confine import confine, peak_memory  # noqa: E402 - found through the line above
 
 
 def main(spec: dict[str, Any]) -> dict[str, Any]:
@@ -43,8 +42,7 @@ def main(spec: dict[str, Any]) -> dict[str, Any]:
         return {"problems": [problem.to_json() for problem in error.problems], "confined": confined}
     except MemoryError:
         return {"broken": "memory", "confined": confined}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {"prepared": prepared.to_json(), "confined": confined, "peak_memory_bytes": peak}
+    return {"prepared": prepared.to_json(), "confined": confined, "peak_memory_bytes": peak_memory()}
 
 
 if __name__ == "__main__":
