@@ -21,7 +21,8 @@ from engine.tabular.columns import PARTS
 from experiments.events import StudyCompleted
 from experiments.models import Study, Trial
 from experiments.services import study_rows
-from experiments.services.study_objectives import ForecastObjective, TabularObjective, read_part
+from experiments.services.split_files import read_part
+from experiments.services.study_objectives import ForecastObjective, TabularObjective
 from experiments.services.study_rows import KEPT, lock_study, open_jobs
 from experiments.services.study_settings import space_of_study
 from experiments.services.trainers import trainer

@@ -1,6 +1,5 @@
 """What one trial of a study does: fit on the split's training part and measure on validation, or backtest a forecast's recipe."""
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -10,8 +9,8 @@ from engine.tabular.columns import PARTS
 from engine.tuning.limits import rounds_parameter
 from engine.tuning.spaces import Space
 from experiments.models import Split, Study
+from experiments.services.split_files import read_part
 from experiments.services.study_settings import FORECAST
-from mlops.artifacts.storage import storage
 from mlops.jobs.services import JobRefused
 from registry.models import DatasetVersion, RegisteredModel
 from registry.rules.policy import Policy, parse
@@ -120,14 +119,6 @@ def objective_of(study: Study) -> TabularObjective | ForecastObjective:
     if study.split is None:
         raise JobRefused("The study has no split.")
     return TabularObjective(study, study.split, {name: read_part(study.split, name) for name in PARTS if name != "test"})
-
-
-def read_part(split: Split, name: str) -> "pl.DataFrame":
-    """A part from storage, its digest checked. The file is our own, written by the child that cut the split."""
-    import polars as pl
-
-    part = split.parts[name]
-    return pl.read_parquet(io.BytesIO(storage().read(part["path"], sha256=part["sha256"])))
 
 
 def _forecast(study: Study) -> ForecastObjective:
