@@ -196,6 +196,8 @@ def _thrown(
 ) -> tuple[Answer, float, int]:
     """The answer, the slowest answer to somebody else meanwhile, and the most memory that the web's own processes took."""
 
+    caller.close()  # the server ends a connection that was idle for ten seconds, as it does one whose headers come slowly
+
     def throw() -> Answer:
         over.append(caller.try_once("POST", path, body=body, headers=FORM))
         return over[0]

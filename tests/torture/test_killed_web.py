@@ -149,15 +149,19 @@ class Writer:
 
 
 def kill_one(installation: Installation, chance: random.Random) -> str:
-    """SIGKILL to the worker of the server, which starts it anew, or to the whole program, as the supervisor would find it dead."""
+    """SIGKILL to the worker of the server, which starts it anew, or to the whole program; or SIGTERM to it, as at an upgrade."""
     server = installation.processes("web")[:1]
     workers = [one for one in server[0].children() if "granian" in one.cmdline()] if server else []
-    if workers and chance.random() < 0.7:
+    way = chance.random()
+    if workers and way < 0.6:
         workers[0].send_signal(signal.SIGKILL)
         return "workers killed"
-    installation.kill("web")
+    if way < 0.75:
+        installation.stop("web")
+    else:
+        installation.kill("web")
     installation.up("web", wait=False)
-    return "servers killed"
+    return "servers stopped in order" if way < 0.75 else "servers killed"
 
 
 def judge(writers: list[Writer], found: dict[str, Any], raging: Storm) -> None:
