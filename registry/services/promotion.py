@@ -111,7 +111,8 @@ def approve(*, request_id: UUID, by: Principal, at: datetime, reason: str = "", 
         request, ascent = _lock_request(request_id, if_match)
         by.authorize("promotion_request.decide")
         refuse_own(request, by)
-        if ascent.gates_failed and ascent.policy.enforce_gates and not (request.override and request.reason.strip()):
+        back = request.kind == PromotionRequest.Kind.ROLLBACK  # which gates never block, asked for or done at once
+        if not back and ascent.gates_failed and ascent.policy.enforce_gates and not (request.override and request.reason.strip()):
             raise GatesFailed(ascent.verdict)
         # The request is decided before its version moves: the move overtakes every request that is still pending.
         values: dict[str, Any] = {"decided_by": by.name, "decided_at": at, "decision_reason": reason}
@@ -121,7 +122,7 @@ def approve(*, request_id: UUID, by: Principal, at: datetime, reason: str = "", 
         _tell(request, at=at)
         move(REQUEST_LIFECYCLE, request, approved, label=label, actor=by, at=at, reason=reason, details=details, **values)
         rationale = "\n".join(text for text in (request.reason, reason) if text)
-        kind = DecisionRecord.Kind.ROLLBACK if request.kind == PromotionRequest.Kind.ROLLBACK else DecisionRecord.Kind.PROMOTION
+        kind = DecisionRecord.Kind.ROLLBACK if back else DecisionRecord.Kind.PROMOTION
         decision = _crown(ascent, approvers=[by], proposer=request.requested_by, at=at, reason=rationale, kind=kind)
     return Outcome("promoted", ascent.version, ascent.verdict, decision, request)
 

@@ -399,6 +399,17 @@ def test_an_emergency_rollback_passes_four_eyes_and_is_marked(api: Api, four_eye
     assert DecisionRecord.objects.get(kind="rollback").emergency
 
 
+def test_gates_that_are_enforced_do_not_keep_a_second_manager_from_granting_a_rollback(api: Api, candidate: ModelVersion) -> None:
+    api(email="kim@shop.example").post(f"{BASE}/promote/v2")
+    RegisteredModel.objects.update(policy={"four_eyes": True, "enforce_gates": True})
+    where = api(email="kim@shop.example").post(f"{BASE}/versions/v1/rollback", {"reason": "Errors."})["Location"]
+
+    granted = api(email="lee@shop.example").post(f"{where}/approve", {"reason": "Agreed."})
+
+    assert (granted.status_code, granted.json()["status"]) == (200, "champion")
+    assert not DecisionRecord.objects.get(kind="rollback").override
+
+
 @pytest.mark.parametrize("body", [{"reason": "x" * 4001}, {"reason": {}}, {"override": "maybe"}, {"user_id": "x" * 255}, {"sorcery": 1}])
 def test_a_body_that_will_not_do_is_refused(api: Api, candidate: ModelVersion, body: dict[str, Any]) -> None:
     assert api().post(f"{BASE}/promote/v2", body).status_code == 400
