@@ -1,6 +1,6 @@
 """What each model's `retention_days` lets go: raw rows whose sums are kept elsewhere, never evidence.
 
-Evidence is what an audit event points at, or what a decision or verdict names among the things it rests on.
+Evidence is what an audit event points at, or what a decision names among the things it rests on.
 """
 
 from collections.abc import Iterator
