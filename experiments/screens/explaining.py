@@ -128,7 +128,12 @@ def _said(value: Any) -> str:
 
 def _bars(overall: Answered) -> dict[str, Any]:
     found = overall.answer["importances"]
-    return {"shown": found[:SHOWN_FEATURES], "all": found}
+    unit = (
+        "share of the library's own importance (%)"
+        if overall.answer["method"] == "native"
+        else "share of the mean absolute contribution (%)"
+    )
+    return {"shown": found[:SHOWN_FEATURES], "all": found, "unit": unit}
 
 
 def _sentence(version: ModelVersion, overall: Answered) -> str:

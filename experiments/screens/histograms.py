@@ -35,6 +35,7 @@ class ColumnShown:
     low: Any
     middle: Any
     high: Any
+    digits: int
     bars: tuple[Bar, ...]
     said: str
 
@@ -61,6 +62,7 @@ def _column(entry: Mapping[str, Any], role: str) -> ColumnShown:
         low=entry.get("min"),
         middle=quantiles.get("0.5"),
         high=entry.get("max"),
+        digits=0 if str(entry.get("dtype", "")).startswith(("Int", "UInt")) else 2,
         bars=_bars(counted),
         said=_said(entry, counted),
     )

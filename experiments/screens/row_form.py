@@ -70,7 +70,11 @@ def _value(feature: dict[str, Any], given: Any) -> Any:
 
 def _range(feature: dict[str, Any]) -> str:
     low, high = feature.get("low"), feature.get("high")
-    return f"Training saw {low:.6g} to {high:.6g}." if low is not None and high is not None else ""
+    return f"Training saw {_short(low)} to {_short(high)}." if low is not None and high is not None else ""
+
+
+def _short(number: float) -> str:
+    return f"{number:,.0f}" if 1_000 <= abs(number) < 1e12 else f"{number:.6g}"
 
 
 def _typical(feature: dict[str, Any], reference: dict[str, Any] | None) -> Any:

@@ -115,6 +115,8 @@ def _fit(
 
 
 def _fit_tabular(study: Study, objective: TabularObjective, params: dict[str, Any], report: Callable[[int, float], None]) -> _Made:
+    from engine.tabular.explaining import with_importance
+
     trained = objective.fit(params, report)
     test, notes = _measure_on_test(trained.model, objective)
     metrics: dict[str, Any] = {**trained.metrics, **{f"test_{name}": value for name, value in test.items()}}
@@ -124,7 +126,7 @@ def _fit_tabular(study: Study, objective: TabularObjective, params: dict[str, An
         "parts": {name: objective.split.parts[name]["sha256"] for name in PARTS},
     }
     return _Made(
-        document=_document(trained.model),
+        document=_document(with_importance(trained.model, objective.parts["train"])),
         algorithm=study.algorithm,
         metrics={**metrics, "tier": tier_of(study.task, metrics)},
         seconds=trained.seconds,

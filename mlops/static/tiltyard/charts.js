@@ -177,7 +177,11 @@
     draw();
     drawn.push(draw);
     node.addEventListener("tiltyard:data", (event) => { data = event.detail; draw(); });
-    new ResizeObserver(() => chart.resize()).observe(canvas);
+    let turned = kind.turned && kind.turned();
+    new ResizeObserver(() => {
+      chart.resize();
+      if (kind.turned && kind.turned() !== turned) { turned = kind.turned(); draw(); }
+    }).observe(canvas);
   }
 
   /* Pages with charts of their own add their kinds before the document is loaded. */

@@ -64,24 +64,26 @@
       const { option, axis, text, soft } = base();
       const shown = searched(data), lines = axes(data), upright = narrow(), sign = data.direction === "maximize" ? -1 : 1;
       const ranked = [...shown].sort((one, other) => sign * (one.value - other.value));
-      const best = new Set(ranked.slice(0, Math.max(1, Math.round(ranked.length / 10))).map((trial) => trial.number));
+      const complete = ranked.filter((trial) => trial.state === "complete");
+      const best = new Set(complete.slice(0, Math.max(1, Math.round(complete.length / 10))).map((trial) => trial.number));
       const names = { type: "category", boundaryGap: false, data: lines.map((one) => (shown.length ? `${one.name}\n${figure(one.ends[0])} … ${figure(one.ends[1])}` : one.name)), axisLine: { show: false }, axisTick: { show: false }, splitLine: { show: true, lineStyle: { color: css("--ty-line-strong") } }, axisLabel: { color: text, fontSize: 11.5, lineHeight: 15, interval: 0, rotate: upright ? 0 : lines.length > 7 ? 20 : 0, width: upright ? 108 : undefined, overflow: "truncate" } };
       const scale = { type: "value", min: 0, max: 1, show: false };
       return {
         ...option, ...(shown.length ? {} : nothing("Lines stand here once trials have finished.")),
-        legend: { ...option.legend, data: ["best tenth", "others"] },
+        legend: { ...option.legend, data: ["best tenth of the complete", "others"] },
         grid: upright ? { left: 120, right: 18, top: 40, bottom: 14 } : { left: 70, right: 70, top: 44, bottom: lines.length > 7 ? 76 : 48 },
         xAxis: upright ? scale : names, yAxis: upright ? { ...names, inverse: true } : scale,
         tooltip: { ...option.tooltip, trigger: "item", formatter: (point) => told(data, point.data.trial) },
         series: [...ranked].reverse().map((trial) => {
           const good = best.has(trial.number);
-          return { name: good ? "best tenth" : "others", type: "line", symbol: "circle", symbolSize: good ? 6 : 4, itemStyle: { color: good ? color(2) : soft }, z: good ? 3 : 2,
+          return { name: good ? "best tenth of the complete" : "others", type: "line", symbol: "circle", symbolSize: good ? 6 : 4, itemStyle: { color: good ? color(2) : soft }, z: good ? 3 : 2,
             lineStyle: { width: good ? 2.4 : 1, opacity: good ? 1 : 0.4, type: trial.state === "pruned" ? "dashed" : "solid" }, emphasis: { lineStyle: { width: 3, opacity: 1 } },
             data: lines.map((one, place) => ({ value: upright ? [one.at(trial), place] : one.at(trial), trial })) };
         }),
       };
     },
     height: () => (narrow() ? 420 : 340),
+    turned: narrow,
     table: (data) => ({ head: ["Trial", "State", ...data.params.map((one) => one.name), data.metric], rows: searched(data).map((trial) => [trial.number, WORDS[trial.state], ...trial.params, trial.value]), digits: 4 }),
   };
 
@@ -115,7 +117,7 @@
     const shown = [...rows].reverse();
     return {
       ...option, legend: { show: false },
-      grid: { left: 8, right: 64, top: 14, bottom: 40, containLabel: true },
+      grid: { left: 16, right: 64, top: 14, bottom: 40, containLabel: true },
       xAxis: { type: "value", min: 0, name: unit, nameLocation: "middle", nameGap: 26, ...axis },
       yAxis: { type: "category", data: shown.map((row) => row[0]), ...axis, axisLabel: { color: text, fontSize: 12.5, width: narrow() ? 120 : 260, overflow: "truncate" } },
       tooltip: { ...option.tooltip, formatter: (point) => `<b>${escape(point.name)}</b>: ${number(point.value, decimals)} ${escape(unit)}` },
@@ -132,7 +134,7 @@
 
   kinds.importance = {
     height: (data) => tall(data.shown.length),
-    option: (data) => bars(data.shown.map((one) => [one.feature, 100 * one.importance]), { unit: "share of the mean absolute contribution (%)", decimals: 1, hue: 0 }),
+    option: (data) => bars(data.shown.map((one) => [one.feature, 100 * one.importance]), { unit: data.unit, decimals: 1, hue: 0 }),
     table: (data) => ({ head: ["Feature", "Share (%)"], rows: data.all.map((one) => [one.feature, 100 * one.importance]), digits: 2 }),
   };
 
@@ -150,7 +152,7 @@
       const said = (step) => (step.total ? figure(step.to) : `${step.to >= step.from ? "▲ +" : "▼ "}${figure(step.to - step.from)}`);
       return {
         ...option, legend: { show: false },
-        grid: { left: 8, right: 70, top: 14, bottom: 44, containLabel: true },
+        grid: { left: 18, right: 70, top: 14, bottom: 44, containLabel: true },
         xAxis: { type: "value", min: 0, max: high + room - start, name: data.unit, nameLocation: "middle", nameGap: 28, ...axis, axisLabel: { ...axis.axisLabel, formatter: (value) => figure(Number((value + start).toPrecision(4))), hideOverlap: true } },
         yAxis: { type: "category", data: steps.map((step) => step.label), ...axis, axisLabel: { color: text, fontSize: 12.5, width: narrow() ? 130 : 300, overflow: "truncate" } },
         tooltip: { ...option.tooltip, formatter: (point) => { const step = steps[point.dataIndex]; return `<b>${escape(step.label)}</b><br>${escape(said(step))}<br>${step.total ? "" : `from ${figure(step.from)} to ${figure(step.to)}`}`; } },

@@ -18,7 +18,7 @@ from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import Principal
 from tests.conftest import NOON
 from tests.experiments.training.splits import csv, cut_in_process, run_job
-from tests.experiments.training.studying import ask_for_study, make_split, make_study
+from tests.experiments.training.studying import ask_for_study, believe_own_artifacts, make_split, make_study, run_study
 from tests.experiments.training.test_predicting import trained, version_of
 from tests.registry.test_screens import MOST_QUERIES, reads
 
@@ -293,6 +293,16 @@ def test_a_missing_value_is_asked_as_one(site: Site, scope: Principal) -> None:
     answer = site("viewer").post(url("importance", version.pk), {"f0": "", "f1": "1", "f2": "b"})
 
     assert "x1 = missing" in [step["label"] for step in answer.context["row"]["chart"]["steps"]]
+
+
+def test_a_studys_version_remembers_what_was_measured_in_training(site: Site, scope: Principal, monkeypatch: pytest.MonkeyPatch) -> None:
+    believe_own_artifacts(monkeypatch)
+    made = version_of(run_study(ask_for_study(scope)))
+
+    text = site("viewer").get(url("importance", made.pk)).text
+
+    assert "TreeSHAP by the booster itself" in text
+    assert "share of the mean absolute contribution" in text
 
 
 def test_another_customer_finds_nothing(running: Study, site: Site, other_customer: Customer, client: Client) -> None:
