@@ -107,7 +107,7 @@ def split_page(request: HttpRequest, pk: UUID) -> HttpResponse:
         split=split,
         job=job,
         sentence=sentence(split),
-        parts=[(part, split.parts[part], split.fractions.get(part), split.boundaries.get(part)) for part in PARTS if part in split.parts],
+        parts=[(part, split.parts[part], split.fractions.get(part), _bounds(split, part)) for part in PARTS if part in split.parts],
         columns=columns[:SHOWN_COLUMNS],
         more_columns=max(len(columns) - SHOWN_COLUMNS, 0),
         problems=split.problems,
@@ -145,6 +145,11 @@ def sentence(split: Split) -> str:
     if not found:
         return f"{rows}; nothing in them looks like a leak."
     return f"{rows}, but {found} thing{_s(found)} {'asks' if found == 1 else 'ask'} for a look before you trust a score."
+
+
+def _bounds(split: Split, part: str) -> dict[str, str]:
+    """The first and last moment of a part of a split by time; midnights as days."""
+    return {end: str(moment).removesuffix("T00:00:00Z") for end, moment in split.boundaries.get(part, {}).items()}
 
 
 def _sentence_of_list(count: int, rows: list[Split]) -> str:
