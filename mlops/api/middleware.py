@@ -120,7 +120,8 @@ class IdempotencyMiddleware:
         if not getattr(cls, "takes_idempotency_key", True):
             return http_response(Problem(400, "invalid", f"This call changes nothing and takes no {idempotency.HEADER}."))
         try:
-            claimed = idempotency.claim(request, cls, principal_name=principal.name, at=timezone.now())
+            # Two keys may have one name; what one of them was answered is nothing to replay to the other.
+            claimed = idempotency.claim(request, cls, principal_name=str(principal.key_id or principal.name), at=timezone.now())
         except Exception as failure:
             problem = as_problem(failure)
             if problem is None:

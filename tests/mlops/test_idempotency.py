@@ -14,7 +14,7 @@ from rest_framework.test import APIClient
 from mlops.api import idempotency
 from mlops.api.models import IdempotencyRecord
 from mlops.tenancy.context import customer as acting_for
-from mlops.tenancy.models import Customer
+from mlops.tenancy.models import ApiKey, Customer
 from registry.models import Dataset, RegisteredModel
 from registry.services import datasets
 
@@ -92,9 +92,8 @@ def test_others_write_while_an_upload_with_a_key_is_read(
 def test_a_claim_that_nobody_finished_is_409_and_then_may_be_taken_over(customer: Customer, api: Callable[..., APIClient]) -> None:
     client = api()
     with acting_for(customer.pk), transaction.atomic():
-        IdempotencyRecord.objects.create(
-            principal="key:ml_manager key", key="one", fingerprint="", expires_at=timezone.now() + timedelta(minutes=1)
-        )
+        held_by = str(ApiKey.objects.get(customer=customer).pk)
+        IdempotencyRecord.objects.create(principal=held_by, key="one", fingerprint="", expires_at=timezone.now() + timedelta(minutes=1))
     _set_fingerprint_of(client, customer)
 
     early = register(client)
@@ -153,3 +152,13 @@ def test_a_refused_upload_gives_its_key_back(customer: Customer, api: Callable[.
 
     assert upload(client, name="No Name").status_code == 400
     assert upload(client).status_code == 201
+
+
+@pytest.mark.django_db
+def test_two_keys_of_one_name_have_keys_of_their_own(key: Callable[..., str], customer: Customer) -> None:
+    one, other = (APIClient(headers={"Authorization": f"Bearer {key()}"}) for _ in range(2))
+
+    first = register(one)
+    second = other.post("/api/v1/models", {"name": "another"}, **KEY)
+
+    assert (first.status_code, second.status_code) == (201, 201)
