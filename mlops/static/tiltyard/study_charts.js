@@ -23,7 +23,7 @@
       }
       const points = (state) => shown.filter((trial) => trial.state === state).map((trial) => ({ value: [trial.number, trial.value], trial }));
       return {
-        ...option, ...(shown.length ? {} : nothing("The first trial has not finished yet.")),
+        ...option, ...(shown.length ? {} : nothing("No trial has a value so far.")),
         grid: { left: 66, right: 24, top: 60, bottom: 46 },
         xAxis: { type: "value", name: "trial", nameLocation: "middle", nameGap: 28, ...axis, min: 0, max: Math.max(data.total - 1, 1), minInterval: 1, splitLine: { show: false } },
         yAxis: { type: "value", name: `${data.metric} (${maximize ? "higher" : "lower"} is better)`, nameTextStyle: { ...axis.nameTextStyle, align: "left", padding: [0, 0, 8, -54] }, scale: true, axisLabel: { ...axis.axisLabel, formatter: figure }, splitLine: axis.splitLine },
@@ -69,7 +69,7 @@
       const names = { type: "category", boundaryGap: false, data: lines.map((one) => (shown.length ? `${one.name}\n${figure(one.ends[0])} … ${figure(one.ends[1])}` : one.name)), axisLine: { show: false }, axisTick: { show: false }, splitLine: { show: true, lineStyle: { color: css("--ty-line-strong") } }, axisLabel: { color: text, fontSize: 11.5, lineHeight: 15, interval: 0, rotate: upright ? 0 : lines.length > 7 ? 20 : 0, width: upright ? 108 : undefined, overflow: "truncate" } };
       const scale = { type: "value", min: 0, max: 1, show: false };
       return {
-        ...option, ...(shown.length ? {} : nothing("Lines stand here once trials have finished.")),
+        ...option, ...(shown.length ? {} : nothing("Trials with a value stand here as lines.")),
         legend: { ...option.legend, data: ["best tenth of the complete", "others"] },
         grid: upright ? { left: 120, right: 18, top: 40, bottom: 14 } : { left: 70, right: 70, top: 44, bottom: lines.length > 7 ? 76 : 48 },
         xAxis: upright ? scale : names, yAxis: upright ? { ...names, inverse: true } : scale,
@@ -95,7 +95,7 @@
       const points = (state) => shown.filter((trial) => trial.state === state).map((trial) => ({ value: [param.choices ? String(trial.params[chosen]) : trial.params[chosen], trial.value], trial }));
       const across = param && param.choices ? { type: "category", data: param.choices } : { type: param && param.log ? "log" : "value", min: param ? param.low : 0, max: param ? param.high : 1 };
       return {
-        ...option, ...(shown.length ? {} : nothing("Points stand here once trials have finished.")),
+        ...option, ...(shown.length ? {} : nothing("Trials with a value stand here as points.")),
         grid: { left: 66, right: 28, top: 60, bottom: 46 },
         xAxis: { ...across, name: param ? `${param.name}${param.log ? " (logarithmic)" : ""}` : "", nameLocation: "middle", nameGap: 28, ...axis, splitLine: { show: false }, axisLabel: { ...axis.axisLabel, formatter: figure, hideOverlap: true } },
         yAxis: { type: "value", name: data.metric, nameTextStyle: { ...axis.nameTextStyle, align: "left", padding: [0, 0, 8, -54] }, scale: true, axisLabel: { ...axis.axisLabel, formatter: figure }, splitLine: axis.splitLine },
