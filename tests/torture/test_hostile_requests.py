@@ -53,6 +53,7 @@ def test_no_made_up_request_is_a_5xx_or_breaks_a_later_read(installation: Instal
     known = installation.ask(STOCK, shop=shop.id, password="correct horse battery staple")
     installation.up("web")
     first = installation.caller(shop.keys["admin"])
+    before = {one.pid for one in installation.processes("web")}
     document = first.get("/api/schema?format=json", Accept="application/vnd.oai.openapi+json").json()
     roles = ("admin", "admin", "ml_manager", "data_scientist")
 
@@ -61,6 +62,9 @@ def test_no_made_up_request_is_a_5xx_or_breaks_a_later_read(installation: Instal
         for _ in range(times(50_000, least=400) // CLIENTS):
             made = maker.request()
             answer = caller.try_once(made.method, made.path, body=made.body or b"", headers=made.headers)
+            if answer.status == GONE:  # the server closes a connection on which a body came that its method has no use for
+                raging.count("closed connections")
+                answer = caller.try_once(made.method, made.path, body=made.body or b"", headers=made.headers)
             raging.count("requests")
             raging.count("accepted writes", made.method != "GET" and 200 <= answer.status < 300)
             if wrong := faulty(answer):
@@ -68,6 +72,7 @@ def test_no_made_up_request_is_a_5xx_or_breaks_a_later_read(installation: Instal
 
     together([lambda seed=seed: send(seed) for seed in range(CLIENTS)])
 
+    raging.expect({one.pid for one in installation.processes("web")} == before, "a process died: of the web server")
     _read_everything(first, document, known, raging)
     raging.expect(not installation.tracebacks("web"), f"a traceback: {installation.tracebacks('web')[:1]}")
     raging.assert_kept(requests=times(50_000, least=400) // CLIENTS * CLIENTS, reads=50)
