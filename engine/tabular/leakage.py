@@ -22,6 +22,10 @@ ALMOST_ALL = 0.98
 ROWS_PER_GROUP = 5
 """Fewer rows per value say nothing: every value of an identifier "determines" its only row."""
 MOST_BINS = 200
+SUMMED = 0.9999
+"""Of the target's variance: from here on numeric features together are its parts."""
+MOST_SUMMED = 200
+"""Numeric features that are looked at together."""
 ID_NAME = re.compile(r"(^|[_\-. ])(id|uuid|guid|key|index|row|no|nr|number|instant|code)([_\-. ]|$)|Id$|ID$|^(id|uuid)", re.IGNORECASE)
 HELD_HASHES = 1 << 20
 HASH_SEED = 7_919
@@ -75,6 +79,7 @@ def look_for_leaks(
 ) -> None:
     """Add a warning for everything suspicious. `sample`: canonical rows of all parts; `twins`: rows that train has too; `rows`: of all."""
     described = {one.name: one for one in profile}
+    told_alone = False
     for name in features:
         one = described[name]
         known = one.rows - one.missing
@@ -86,7 +91,9 @@ def look_for_leaks(
             told = f"{name!r} looks like an identifier: nearly every row has a value of its own. A model can only memorize it."
             findings.warn("id_like", told, column=name, rows=known)
         else:
-            _check_copy(sample, name, plan, findings)
+            told_alone |= _check_copy(sample, name, plan, findings)
+    if plan.task == "regression" and not told_alone:
+        _check_sum(sample, [name for name in features if described[name].column.kind == "numeric"], plan.target, findings)
     _check_times(sample, described, plan, features, findings)
     if twins:
         parts = f"{PARTS[1]} and {PARTS[2]}"
@@ -112,17 +119,39 @@ def _is_identifier(one: ColumnProfile, values: pl.Series) -> bool:
     return in_order or (bool(ID_NAME.search(one.name)) and one.distinct == known) or (dense and one.distinct == known)
 
 
-def _check_copy(sample: pl.DataFrame, name: str, plan: SplitPlan, findings: Findings) -> None:
+def _check_copy(sample: pl.DataFrame, name: str, plan: SplitPlan, findings: Findings) -> bool:
+    """Whether the feature alone tells the target."""
     pair = sample.select(pl.col(name).alias("feature"), pl.col(plan.target).alias("target")).drop_nulls()
     if pair.height < FEWEST_ROWS:
-        return
+        return False
     if _is_equal(pair):
         findings.warn("target_copied", f"{name!r} is the target itself: the same value in every row.", column=name, rows=pair.height)
-        return
+        return True
     explained = _explained_variance(pair) if plan.task == "regression" else _explained_errors(pair)
-    if explained >= ALMOST_ALL:
-        told = f"{name!r} alone tells the target almost completely ({explained:.1%}). Is it known before the target is?"
-        findings.warn("target_told", told, column=name, rows=pair.height)
+    if explained < ALMOST_ALL:
+        return False
+    told = f"{name!r} alone tells the target almost completely ({explained:.1%}). Is it known before the target is?"
+    findings.warn("target_told", told, column=name, rows=pair.height)
+    return True
+
+
+def _check_sum(sample: pl.DataFrame, numeric: Sequence[str], target: str, findings: Findings) -> None:
+    """Warn where a weighted sum of numeric features is the target, as of counts per group and their total: ordinary least squares on
+    standardized features, over the rows that have them all."""
+    rows = sample.select(pl.col(*numeric[:MOST_SUMMED], target).cast(pl.Float64)).drop_nulls() if numeric else sample.clear()
+    varying = [name for name in numeric[:MOST_SUMMED] if rows.height and rows[name].n_unique() > 1]
+    if len(varying) < 2 or rows.height < FEWEST_ROWS + 3 * len(varying):
+        return
+    values, wanted = rows.select(varying).to_numpy(), rows[target].to_numpy()
+    scaled, centered = (values - values.mean(axis=0)) / values.std(axis=0), wanted - wanted.mean()
+    weights = np.linalg.lstsq(scaled, centered, rcond=None)[0]
+    spread = float(centered @ centered)
+    left = centered - scaled @ weights
+    if not spread > 0 or not 1 - float(left @ left) / spread >= SUMMED:
+        return
+    parts = [name for name, weight in zip(varying, weights, strict=True) if abs(weight) > 0.01 * centered.std()]
+    told = f"The target is a sum of {', '.join(map(repr, parts))}, each with a weight. Are they known before the target is?"
+    findings.warn("target_summed", told[:1000], column=parts[0], rows=rows.height)
 
 
 def _is_equal(pair: pl.DataFrame) -> bool:

@@ -41,6 +41,15 @@ def test_honest_features_raise_no_warning(tmp_path: Path, plan: SplitPlan) -> No
     assert warnings(tmp_path, frame().drop(other), plan) == []
 
 
+def test_parts_that_add_up_to_the_target_are_warned_of_together(tmp_path: Path) -> None:
+    part = np.random.default_rng(6).normal(size=ROWS)
+    rest = pl.col("y") - pl.lit(pl.Series(part))
+
+    found = warnings(tmp_path, frame(casual=part, registered=rest).drop("label"), REGRESSION)
+
+    assert [code for code, _ in found] == ["target_summed"]
+
+
 @pytest.mark.parametrize(
     ("extra", "plan", "code"),
     [
