@@ -24,6 +24,7 @@ from mlops.jobs import services as jobs
 from mlops.tenancy.persons import party_of, trace
 from mlops.tenancy.roles import Principal
 from registry.models import Dataset, ModelVersion, RegisteredModel
+from registry.services.lookups import hold_dataset
 from registry.services.registration import register_model
 
 MOST_WARM = 5
@@ -62,6 +63,7 @@ def create_study(
         proposal = _proposal(proposal_id)
         split = _split(split_id, task, dataset)
         task = split.task if split else FORECAST
+        _hold_data(dataset, model_name or model_name_from(name), task)
         settings = settings_of(asked, task=task)
         earlier = _earlier(warm_start_from)
         model = _model(model_name or model_name_from(name), settings, dataset, by=by, at=at)
@@ -172,6 +174,14 @@ def _split(split_id: UUID | None, task: str, dataset: Dataset | None) -> Split |
     if task and task != split.task:
         raise InvalidField("task", f"{split} is a split for {split.task}; leave the task out or name that one.")
     return split
+
+
+def _hold_data(dataset: Dataset | None, model_name: str, task: str) -> None:
+    """Keep the data set of a forecast from deletion: the one that is named, or the model's. Raises NotFound."""
+    named = RegisteredModel.objects.filter(name=model_name).values_list("dataset_id", flat=True)
+    held = dataset.pk if dataset else named.first() if task == FORECAST else None
+    if held is not None:
+        hold_dataset(held)
 
 
 def _proposal(proposal_id: UUID | None) -> Experiment | None:

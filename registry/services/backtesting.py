@@ -18,6 +18,7 @@ from registry.models.backtest import ErrorColumns
 from registry.rules.policy import Policy
 from registry.rules.recipes import build
 from registry.services.artifacts import load_forecaster
+from registry.services.lookups import hold_dataset
 
 if TYPE_CHECKING:
     import polars as pl
@@ -125,6 +126,7 @@ def store_run(
     daily = measured.daily
     days: list[date] = daily["date"].sort().to_list()
     with inside or transaction.atomic():
+        hold_dataset(evaluation.data.dataset_id)
         run = BacktestRun.objects.create(
             version=version,
             dataset_version=evaluation.data,

@@ -8,7 +8,7 @@ from uuid import UUID
 from mlops.errors import NotFound, Stale
 from mlops.storable import storable
 from mlops.tenancy.models import Customer
-from registry.models import BacktestRun, ModelVersion, RegisteredModel
+from registry.models import BacktestRun, Dataset, ModelVersion, RegisteredModel
 from registry.states import VersionStatus
 
 DEFAULT_MODEL = "demand_forecast"
@@ -70,6 +70,16 @@ def champion_of(model: RegisteredModel | None) -> ModelVersion | None:
 def reference_run(version: ModelVersion) -> BacktestRun | None:
     """The version's first backtest: what its later errors are measured against. One on newer days would learn a drift as normal."""
     return version.backtest_runs.order_by("created_at", "pk").first()
+
+
+def hold_dataset(dataset_id: UUID) -> None:
+    """Keep the data set from deletion until the caller's transaction ends, in which something comes to refer to it or to a version of it.
+
+    Before any model is locked and any audit event is written: a deletion locks in that order. Raises NotFound where it is gone.
+    """
+    held = Dataset.objects.select_for_update(no_key=True).filter(pk=dataset_id).values_list("pk", flat=True)
+    if not held:
+        raise NotFound("The data set was deleted meanwhile.")
 
 
 def lock_model(model_id: UUID, if_match: IfMatch | None = None) -> RegisteredModel:

@@ -23,7 +23,7 @@ from registry.rules import recipes
 from registry.services import policy_changes
 from registry.services.artifacts import ArtifactFacts, inspect_artifact
 from registry.services.dataset_files import data_path
-from registry.services.lookups import IfMatch, lock_model
+from registry.services.lookups import IfMatch, hold_dataset, lock_model
 
 NAME = re.compile(r"[a-z][a-z0-9_.-]{0,127}\Z")
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}\Z")
@@ -54,7 +54,7 @@ def register_model(
     scheduled: bool = True,
     retention_days: int = 730,
 ) -> RegisteredModel:
-    """Make a name under which versions compete. Raises InvalidField, or Duplicate when the name is taken."""
+    """Make a name under which versions compete. Raises InvalidField, NotFound (the data set), or Duplicate (the name)."""
     by.authorize("model.register")
     if not NAME.match(name):
         raise InvalidField("name", "Must start with a lower-case letter and hold up to 128 of a–z, 0–9, _ . -")
@@ -78,6 +78,8 @@ def register_model(
     )
     try:
         with transaction.atomic():
+            if dataset is not None:
+                hold_dataset(dataset.pk)
             model.save(force_insert=True)
             record(action="model.registered", target=model, label=name, at=at, after={"task": task, "model_type": model_type}, actor=by)
     except IntegrityError:
@@ -100,7 +102,7 @@ def configure_model(
 
     A policy is merged into the present one, so that changing one setting never drops another; None takes a setting back to its default.
     Under four eyes its looser settings wait for another manager; everything else applies at once. A recipe replaces the present one.
-    Raises InvalidField, Stale.
+    Raises InvalidField, NotFound, Stale.
     """
     by.authorize("model.configure")
     unknown = set(changes) - CONFIGURABLE
@@ -112,6 +114,8 @@ def configure_model(
     if "data_dir" in values:
         values["data_dir"] = _checked_data_dir(values["data_dir"])
     with transaction.atomic():
+        if values.get("dataset") is not None:
+            hold_dataset(values["dataset"].pk)
         locked = lock_model(model.pk, if_match)
         waiting: dict[str, Any] = {}
         if "policy" in values:
@@ -179,7 +183,7 @@ def register_version(
 
     An artifact is tried in a disposable child process first (InvalidField with code `unsafe_artifact` otherwise), then stored, create-only,
     before the row is committed: a crash in between leaves a file nobody refers to, never a version without its file. A refusal leaves none.
-    Raises InvalidField, or Duplicate when the label is taken.
+    Raises InvalidField, NotFound where the data set is gone, or Duplicate when the label is taken.
     """
     by.authorize("version.register")
     _check_label(label)
@@ -227,6 +231,8 @@ def _check_label(label: str) -> None:
 def _insert(version: ModelVersion, *, label: str, by: Principal, at: datetime) -> ModelVersion:
     """Number, label and write the version under its model's lock. Raises Duplicate."""
     with transaction.atomic():
+        if version.dataset_version is not None:
+            hold_dataset(version.dataset_version.dataset_id)
         model = lock_model(version.model_id)
         version.number = model.last_version_number + 1
         version.version = label or _next_label(model)
