@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from mlops.api import idempotency
-from mlops.api.idempotency import Claim
+from mlops.api.idempotency import Claim, ClaimLost
 from mlops.api.pagination import PageNumberPagination
 from mlops.api.parameters import invalid, refuse_unknown
 from mlops.api.problems import Problem
@@ -54,9 +54,12 @@ class ApiView(APIView):
         return response
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
-        """Keep the answer of an idempotent POST that succeeded."""
+        """Keep the answer of an idempotent POST that succeeded; one that lost its claim is refused, also where it recorded no event."""
         if self._claim is not None and isinstance(response, Response) and response.status_code < 400:
-            self._claim.answer(response)
+            try:
+                self._claim.answer(response)
+            except ClaimLost as lost:
+                response = self.handle_exception(lost)
         return super().finalize_response(request, response, *args, **kwargs)
 
     def principal(self, request: Request) -> Principal:
