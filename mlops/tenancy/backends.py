@@ -44,10 +44,10 @@ class RoleBackend(BaseBackend):
         if request is None:  # a command or a test, not somebody at the door
             return _person(email, password)
         address, at = addresses.counted(request.META), timezone.now()
-        logins.attempt(email=email, address=address, at=at)
+        before = logins.attempt(email=email, address=address, at=at)
         user = _person(email, password)
         if user is not None:
-            logins.succeeded(email=email, address=address, at=at)
+            logins.succeeded(email=email, address=address, at=at, before=before)
         return user
 
     def get_user(self, user_id: Any) -> User | None:

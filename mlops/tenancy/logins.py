@@ -6,6 +6,7 @@ held up by its own failures only. An attempt counts before its password is looke
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import ceil
@@ -43,11 +44,23 @@ class Rule:
         return None if over < 0 else timedelta(seconds=min(self.first * 2 ** min(over, 20), self.longest))
 
 
+@dataclass(frozen=True)
+class Before:
+    """What an attempt found and what it wrote, so that a success can take back what is still as it was left."""
+
+    last_at: datetime
+    blocked_until: datetime | None
+    pause_until: datetime | None
+
+
 RULES = {"pair": Rule(5, 2, 900), "address": Rule(50, 2, 900), "account": Rule(30, 1, 4)}
 
 
-def attempt(*, email: str, address: str, at: datetime) -> None:
-    """Count an attempt as failed, in a transaction of its own; `succeeded` takes it back. Raises TooManyLogins, and counts nothing then."""
+def attempt(*, email: str, address: str, at: datetime) -> dict[str, Before]:
+    """Count an attempt as failed, in a transaction of its own; `succeeded` takes it back, given what this answers.
+
+    Raises TooManyLogins, and counts nothing then.
+    """
     names = _names(email, address)
     with transaction.atomic():
         rows = _locked(names, at)
@@ -56,21 +69,35 @@ def attempt(*, email: str, address: str, at: datetime) -> None:
         waits = [until - at for kind in asked if (until := rows[kind].blocked_until) is not None and until > at]
         if waits:
             raise TooManyLogins(ceil(max(waits).total_seconds()))
+        found = {}
         for kind, row in rows.items():
+            last_at, blocked_until = row.last_at, row.blocked_until
             row.failures = (row.failures if at - row.last_at < FORGOTTEN else 0) + 1
             pause = RULES[kind].pause(row.failures)
             row.last_at, row.blocked_until = at, at + pause if pause else None
+            found[row.name] = Before(last_at, blocked_until, row.blocked_until)
         LoginRecord.objects.bulk_update(rows.values(), ["failures", "last_at", "blocked_until"])
         if rows["pair"].failures == RULES["pair"].free:
             _tell(email, address, at)
+    return found
 
 
-def succeeded(*, email: str, address: str, at: datetime) -> None:
-    """The password was right: the pair is known from now on, and the attempt was no failure of its account and address."""
+def succeeded(*, email: str, address: str, at: datetime, before: Mapping[str, Before]) -> None:
+    """The password was right: the pair is known from now on, and the attempt was no failure of its account and address.
+
+    `before`: what `attempt` answered. Neither the moment of the last failure nor a pause is of this attempt's making afterwards, unless
+    another attempt came in between: its own stay.
+    """
     names = _names(email, address)
     with transaction.atomic():
         LoginRecord.objects.filter(name=names["pair"]).update(failures=0, blocked_until=None, known_until=at + KNOWN)
-        LoginRecord.objects.filter(name__in=[names["account"], names["address"]], failures__gt=0).update(failures=F("failures") - 1)
+        for name in sorted([names["account"], names["address"]]):
+            found = before[name]
+            row = LoginRecord.objects.filter(name=name)
+            row.filter(failures__gt=0).update(failures=F("failures") - 1)
+            if found.pause_until is not None:
+                row.filter(blocked_until=found.pause_until).update(blocked_until=found.blocked_until)
+            row.filter(last_at=at).update(last_at=found.last_at)
 
 
 def forgotten(*, at: datetime) -> "QuerySet[LoginRecord]":

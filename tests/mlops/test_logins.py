@@ -1,6 +1,6 @@
 """Guessing passwords becomes slow; being guessed at locks nobody out."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from django.db.models import QuerySet
@@ -36,6 +36,11 @@ def fails(times: int, *, email: str = "kim@example.com", address: str = HERE) ->
         attempt(email=email, address=address, at=NOON)
 
 
+def logs_in(at: datetime, *, email: str = "kim@example.com", address: str = HERE) -> None:
+    before = attempt(email=email, address=address, at=at)
+    succeeded(email=email, address=address, at=at, before=before)
+
+
 def test_guessing_from_one_address_is_429_even_with_the_right_password_and_the_person_gets_in_elsewhere(manager: Principal) -> None:
     guesses = [status(log_in()) for _ in range(5)]
 
@@ -65,8 +70,7 @@ def test_pauses_double_up_to_a_quarter_of_an_hour() -> None:
 
 
 def test_failures_from_everywhere_hold_a_stranger_up_for_seconds_and_a_known_address_not_at_all() -> None:
-    attempt(email="kim@example.com", address=HERE, at=NOON)
-    succeeded(email="kim@example.com", address=HERE, at=NOON)
+    logs_in(NOON)
     for number in range(40):
         fails(1, address=f"203.0.113.{number}")
 
@@ -96,10 +100,33 @@ def test_an_hour_without_failures_forgets_them() -> None:
 
 def test_a_login_that_succeeds_is_no_failure() -> None:
     for _ in range(60):
-        attempt(email="kim@example.com", address=HERE, at=NOON)
-        succeeded(email="kim@example.com", address=HERE, at=NOON)
+        logs_in(NOON)
 
     assert max(LoginRecord.objects.values_list("failures", flat=True)) == 0
+
+
+def test_logins_that_succeed_do_not_keep_the_failures_of_a_busy_address_alive() -> None:
+    for number in range(49):
+        attempt(email=f"p{number}@example.com", address=HERE, at=NOON)
+    for minutes in (20, 40, 59):
+        logs_in(NOON + timedelta(minutes=minutes))
+
+    for number in range(49):
+        attempt(email=f"q{number}@example.com", address=HERE, at=NOON + timedelta(minutes=61))
+
+    assert LoginRecord.objects.filter(failures__gte=50).count() == 0
+
+
+def test_a_success_takes_back_the_pause_that_it_began_itself_and_no_other() -> None:
+    for number in range(49):
+        attempt(email=f"p{number}@example.com", address=HERE, at=NOON)
+    logs_in(NOON)
+    attempt(email="p49@example.com", address=HERE, at=NOON)
+    logs_in(NOON + timedelta(minutes=1))
+
+    with pytest.raises(TooManyLogins):
+        attempt(email="max@example.com", address=HERE, at=NOON + timedelta(seconds=1))
+    attempt(email="max@example.com", address=HERE, at=NOON + timedelta(seconds=3))
 
 
 def test_the_table_stays_small(monkeypatch: pytest.MonkeyPatch) -> None:
