@@ -130,7 +130,7 @@ def delete_study(*, study_id: UUID, by: Principal, at: datetime, delete_artifact
             trials = Trial.objects.filter(study=study)
             (trials.exclude(number=study.best_number or 0) if study.version_id else trials).delete()
             paths = unused_files(study)
-            transaction.on_commit(lambda: _discard(paths))
+            transaction.on_commit(lambda: _discard(paths), robust=True)
 
 
 def unused_files(study: Study) -> list[str]:

@@ -9,6 +9,8 @@ from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
 from experiments.models import Study, Trial
+from experiments.services.study_rows import KEPT
+from mlops.artifacts.storage import storage
 from mlops.tenancy.models import Customer
 from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import Principal, system
@@ -187,6 +189,23 @@ def test_delete_refuses_a_running_study_and_hides_an_ended_one(api: Api, scope: 
     assert (refused.status_code, refused.json()["code"], gone.status_code) == (409, "study_running", 204)
     assert client.get(f"{PATH}/{ended.pk}").status_code == 404
     assert (kept, ended.version is not None) == ([ended.best_number], True)
+
+
+def test_a_storage_that_fails_after_a_study_is_deleted_is_no_error_of_the_deletion(
+    api: Api, scope: Principal, django_capture_on_commit_callbacks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, client, asked = make_study(status="completed", system_attrs={KEPT: ["models/left.zip"]}), api("admin"), []
+
+    def unreachable(_: Any, path: str) -> None:
+        asked.append(path)
+        raise OSError("the storage does not answer")
+
+    monkeypatch.setattr(type(storage()), "delete", unreachable)
+    with django_capture_on_commit_callbacks(execute=True):
+        gone = client.delete(f"{PATH}/{study.pk}?delete_artifacts=true")
+
+    assert (gone.status_code, asked) == (204, ["models/left.zip"])
+    assert client.get(f"{PATH}/{study.pk}").status_code == 404
 
 
 def test_cancel_ends_a_study_that_no_worker_has_begun(api: Api, scope: Principal) -> None:
