@@ -208,9 +208,15 @@ def _crown(
 
 
 def _ask(ascent: _Ascent, kind: str, *, by: Principal, at: datetime, reason: str, override: bool) -> Outcome:
+    """Ask another manager. A request that waits already is the answer, unless this one brings the override that it lacks: what an
+    approver was shown is never changed, so the earlier one is overtaken by a new one."""
     existing = PromotionRequest.objects.filter(version=ascent.version, kind=kind, status=RequestStatus.PENDING).first()
     if existing is not None:
-        return Outcome("pending", ascent.version, ascent.verdict, request=existing)
+        if not _asks_for_more(override, reason, than=existing):
+            return Outcome("pending", ascent.version, ascent.verdict, request=existing)
+        why = f"{by.on_behalf_of or by.name} asked anew, with an override."
+        label, overtaken = str(existing), RequestStatus.OVERTAKEN
+        move(REQUEST_LIFECYCLE, existing, overtaken, label=label, actor=by, at=at, reason=why, forced=True, decided_at=at)
     request = PromotionRequest.objects.create(
         model=ascent.model,
         version=ascent.version,
@@ -226,6 +232,11 @@ def _ask(ascent: _Ascent, kind: str, *, by: Principal, at: datetime, reason: str
     version = ascent.version
     publish(PromotionPending(ascent.model.name, str(version.pk), version.version, reason, str(request.pk)), at=at)
     return Outcome("pending", version, ascent.verdict, request=request)
+
+
+def _asks_for_more(override: bool, reason: str, *, than: PromotionRequest) -> bool:
+    """Whether the ask could be granted against failed gates where the request that waits could not."""
+    return bool(override and reason.strip()) and not (than.override and than.reason.strip())
 
 
 def _lock_request(request_id: UUID, if_match: IfMatch | None) -> tuple[PromotionRequest, _Ascent]:

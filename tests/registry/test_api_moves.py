@@ -399,6 +399,26 @@ def test_an_emergency_rollback_passes_four_eyes_and_is_marked(api: Api, four_eye
     assert DecisionRecord.objects.get(kind="rollback").emergency
 
 
+def test_a_second_ask_with_an_override_overtakes_a_request_without_one(api: Api, four_eyes: ModelVersion) -> None:
+    kim, lee = api(email="kim@shop.example"), api(email="lee@shop.example")
+    first = kim.post(f"{BASE}/promote/v2", {"reason": "Looks good."})
+    again = lee.post(f"{BASE}/promote/v2", {"reason": "Me too."})
+    RegisteredModel.objects.update(policy={"four_eyes": True, "enforce_gates": True})
+
+    stronger = lee.post(f"{BASE}/promote/v2", {"reason": "The season begins.", "override": True})
+    repeated = lee.post(f"{BASE}/promote/v2", {"reason": "Now!", "override": True})
+    old = kim.post(f"{first['Location']}/approve", {})
+    own = lee.post(f"{stronger['Location']}/approve", {})
+    granted = kim.post(f"{stronger['Location']}/approve", {})
+
+    assert [one.status_code for one in (first, again, stronger, repeated)] == [202] * 4
+    assert first["Location"] == again["Location"] != stronger["Location"] == repeated["Location"]
+    assert [(one.status_code, one.json().get("code")) for one in (old, own)] == [(409, "already_decided"), (403, "four_eyes")]
+    assert (granted.status_code, DecisionRecord.objects.get(version=four_eyes).override) == (200, True)
+    asked = list(PromotionRequest.objects.values_list("requested_by", "status", "override", "reason"))
+    assert asked == [("kim@shop.example", "overtaken", False, "Looks good."), ("lee@shop.example", "approved", True, "The season begins.")]
+
+
 def test_gates_that_are_enforced_do_not_keep_a_second_manager_from_granting_a_rollback(api: Api, candidate: ModelVersion) -> None:
     api(email="kim@shop.example").post(f"{BASE}/promote/v2")
     RegisteredModel.objects.update(policy={"four_eyes": True, "enforce_gates": True})
