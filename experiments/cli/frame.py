@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.utils import InterfaceError, OperationalError
@@ -20,6 +20,7 @@ from experiments.cli.output import Output, as_json, inert
 from mlops.artifacts.storage import DigestMismatch
 from mlops.database.reading import reading
 from mlops.errors import DomainError, InvalidField, InvalidFields, NotFound
+from mlops.telemetry.context import COMMAND_LINE, ambient_request
 from mlops.tenancy.management.arguments import customer_of
 from mlops.tenancy.models import Customer, User
 from mlops.tenancy.principals import acting, membership_of
@@ -122,7 +123,7 @@ class ActsCommand(BaseCommand):
         customer = _customer(options["customer"])
         by = _principal(options["acting_as"], customer, act)
         call = Call(by, options, out)
-        with acting(by):
+        with acting(by), ambient_request(f"{COMMAND_LINE}{uuid4()}"):
             if act.scope == "read":
                 with reading():
                     act.do(call)

@@ -14,7 +14,7 @@ from django.utils import timezone
 from mlops.api import idempotency, intake
 from mlops.api.idempotency import Claim
 from mlops.api.problems import OUTAGES, Problem, as_problem, http_response, outage
-from mlops.telemetry.context import ambient_request
+from mlops.telemetry.context import COMMAND_LINE, ambient_request
 from mlops.telemetry.metrics import REQUESTS
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
@@ -30,7 +30,7 @@ class RequestIdMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         sent = request.headers.get("X-Request-ID", "")
-        identifier = sent if ACCEPTED_ID.match(sent) else str(uuid.uuid4())
+        identifier = sent if ACCEPTED_ID.match(sent) and not sent.startswith(COMMAND_LINE) else str(uuid.uuid4())
         request.META["HTTP_X_REQUEST_ID"] = identifier  # the log's middleware reads it from here
         with ambient_request(identifier):
             response = self.get_response(request)

@@ -6,6 +6,8 @@ from contextvars import ContextVar
 
 import structlog
 
+COMMAND_LINE = "command-line-"
+"""What the ids of acts begin with that were asked for in a shell, where whoever is named is believed without a password."""
 _request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 

@@ -17,6 +17,7 @@ from rest_framework.test import APIClient
 
 from mlops.api import throttling
 from mlops.audit.models import AuditEvent
+from mlops.telemetry.context import COMMAND_LINE
 from mlops.tenancy import services as tenancy
 from mlops.tenancy.context import customer as scoped
 from mlops.tenancy.models import ApiKey, Customer, Membership
@@ -328,7 +329,7 @@ def test_a_sane_request_id_is_echoed_and_kept_with_what_it_did(api: Api, custome
         assert AuditEvent.objects.get(action="note").request_id == "order-66"
 
 
-@pytest.mark.parametrize("sent", ["", "a b", "x" * 65, "a\u00e9"])
+@pytest.mark.parametrize("sent", ["", "a b", "x" * 65, "a\u00e9", f"{COMMAND_LINE}1"])
 def test_an_odd_request_id_is_replaced(api: Api, sent: str) -> None:
     assert len(api().get(NOTES, headers={"X-Request-ID": sent})["X-Request-ID"]) == 36
 

@@ -9,6 +9,7 @@ import pytest
 
 from experiments.models import Split
 from mlops.audit.models import AuditEvent
+from mlops.telemetry.context import COMMAND_LINE
 from mlops.tenancy.models import Customer
 from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import Principal, system
@@ -137,6 +138,17 @@ def test_what_a_study_rests_on_is_not_deleted(scope: Principal) -> None:
     ended = shell("splits", "delete", split.pk, "--json", *KIM)
 
     assert (ended.code, ended.error["code"]) == (1, "split_in_use")
+
+
+def test_the_trail_tells_the_command_line_from_a_session(scope: Principal) -> None:
+    split = make_split()
+
+    for name in ("one", "two"):
+        assert shell("splits", "update", split.pk, "--name", name, *KIM).code == 0
+
+    events = list(AuditEvent.objects.filter(object_id=split.pk, actor="kim@example.com").values_list("actor_kind", "request_id"))
+    assert [(kind, request.startswith(COMMAND_LINE)) for kind, request in events] == [("user", True)] * 2
+    assert len({request for _, request in events}) == 2, "each command has an id of its own"
 
 
 def test_a_role_that_may_not_is_refused(scope: Principal, principal: Callable[..., Principal]) -> None:
