@@ -51,7 +51,8 @@ class PromotionPending(Event):
 @event
 @dataclass(frozen=True)
 class PromotionRequestDecided(Event):
-    """A request for a promotion or a rollback was approved or rejected. One that is overtaken is told by its version's move."""
+    """A request for a promotion or a rollback was approved or rejected. One that is overtaken is told by its version's move,
+    or by the request that took its place."""
 
     TOPIC = "registry.promotion_request_decided"
 

@@ -79,7 +79,7 @@ REQUEST_LIFECYCLE = Lifecycle(
         RequestStatus.REJECTED: {},
         RequestStatus.OVERTAKEN: {},
     },
-    forced=frozenset({(RequestStatus.PENDING, RequestStatus.OVERTAKEN)}),  # its version went another way meanwhile
+    forced=frozenset({(RequestStatus.PENDING, RequestStatus.OVERTAKEN)}),  # its version went another way, or a stronger ask came
 )
 
 
