@@ -9,8 +9,10 @@ def try_it(data: bytes) -> dict[str, object]:
     """Load the model from memory and score it. Raises Refused: malformed, not_finite, unsupported_features, unsupported_here."""
     try:
         from catboost import CatBoost, CatboostError
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise Refused("unsupported_here", "CatBoost is not installed here.") from error
+    except ImportError as error:  # it is there, and its libraries found no room
+        raise Refused("memory", "CatBoost does not load within the memory of a trial.") from error
     model = CatBoost()
     try:
         model.load_model(blob=data, format="cbm")

@@ -25,8 +25,10 @@ def try_it(data: bytes) -> dict[str, object]:
         raise Refused("malformed", f"The file is no whole ONNX model: {error}.") from error
     try:
         import onnxruntime
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise Refused("unsupported_here", "ONNX Runtime is not installed here.") from error
+    except ImportError as error:  # it is there, and its libraries found no room
+        raise Refused("memory", "ONNX Runtime does not load within the memory of a trial.") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4

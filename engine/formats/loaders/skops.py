@@ -24,8 +24,10 @@ def try_it(data: bytes) -> dict[str, object]:
     _check_archive(data)
     try:
         from skops.io import get_untrusted_types, loads
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise Refused("unsupported_here", "skops is not installed here.") from error
+    except ImportError as error:  # it is there, and its libraries found no room
+        raise Refused("memory", "skops does not load within the memory of a trial.") from error
     import numpy
 
     try:
