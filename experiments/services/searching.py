@@ -113,10 +113,14 @@ def _run_trials(attempt: Attempt, study: Study, objective: Objective) -> bool:
     """Run trials until all were given out or the time is over. Returns whether some were left behind by dead workers meanwhile."""
     from experiments.services.trial_rows import BudgetSpent, StudyStopped
 
-    run = _prepared(attempt, study, objective)
+    run, gained = _prepared(attempt, study, objective), False
     try:
         while not _time_is_over(run):
             _run_trial(run)
+            if not gained:
+                run.storage.settle()
+                attempt.gained()
+                gained = True
     except BudgetSpent:
         pass
     except StudyStopped:

@@ -62,6 +62,10 @@ class Attempt:
         self.check()
         services.report(job_id=self.job_id, attempt=self.number, progress=fraction, text=text)
 
+    def gained(self) -> None:
+        """Say that something is done that stays: a job which goes on for days may lose its worker more often than it may fail."""
+        services.gain(job_id=self.job_id, attempt=self.number)
+
     @contextmanager
     def fenced(self) -> Iterator[None]:
         """A transaction for the outputs; raises LeaseLost instead of writing for an attempt that was given up on."""
@@ -111,7 +115,7 @@ def _do(row: Job, attempt: Attempt) -> str:
     except Exception as failure:
         log.exception("job.attempt_failed")
         services.fail(job=row, error=_readable(failure), final=False)
-        return "retried" if row.attempt < row.max_attempts else "failed"
+        return "retried" if services.waits_again(row) else "failed"
     return "succeeded"
 
 

@@ -35,6 +35,8 @@ LEASE = timedelta(seconds=30)
 HEARTBEAT = timedelta(seconds=8)
 REPUBLISH = timedelta(seconds=60)
 BACKOFF = timedelta(seconds=10)
+ATTEMPTS = 3
+"""In a row without anything done that stays; then a job has failed."""
 
 
 class AlreadyRunning(DomainError):
@@ -142,6 +144,12 @@ def report(*, job_id: UUID, attempt: int, progress: float, text: str) -> None:
         raise LeaseLost
 
 
+def gain(*, job_id: UUID, attempt: int) -> None:
+    """The attempt has got something done that stays: from here failures are counted anew. Raises LeaseLost."""
+    if not _mine(job_id, attempt).update(max_attempts=F("attempt") + ATTEMPTS - 1):
+        raise LeaseLost
+
+
 @contextmanager
 def fenced(*, job_id: UUID, attempt: int) -> Iterator[None]:
     """A transaction that commits only if this attempt still owns the job: what it writes appears once, whole, or not at all."""
@@ -163,22 +171,26 @@ def fail(*, job: Job, error: str, final: bool) -> None:
 
     A job that somebody wanted to stop is cancelled instead of tried again. Nothing happens where the attempt is no longer the running one.
     """
-    last = final or job.attempt >= job.max_attempts
     # An error may quote what a file held; PostgreSQL keeps neither NUL nor lone surrogates.
     error = error.replace("\x00", "␀").encode("utf-8", "backslashreplace").decode()
     with transaction.atomic():
         current = _mine(job.pk, job.attempt).select_for_update().first()
         if current is None:
             return
-        mine = _mine(job.pk, job.attempt)
+        mine, left = _mine(job.pk, job.attempt), current.max_attempts - current.attempt
         if current.cancel_requested_at:
             end_cancelled(job=job)
-        elif last:
+        elif final or left <= 0:
             mine.update(state=JobState.FAILED, finished_at=Now(), lease_expires_at=None, last_error=error[:2000])
             _tell(job, JobFailed(job_id=str(job.pk), kind=job.kind, label=job.label, error=error[:500], attempts=job.attempt))
         else:
-            pause = BACKOFF * 2 ** (job.attempt - 1)
+            pause = BACKOFF * 2 ** max(ATTEMPTS - 1 - left, 0)
             mine.update(state=JobState.QUEUED, due_at=_from_now(pause), lease_expires_at=None, last_error=error[:2000])
+
+
+def waits_again(job: Job) -> bool:
+    """Whether the job is queued for another attempt."""
+    return Job.objects.filter(pk=job.pk, state=JobState.QUEUED).exists()
 
 
 def cancel(*, job: Job, at: datetime, by: Principal) -> Job:

@@ -124,6 +124,27 @@ def test_after_three_attempts_the_job_has_failed_and_says_so(customer: Customer)
     assert (job.attempt, topics(customer)) == (3, ["jobs.failed"])
 
 
+def test_failures_are_counted_anew_after_something_was_gained(customer: Customer) -> None:
+    def broken(attempt: Attempt) -> dict[str, Any]:
+        if attempt.number == 3:
+            attempt.gained()
+        raise RuntimeError("again")
+
+    job = make_job(customer)
+    states = [do(broken, job).state for _ in range(6)]
+
+    assert states == [JobState.QUEUED] * 4 + [JobState.FAILED] * 2
+    assert job.attempt == 5
+
+
+def test_an_attempt_that_was_given_up_on_gains_nothing(customer: Customer) -> None:
+    job = make_job(customer)
+    services.start(job_id=job.pk, attempts=0)
+
+    with pytest.raises(LeaseLost):
+        services.gain(job_id=job.pk, attempt=2)
+
+
 def test_a_refusal_is_final_at_once(customer: Customer) -> None:
     def refuse(_: Attempt) -> dict[str, Any]:
         raise JobRefused("The data set has no target column.")

@@ -267,6 +267,16 @@ def _leave_as_killed(study: Study, whole: Study, *, finished: int) -> None:
     )  # fmt: skip
 
 
+def test_a_study_that_gets_on_may_lose_its_worker_more_often_than_it_may_fail(scope: Principal) -> None:
+    study = ask_for_study(scope, n_trials=2)
+    Job.objects.filter(pk=study.job_id).update(attempt=2)
+
+    run_study(study)
+
+    job = Job.objects.get(pk=study.job_id)
+    assert (job.attempt, job.max_attempts) == (3, 5)
+
+
 def test_the_last_of_several_workers_concludes_alone(scope: Principal) -> None:
     study = ask_for_study(scope, n_trials=4, workers=3)
     first, *others = study_rows.open_jobs(study)
