@@ -97,6 +97,8 @@ def test_an_hour_without_failures_forgets_them() -> None:
     for _ in range(4):
         attempt(email="kim@example.com", address=HERE, at=later)
 
+    assert max(LoginRecord.objects.values_list("failures", flat=True)) == 4
+
 
 def test_a_login_that_succeeds_is_no_failure() -> None:
     for _ in range(60):

@@ -161,7 +161,7 @@ def slowly(to: Path, seconds: float) -> Callable[[socket.socket], None]:
     return serve
 
 
-def accepts(installation: Installation, shop: Shop, raging: Storm, state: str, *, allowed: float = ACCEPT_S) -> float:
+def accepts(installation: Installation, shop: Shop, raging: Storm, state: str) -> None:
     """Requests whose work the broker carries: news in the outbox, and jobs."""
     caller, seconds = installation.caller(shop.keys["ml_manager"]), []
     data = installation.folder / "data" / "sales.csv"
@@ -182,8 +182,7 @@ def accepts(installation: Installation, shop: Shop, raging: Storm, state: str, *
             raging.expect(stopped.status == 200, f"not accepted: broker {state}, {stopped}")
     p99 = percentile(seconds, 0.99)
     raging.note(f"broker {state}: p99 {p99 * 1000:.0f} ms, in the middle {percentile(seconds, 0.5) * 1000:.0f} ms")
-    raging.expect(p99 <= allowed, f"p99 {p99 * 1000:.0f} ms: broker {state}, {allowed * 1000:.0f} ms allowed")
-    return p99
+    raging.expect(p99 <= ACCEPT_S, f"p99 {p99 * 1000:.0f} ms: broker {state}, {ACCEPT_S * 1000:.0f} ms allowed")
 
 
 LEFT = """
@@ -206,20 +205,19 @@ def test_a_broker_in_any_state_delays_nobody_and_everything_runs_afterwards(inst
     first = installation.caller(shop.keys["ml_manager"])
     assert first.post("/api/v1/models", {"name": "accepted"}).status == 201
     path = broker.socket_path(installation.folder)
-    # A machine that is busy with other things is slow with the best of brokers; whatever the broker adds to that is its fault.
-    allowed = max(ACCEPT_S, 1.5 * accepts(installation, shop, raging, "up", allowed=5.0))
+    accepts(installation, shop, raging, "up")
     server.kill()
-    accepts(installation, shop, raging, "down", allowed=allowed)
+    accepts(installation, shop, raging, "down")
     silent: list[socket.socket] = []
     with in_its_place(path, silent.append):
-        accepts(installation, shop, raging, "silent", allowed=allowed)
+        accepts(installation, shop, raging, "silent")
     for one in silent:
         one.close()
     server.start()
     hidden = path.with_name("real.sock")
     path.rename(hidden)
     with in_its_place(path, slowly(hidden, 0.3)):
-        accepts(installation, shop, raging, "slow", allowed=allowed)
+        accepts(installation, shop, raging, "slow")
     server.kill()
     server.start()
     left: dict[str, object] = {}
