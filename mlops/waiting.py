@@ -1,8 +1,8 @@
 """What waits for a person: the rows of the approvals and the counts beside the navigation, whichever app asks."""
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -11,6 +11,8 @@ from django.db import connection
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from mlops.tenancy.parties import with_makers
+from mlops.tenancy.persons import Party, party_of, same_person
 from mlops.tenancy.roles import Principal
 
 MOST_COUNTED = 1000
@@ -26,6 +28,17 @@ class Choice:
     url: str
     value: str
     dangerous: bool = False
+    needs_other: bool = False
+    """Whether four eyes keep it from those whose own doing it is."""
+
+
+@dataclass(frozen=True)
+class Objection:
+    """Why one of the doers cannot approve; whether they are the viewer is looked up for all rows at once."""
+
+    text: str
+    doers: Sequence[Party]
+    vouching: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,6 +63,7 @@ class Waiting:
     """What the viewer decides on; a later one is refused as stale."""
     choices: tuple[Choice, ...] = ()
     """Empty for those who may not decide."""
+    objections: tuple[Objection, ...] = ()
     own: str = ""
     """Why this viewer cannot approve it, where four eyes forbid."""
 
@@ -81,8 +95,22 @@ def tally(name: str) -> Callable[[Tally], Tally]:
 
 
 def everything(principal: Principal) -> list[Waiting]:
-    """What waits anywhere, oldest first."""
-    return sorted((row for rows in _sources for row in rows(principal)), key=lambda row: row.asked_at)
+    """What waits anywhere, oldest first. Whose each is takes at most two queries, whatever their number."""
+    rows = sorted((row for rows in _sources for row in rows(principal)), key=lambda row: row.asked_at)
+    if not any(row.choices and row.objections for row in rows):
+        return rows
+    parties = [party for row in rows for objection in row.objections for party in objection.doers]
+    me, *known = with_makers([party_of(principal), *parties])
+    ahead = iter(known)
+    return [_with_own(row, [[next(ahead) for _ in objection.doers] for objection in row.objections], me) for row in rows]
+
+
+def _with_own(row: Waiting, doers: list[list[Party]], me: Party) -> Waiting:
+    """The row as the viewer sees it, for whom some answers may be forbidden."""
+    for objection, parties in zip(row.objections, doers, strict=True):
+        if row.choices and any(same_person(party, me, vouching=objection.vouching) for party in parties):
+            return replace(row, own=objection.text, choices=tuple(choice for choice in row.choices if not choice.needs_other))
+    return row
 
 
 def tallies(request: HttpRequest) -> dict[str, int]:

@@ -7,10 +7,10 @@ from django.urls import reverse
 
 from alerts.models import MLAlert
 from alerts.queries import asking
-from alerts.services.deeds import OWN_REVIEW, deed_of, own_reviews
+from alerts.services.deeds import OWN_REVIEW, deed_of, reviewed
 from alerts.states import AlertStatus, Severity
 from mlops.tenancy.roles import Principal
-from mlops.waiting import MOST_COUNTED, Choice, Waiting, open_by_model, subject, tally, waits
+from mlops.waiting import MOST_COUNTED, Choice, Objection, Waiting, open_by_model, subject, tally, waits
 
 MOST_ROWS = 30
 """Of the oldest; the inbox has them all."""
@@ -61,15 +61,17 @@ def revision_of_alert(pk: UUID) -> int | None:
 
 @waits
 def alerts_waiting(principal: Principal) -> list[Waiting]:
-    """The oldest open alerts that ask for something. One query, and those that tell whose emergency it was."""
+    """The oldest open alerts that ask for something. One query."""
     alerts, may = list(asking()[:MOST_ROWS]), principal.may("alert.act")
-    own = own_reviews(alerts, principal) if may else set()
-    return [_row(alert, may=may, own=OWN_REVIEW if alert.pk in own else "") for alert in alerts]
+    return [_row(alert, may=may) for alert in alerts]
 
 
-def _row(alert: MLAlert, *, may: bool, own: str) -> Waiting:
+def _row(alert: MLAlert, *, may: bool) -> Waiting:
     url, says = reverse("admin:alerts_alert", args=[alert.pk]), deed_of(alert).says
-    choices = (Choice("Approve", "check", url, "approve"), Choice("Dismiss", "close", url, "dismiss", dangerous=True))
+    choices = (
+        Choice("Approve", "check", url, "approve", needs_other=True),
+        Choice("Dismiss", "close", url, "dismiss", dangerous=True, needs_other=True),
+    )
     evidence = alert.message if len(alert.message) <= LONGEST else f"{alert.message[:LONGEST]}…"
     return Waiting(
         kind="Alert",
@@ -83,8 +85,8 @@ def _row(alert: MLAlert, *, may: bool, own: str) -> Waiting:
         evidence=evidence or says,
         will=says[:1].lower() + says[1:],
         revision=alert.revision,
-        choices=choices if may and not own else (),
-        own=own,
+        choices=choices if may else (),
+        objections=(Objection(OWN_REVIEW, found),) if (found := reviewed(alert)) else (),
     )
 
 

@@ -4,7 +4,7 @@ A deed runs in the transaction of the decision, under the alert's lock, and only
 request). So decision and deed are one commit: whoever is second finds the alert decided, and a crash leaves either both or neither.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -15,7 +15,8 @@ from alerts.states import AlertType
 from experiments.services.retraining import request_retrain
 from mlops.errors import DomainError, InvalidField
 from mlops.jobs.queries import jobs
-from mlops.tenancy.parties import own
+from mlops.tenancy.parties import is_own
+from mlops.tenancy.persons import Party
 from mlops.tenancy.roles import Principal
 from registry.models import Dataset, ModelVersion, PromotionRequest, RegisteredModel, RetrainingRun
 from registry.services import promotion
@@ -165,14 +166,14 @@ def _review(alert: MLAlert, by: Principal, at: datetime, notes: str) -> dict[str
 
 def refuse_own_review(alert: MLAlert, by: Principal) -> None:
     """Raise OwnProposal where the alert asks to review what the principal did alone: they neither approve nor dismiss it."""
-    if own_reviews([alert], by):
+    made = reviewed(alert)
+    if made and is_own(made, by):
         raise OwnProposal(OWN_REVIEW)
 
 
-def own_reviews(alerts: Iterable[MLAlert], by: Principal) -> set[UUID]:
-    """Those of the alerts that ask to review what the principal did alone. At most three queries; none without such an alert."""
-    doers = {alert.pk: [whose_rollback(alert.details)] for alert in alerts if deed_of(alert) is _REVIEW}
-    return own(doers, by) if doers else set()
+def reviewed(alert: MLAlert) -> list[Party]:
+    """Who did alone what the alert asks to review; nobody for every other alert."""
+    return [whose_rollback(alert.details)] if deed_of(alert) is _REVIEW else []
 
 
 def _pending_request(alert: MLAlert) -> PromotionRequest | None:

@@ -8,10 +8,9 @@ from django.urls import reverse
 from experiments.models import Experiment
 from experiments.queries.experiments import experiments
 from experiments.states import ExperimentStatus
-from mlops.tenancy.parties import own
 from mlops.tenancy.persons import Party
 from mlops.tenancy.roles import Principal
-from mlops.waiting import Choice, Waiting, subject, tally, waits
+from mlops.waiting import Choice, Objection, Waiting, subject, tally, waits
 
 MOST_ROWS = 100
 OWN = "You proposed or edited this yourself. Four eyes: another manager has to approve it; you may reject it."
@@ -32,14 +31,13 @@ def revision_of_experiment(pk: UUID) -> int | None:
 
 @waits
 def proposals_waiting(principal: Principal) -> list[Waiting]:
-    """The oldest proposals, each with what it is to bring. One query, and those that tell whose they are."""
+    """The oldest proposals, each with what it is to bring. One query."""
     rows = list(experiments().filter(status=ExperimentStatus.PROPOSED).defer(None).order_by("created_at", "pk")[:MOST_ROWS])
     may = principal.may("experiment.decide")
-    mine = own({row.pk: [Party.from_json(one) for one in row.authors] for row in rows}, principal, vouching=True) if rows and may else set()
-    return [_row(row, may=may, own=OWN if row.pk in mine else "") for row in rows]
+    return [_row(row, may=may) for row in rows]
 
 
-def _row(row: Experiment, *, may: bool, own: str) -> Waiting:
+def _row(row: Experiment, *, may: bool) -> Waiting:
     approve, reject = (reverse("admin:experiments_act", args=[row.pk, name]) for name in ("approve", "reject"))
     refuse = Choice("Reject", "close", reject, "reject", dangerous=True)
     return Waiting(
@@ -54,6 +52,6 @@ def _row(row: Experiment, *, may: bool, own: str) -> Waiting:
         evidence=row.hypothesis,
         will="work on it may begin. Editing it afterwards revokes the approval.",
         revision=row.revision,
-        choices=((refuse,) if own else (Choice("Approve", "check", approve, "approve"), refuse)) if may else (),
-        own=own,
+        choices=(Choice("Approve", "check", approve, "approve", needs_other=True), refuse) if may else (),
+        objections=(Objection(OWN, [Party.from_json(one) for one in row.authors], vouching=True),),
     )

@@ -4,6 +4,8 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
+from django.db.models import Q
+
 from mlops.audit.models import AuditEvent
 from mlops.tenancy.context import required
 from mlops.tenancy.models import ApiKey
@@ -14,7 +16,7 @@ Deed = TypeVar("Deed", bound=Hashable)
 
 
 def own(doers: Mapping[Deed, Sequence[Party]], by: Principal, *, vouching: bool = False) -> set[Deed]:
-    """Which of the deeds may have been the principal's own doing: the question of all four eyes. At most three queries, for any number."""
+    """Which of the deeds may have been the principal's own doing: the question of all four eyes. At most two queries, for any number."""
     pairs = [(deed, party) for deed, parties in doers.items() for party in parties]
     me, *known = with_makers([party_of(by), *(party for _, party in pairs)])
     return {deed for (deed, _), party in zip(pairs, known, strict=True) if same_person(party, me, vouching=vouching)}
@@ -26,10 +28,9 @@ def is_own(doers: Sequence[Party], by: Principal, *, vouching: bool = False) -> 
 
 
 def with_makers(parties: Sequence[Party]) -> list[Party]:
-    """The parties with whoever made their keys and added their people. At most three queries, whatever their number."""
+    """The parties with whoever made their keys and added their people. At most two queries, whatever their number."""
     named = _programs({party.actor for party in parties if not party.key} | {party.person for party in parties})
-    made = _key_makers({party.key for party in parties if party.key} | {key for keys in named.values() for key in keys})
-    added = _added()
+    made, added = _makers({party.key for party in parties if party.key} | {key for keys in named.values() for key in keys})
     found = []
     for party in parties:
         keys = {party.key} | named.get(party.actor, set()) | named.get(party.person, set())
@@ -55,22 +56,20 @@ def _programs(names: Iterable[str]) -> dict[str, set[str]]:
     return found
 
 
-def _key_makers(keys: set[str]) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
-    if keys:
-        made = AuditEvent.objects.filter(action="key.created", object_type="tenancy.apikey", object_id__in=keys)
-        for key, actor in made.exclude(actor_kind="system").values_list("object_id", "actor"):
-            found.setdefault(key, set()).add(actor)
-    return found
-
-
-def _added() -> dict[str, set[str]]:
-    """Who made each person a member; addresses in one case. Those whom the platform's own commands added have nobody."""
-    made = AuditEvent.objects.filter(object_type="tenancy.membership", action="member.set", before={}).exclude(actor_kind="system")
-    found: dict[str, set[str]] = {}
-    for person, actor in made.values_list("object_label", "actor"):
-        found.setdefault(person.casefold(), set()).add(actor.casefold())
-    return found
+def _makers(keys: set[str]) -> tuple[dict[str, set[str]], dict[str, set[str]]]:
+    """Who made each of the keys, and who made each person a member, addresses in one case: one query. Those whom the platform's own
+    commands added have nobody."""
+    keyed = Q(action="key.created", object_type="tenancy.apikey", object_id__in=keys)
+    joined = Q(action="member.set", object_type="tenancy.membership", before={})
+    events = AuditEvent.objects.filter(keyed | joined if keys else joined).exclude(actor_kind="system")
+    made: dict[str, set[str]] = {}
+    added: dict[str, set[str]] = {}
+    for action, key, person, actor in events.values_list("action", "object_id", "object_label", "actor"):
+        if action == "key.created":
+            made.setdefault(key, set()).add(actor)
+        else:
+            added.setdefault(person.casefold(), set()).add(actor.casefold())
+    return made, added
 
 
 def _ancestors(people: Iterable[str], added: Mapping[str, set[str]]) -> set[str]:

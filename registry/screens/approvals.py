@@ -1,5 +1,6 @@
 """What waits for a manager, whichever app asks; and promotions that need a second pair of eyes."""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -15,14 +16,14 @@ from django.utils import timezone
 from mlops.admin_site import page, principal_of, show
 from mlops.errors import DomainError
 from mlops.tenancy.roles import Forbidden, Principal
-from mlops.waiting import Choice, Waiting, everything, tallies, tally, waits
-from registry.models import PromotionRequest
+from mlops.waiting import Choice, Objection, Waiting, everything, tallies, tally, waits
+from registry.models import PolicyChangeRequest, PromotionRequest
 from registry.queries.arena_page import Arena, arena_of
 from registry.queries.requests import pending_requests
 from registry.screens import charts
 from registry.screens.words import ACTS, consequences, headline, short
 from registry.services import promotion
-from registry.services.four_eyes import AlreadyDecided, added_by_one_hand, objections
+from registry.services.four_eyes import ASKED, TRAINED, AlreadyDecided, added_by_one_hand, doers, objections
 from registry.services.lookups import expect_revision
 from registry.states import RequestStatus
 
@@ -77,16 +78,24 @@ def pending_count() -> QuerySet[PromotionRequest]:
 
 @waits
 def promotions_waiting(principal: Principal) -> list[Waiting]:
-    """Promotions and rollbacks that somebody asked for. One query, and those that tell whose they are."""
+    """Promotions and rollbacks that somebody asked for. Two queries: the rows, and who made what they ask for."""
     asked, may = pending_requests(), principal.may("promotion_request.decide")
-    own = objections(asked, principal) if asked and may else {}
-    return [_row(one, may=may, own=own.get(one.pk, "")) for one in asked]
+    said = said_against(asked) if asked and may else {}
+    return [_row(one, may=may, said=said.get(one.pk, ())) for one in asked]
 
 
-def _row(asked: PromotionRequest, *, may: bool, own: str) -> Waiting:
+def said_against(requests: Sequence[PromotionRequest | PolicyChangeRequest]) -> dict[UUID, tuple[Objection, ...]]:
+    """Per request, what keeps whom from approving it: that one asked is said before that one trained. One query."""
+    made = doers(requests)
+    return {
+        one.pk: tuple(Objection(f"{text} {REJECTABLE}", made[one.pk, text]) for text in (ASKED, TRAINED) if (one.pk, text) in made)
+        for one in requests
+    }
+
+
+def _row(asked: PromotionRequest, *, may: bool, said: tuple[Objection, ...]) -> Waiting:
     url = reverse("admin:registry_request_page", args=[asked.pk])
-    approve, reject = Choice("Approve", "check", url, "approve"), Choice("Reject", "close", url, "reject", dangerous=True)
-    choices = (reject,) if own else (approve, reject)
+    approve, reject = Choice("Approve", "check", url, "approve", needs_other=True), Choice("Reject", "close", url, "reject", dangerous=True)
     return Waiting(
         kind=asked.get_kind_display(),
         icon=ACTS[asked.kind].icon,
@@ -99,8 +108,8 @@ def _row(asked: PromotionRequest, *, may: bool, own: str) -> Waiting:
         evidence=short(asked.verdict),
         will=f"{asked.version.version} becomes champion of {asked.model.name} and serves by default, at once.",
         revision=asked.model.revision,
-        choices=choices if may else (),
-        own=f"{own} {REJECTABLE}" if own else "",
+        choices=(approve, reject) if may else (),
+        objections=said,
     )
 
 

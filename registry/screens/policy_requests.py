@@ -14,10 +14,10 @@ from django.utils import timezone
 from mlops.admin_site import page, principal_of, show
 from mlops.errors import DomainError
 from mlops.tenancy.roles import Forbidden, Principal
-from mlops.waiting import Choice, Waiting, tally, waits
+from mlops.waiting import Choice, Objection, Waiting, tally, waits
 from registry.models import PolicyChangeRequest
 from registry.queries.policy_requests import policy_requests, waiting_policy_requests
-from registry.screens.approvals import REJECTABLE, AnswerForm
+from registry.screens.approvals import REJECTABLE, AnswerForm, said_against
 from registry.screens.models import POLICY_TEXTS
 from registry.services import policy_changes
 from registry.services.four_eyes import AlreadyDecided, added_by_one_hand, objections
@@ -36,16 +36,16 @@ def policies_waiting_count() -> QuerySet[PolicyChangeRequest]:
 
 @waits
 def policies_waiting(principal: Principal) -> list[Waiting]:
-    """The oldest wishes, each with its settings before and after. One query, and those that tell whose they are."""
+    """The oldest wishes, each with its settings before and after. Two queries: the rows, and who made what they ask for."""
     rows = list(waiting_policy_requests()[:MOST_ROWS])
     may = principal.may("policy_request.decide")
-    own = objections(rows, principal) if rows and may else {}
-    return [_row(one, may=may, own=own.get(one.pk, "")) for one in rows]
+    said = said_against(rows) if rows and may else {}
+    return [_row(one, may=may, said=said.get(one.pk, ())) for one in rows]
 
 
-def _row(asked: PolicyChangeRequest, *, may: bool, own: str) -> Waiting:
+def _row(asked: PolicyChangeRequest, *, may: bool, said: tuple[Objection, ...]) -> Waiting:
     url = reverse("admin:registry_policy_request", args=[asked.pk])
-    approve, reject = Choice("Approve", "check", url, "approve"), Choice("Reject", "close", url, "reject", dangerous=True)
+    approve, reject = Choice("Approve", "check", url, "approve", needs_other=True), Choice("Reject", "close", url, "reject", dangerous=True)
     return Waiting(
         kind="Policy",
         icon="rule_settings",
@@ -58,8 +58,8 @@ def _row(asked: PolicyChangeRequest, *, may: bool, own: str) -> Waiting:
         evidence="; ".join(f"{label}: {before} → {after}" for label, before, after in shown_settings(asked)),
         will=WILL,
         revision=asked.model.revision,
-        choices=((reject,) if own else (approve, reject)) if may else (),
-        own=f"{own} {REJECTABLE}" if own else "",
+        choices=(approve, reject) if may else (),
+        objections=said,
     )
 
 

@@ -45,23 +45,25 @@ def refuse_own(request: PromotionRequest | PolicyChangeRequest, by: Principal) -
 
 
 def objections(requests: Sequence[PromotionRequest | PolicyChangeRequest], by: Principal) -> dict[UUID, str]:
-    """Why the principal cannot approve, by request; those that it could are absent. At most six queries, for any number."""
-    promotions = [one for one in requests if isinstance(one, PromotionRequest)]
-    policies = [one for one in requests if isinstance(one, PolicyChangeRequest)]
-    doers: dict[tuple[UUID, str], list[Party]] = {}
-    for action, rows in (("promotion_request.created", promotions), ("policy_request.created", policies)):
-        asked = _doers(action, {str(one.pk): _asker(one) for one in rows})
-        doers |= {(one.pk, ASKED): asked[str(one.pk)] for one in rows}
-    trained = _doers("version.registered", {str(one.version_id): _registrar(one.version) for one in promotions})
-    doers |= {(one.pk, TRAINED): trained[str(one.version_id)] for one in promotions}
-    found = own(doers, by)
+    """Why the principal cannot approve, by request; those that it could are absent. At most three queries, for any number."""
+    found = own(doers(requests), by)
     return {pk: text for text in (TRAINED, ASKED) for pk, said in found if said == text}
 
 
+def doers(requests: Sequence[PromotionRequest | PolicyChangeRequest]) -> dict[tuple[UUID, str], list[Party]]:
+    """Who made what each request asks for, and who asked, by request and objection: one query."""
+    asked = {(_asking(one), str(one.pk)): _asker(one) for one in requests}
+    versions = [one.version for one in requests if isinstance(one, PromotionRequest)]
+    known = _in_the_trail(asked | {("version.registered", str(one.pk)): _registrar(one) for one in versions})
+    found = {(one.pk, ASKED): known[_asking(one), str(one.pk)] for one in requests}
+    made = {(one.pk, TRAINED): known["version.registered", str(one.version_id)] for one in requests if isinstance(one, PromotionRequest)}
+    return found | made
+
+
 def added_by_one_hand(request: PromotionRequest | PolicyChangeRequest, by: Principal) -> list[str]:
-    """Who made members of both the asker and the principal: allowed, but an auditor should see it. At most four queries."""
-    action = "promotion_request.created" if isinstance(request, PromotionRequest) else "policy_request.created"
-    return common_adders(_doers(action, {str(request.pk): _asker(request)})[str(request.pk)], by)
+    """Who made members of both the asker and the principal: allowed, but an auditor should see it. At most three queries."""
+    deed = (_asking(request), str(request.pk))
+    return common_adders(_in_the_trail({deed: _asker(request)})[deed], by)
 
 
 def whose_rollback(news: Mapping[str, Any]) -> Party:
@@ -77,14 +79,22 @@ def _registrar(version: ModelVersion) -> Party:
     return Party(version.created_by, account=str(version.created_by_id or ""))
 
 
-def _doers(action: str, rows: Mapping[str, Party]) -> dict[str, list[Party]]:
-    """Per object, whom its row shows and whom the trail names: the row has the person a key acted for, the trail the credential too."""
-    found = {identifier: [shown] for identifier, shown in rows.items()}
+def _asking(request: PromotionRequest | PolicyChangeRequest) -> str:
+    return "promotion_request.created" if isinstance(request, PromotionRequest) else "policy_request.created"
+
+
+def _in_the_trail(deeds: Mapping[tuple[str, str], Party]) -> dict[tuple[str, str], list[Party]]:
+    """Per action and object, whom its row shows and whom the trail names: the row has the person a key acted for, the trail the credential
+    too. Ids are of one object alone, whatever its type."""
+    found = {deed: [shown] for deed, shown in deeds.items()}
     if not found:
         return found
-    events = AuditEvent.objects.filter(action=action, object_type=_OBJECTS[action], object_id__in=list(found))
-    for identifier, actor, person, after in events.values_list("object_id", "actor", "on_behalf_of", "after"):
-        found[identifier].append(Party.from_json({**after, "actor": actor, "person": person}))
+    actions, identifiers = {action for action, _ in found}, {identifier for _, identifier in found}
+    types = [_OBJECTS[action] for action in actions]
+    events = AuditEvent.objects.filter(action__in=actions, object_type__in=types, object_id__in=identifiers)
+    for action, identifier, actor, person, after in events.values_list("action", "object_id", "actor", "on_behalf_of", "after"):
+        if (action, identifier) in found:
+            found[action, identifier].append(Party.from_json({**after, "actor": actor, "person": person}))
     return found
 
 

@@ -6,7 +6,6 @@ from uuid import UUID
 import pytest
 
 from alerts.models import MLAlert
-from alerts.screens.waiting import alerts_waiting
 from alerts.services import deeds, inbox
 from alerts.states import AlertType
 from experiments.services.retraining import end_without_version
@@ -17,6 +16,7 @@ from mlops.outbox.services import handle
 from mlops.tenancy.models import Customer
 from mlops.tenancy.roles import Principal, Role
 from mlops.tenancy.services import create_api_key
+from mlops.waiting import everything
 from registry.events import EmergencyRollback
 from registry.models import ModelVersion, PromotionRequest, RegisteredModel, RetrainingRun
 from registry.services import promotion
@@ -193,7 +193,7 @@ def test_nobody_closes_the_review_of_their_own_emergency_through_a_key_of_their_
     handle(message_id=message.pk, attempts=message.attempts, at=NOON)
     alert = MLAlert.objects.get(alert_type=AlertType.EMERGENCY_ROLLBACK)
 
-    rows = {by.name: alerts_waiting(by)[0] for by in (admin, scope)}
+    rows = {by.name: row for by in (admin, scope) for row in everything(by) if row.kind == "Alert"}
     assert (rows[admin.name].own, rows[admin.name].choices) == (deeds.OWN_REVIEW, ())
     assert (rows[scope.name].own, len(rows[scope.name].choices)) == ("", 2)
     for own in (robot, admin):

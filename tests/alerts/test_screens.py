@@ -1,5 +1,6 @@
 """The inbox through Django's client: what it shows, what a click does, and that it asks the database little."""
 
+from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -13,10 +14,14 @@ from django.urls import reverse
 from alerts.models import MLAlert, Subscription
 from alerts.services import inbox
 from mlops.audit.models import AuditEvent
+from mlops.tenancy.models import Customer
 from mlops.tenancy.principals import acting
-from mlops.tenancy.roles import Principal, system
+from mlops.tenancy.roles import Principal, Role, system
+from mlops.tenancy.services import create_api_key
 from registry.models import RetrainingRun
+from registry.services.registration import configure_model
 from tests.alerts.factories import NOON, make_alert
+from tests.experiments.proposals import make_experiment
 from tests.registry import factories as make
 
 Site = Callable[..., Client]
@@ -40,6 +45,13 @@ def reads(client: Client, address: str) -> int:
     with CaptureQueriesContext(connection) as captured:
         assert client.get(address).status_code == 200
     return sum(query["sql"].startswith("SELECT") and "set_config" not in query["sql"] for query in captured)
+
+
+def make_robot(name: str, *, by: Principal) -> Principal:
+    """A key without a person, which `by` made."""
+    customer = Customer.objects.get(pk=by.customer_id)
+    key, _ = create_api_key(customer=customer, role=Role.ML_MANAGER, name=name, user=None, at=NOON, by=by)
+    return Principal("key", f"key:{name}", Role.ML_MANAGER, customer.pk, key_id=key.pk)
 
 
 def drift(**values: Any) -> MLAlert:
@@ -236,6 +248,29 @@ def test_an_alert_about_a_request_under_four_eyes_asks_as_little(scope: Principa
     assert "Grants the request of kim@example.com" in client.get(INBOX).text
     assert reads(client, INBOX) <= MOST_QUERIES
     assert reads(client, url("alert", alert)) <= MOST_QUERIES
+
+
+def test_the_approvals_ask_little_when_every_kind_waits(scope: Principal, site: Site, principal: Callable[..., Principal]) -> None:
+    kim = principal("admin", "kim@example.com")
+    robots = [make_robot(f"robot-{number}", by=kim) for number in range(3)]
+    _, challenger = make.make_arena(policy={"four_eyes": True, "max_p_value": 0.01})
+    make.make_request(challenger, by=robots[0])
+    configure_model(model=challenger.model, changes={"policy": {"four_eyes": False}}, by=robots[1], at=NOON, reason="Small team.")
+    for number, robot in enumerate(robots):
+        make_experiment(scope, experiment_name=f"Proposal {number}")
+        details = {"actor": robot.name, "key": str(robot.key_id)}
+        make_alert(cause=str(number), alert_type="emergency_rollback", severity="critical", details=details)
+    client, address = site("admin", "kim@example.com"), reverse("admin:registry_approvals")
+
+    rows = client.get(address).context["pending"]
+
+    assert Counter((row.kind, bool(row.own)) for row in rows) == {
+        ("Promote", True): 1,
+        ("Policy", True): 1,
+        ("Experiment", False): 3,
+        ("Alert", True): 3,
+    }
+    assert reads(client, address) <= MOST_QUERIES
 
 
 def test_the_navigation_counts_what_waits_and_keeps_counting(scope: Principal, site: Site) -> None:
