@@ -1,16 +1,19 @@
 """Scheduled jobs: which exist, when they fire by default, and the slot each firing claims."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import structlog
 from celery.schedules import BaseSchedule
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, InterfaceError, OperationalError, transaction
-from django_celery_beat.models import CrontabSchedule, PeriodicTask
+from django.db.models import Q
+from django_celery_beat.models import CrontabSchedule, PeriodicTask, PeriodicTasks
 
 from mlops.audit.services import record
 from mlops.errors import DomainError
@@ -64,13 +67,21 @@ def scheduled_jobs() -> list[ScheduledJob]:
 
 
 def install_defaults(*, customer: Customer) -> None:
-    """Give the customer every scheduled job it does not have yet; edited schedules are left alone."""
-    for job in scheduled_jobs():
-        if Schedule.objects.filter(customer=customer, job=job.name).exists():
-            continue
-        values = {"task": job.task.name, "crontab": _crontab(job.cron), "args": f'["{customer.pk}"]', "description": job.description}
-        task, _ = PeriodicTask.objects.get_or_create(name=f"{job.name} · {customer.pk}", defaults=values)
-        Schedule.objects.create(customer=customer, periodic_task=task, job=job.name)
+    """Give the customer every scheduled job it does not have yet; edited schedules are left alone. At most ten queries, for any number."""
+    known = set(Schedule.objects.filter(customer=customer).values_list("job", flat=True))
+    wanted = {f"{job.name} · {customer.pk}": job for job in scheduled_jobs() if job.name not in known}
+    if not wanted:
+        return
+    crontabs = _crontabs({job.cron for job in wanted.values()})
+    tasks = {task.name: task for task in PeriodicTask.objects.filter(name__in=wanted)}
+    made = PeriodicTask.objects.bulk_create(
+        PeriodicTask(name=name, task=job.task.name, crontab=crontabs[job.cron], args=f'["{customer.pk}"]', description=job.description)
+        for name, job in wanted.items()
+        if name not in tasks
+    )
+    tasks |= {task.name: task for task in made}
+    Schedule.objects.bulk_create(Schedule(customer=customer, periodic_task=tasks[name], job=job.name) for name, job in wanted.items())
+    PeriodicTasks.update_changed()  # what `save` does for each: it tells the running beats
 
 
 def check_cron(cron: str) -> None:
@@ -104,7 +115,7 @@ def configure(*, schedule: Schedule, cron: str, enabled: bool, at: datetime, by:
         after = {"cron": cron, "enabled": enabled}
         if before != after:
             record(action="schedule.configured", target=schedule, label=schedule.job, at=at, before=before, after=after, actor=by)
-            task.crontab, task.enabled = _crontab(cron), enabled
+            task.crontab, task.enabled = _crontabs({cron})[cron], enabled
             task.save()  # tells the running beats that something changed
     return schedule
 
@@ -184,9 +195,13 @@ def next_slot(schedule: BaseSchedule, *, at: datetime) -> datetime:
     return due.astimezone(UTC).replace(microsecond=0)
 
 
-def _crontab(cron: str) -> CrontabSchedule:
-    values = {**dict(zip(CRON_FIELDS, cron.split(), strict=True)), "timezone": "UTC"}
-    return CrontabSchedule.objects.filter(**values).order_by("id").first() or CrontabSchedule.objects.create(**values)
+def _crontabs(crons: Collection[str]) -> dict[str, CrontabSchedule]:
+    """The oldest row of each of the times, made where there is none. At most two queries."""
+    wanted = {cron: {**dict(zip(CRON_FIELDS, cron.split(), strict=True)), "timezone": "UTC"} for cron in crons}
+    alike = reduce(or_, (Q(**fields) for fields in wanted.values()))
+    found = {_text(row): row for row in CrontabSchedule.objects.filter(alike).order_by("-id")}
+    made = CrontabSchedule.objects.bulk_create(CrontabSchedule(**fields) for cron, fields in wanted.items() if cron not in found)
+    return found | {_text(row): row for row in made}
 
 
 def _text(crontab: CrontabSchedule | None) -> str:

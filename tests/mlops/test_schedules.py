@@ -1,6 +1,6 @@
 """A slot of a schedule fires once, whatever number of beats run and whatever was down."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest import mock
@@ -204,6 +204,32 @@ def test_a_running_beat_notices_a_change(customer: Customer) -> None:
     schedules.configure(schedule=schedule_of(customer), cron="* * * * *", enabled=False, at=NOON, by=system(customer.pk))
 
     assert len(scheduler.schedule) == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_running_beat_hears_of_a_new_customer(customer: Customer) -> None:
+    scheduler = beat()
+    assert len(scheduler.schedule) == 1
+
+    tenancy.create_customer(name="Rival Stores", at=NOON)
+
+    assert len(scheduler.schedule) == 2
+
+
+def test_a_new_customers_jobs_cost_no_query_each_and_share_their_times(django_assert_max_num_queries: Callable[..., Any]) -> None:
+    for hour in range(20):
+        job = schedules.ScheduledJob(f"at_{hour}", count_stock, f"0 {hour} * * *", "Count the stock.")
+        schedules._scheduled[job.name] = job
+    with django_assert_max_num_queries(22):
+        first = tenancy.create_customer(name="Corner Shops", at=NOON)
+    second = tenancy.create_customer(name="Rival Stores", at=NOON)
+
+    times = [
+        set(Schedule.objects.filter(customer=one).values_list("job", "periodic_task__crontab__hour", "periodic_task__crontab"))
+        for one in (first, second)
+    ]
+    assert times[0] == times[1]
+    assert {(job, hour) for job, hour, _ in times[0]} == {("count_stock", "*"), *((f"at_{hour}", str(hour)) for hour in range(20))}
 
 
 @pytest.mark.django_db(transaction=True)
