@@ -87,7 +87,7 @@ def main() -> None:
     arguments = parser.parse_args()
     began = time.perf_counter()
     with ExitStack() as stack:
-        postgres = stack.enter_context(PostgresServer())
+        postgres = stack.enter_context(PostgresServer(durable=True))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tiltyard-benchmark-")))
         sides = [stack.enter_context(tiltyard(postgres, folder, arguments.sizes))]
         python = mlflow_environment()

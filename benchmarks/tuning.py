@@ -4,7 +4,7 @@ Run: .venv/bin/python -m benchmarks.tuning [--trials 40] [--repeats 3]
 
 The same seeded TPE study of five parameters on an objective that costs nothing, without reports, then with 20 reports and median pruning;
 every side has to find the same best value. Then ours on PostgreSQL beside memory at a LightGBM objective. Each of our databases is a
-process of its own, since Django knows one; sides take turns. PostgreSQL runs without fsync, for both sides of the comparison.
+process of its own, since Django knows one; sides take turns. PostgreSQL commits to the disk, as it does by default, for both.
 """
 
 import argparse
@@ -65,7 +65,7 @@ def main() -> None:
         return
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tiltyard-benchmark-")))
-        postgres = stack.enter_context(PostgresServer())
+        postgres = stack.enter_context(PostgresServer(durable=True))
         postgres.execute(f"CREATE DATABASE {PEER} OWNER {LOGIN}")
         ours = stack.enter_context(our_side("tiltyard PostgreSQL", postgres.url, folder / "a"))
         sides = [ours, stack.enter_context(our_side("tiltyard SQLite", f"sqlite:///{folder / 'ours.sqlite3'}", folder / "b"))]

@@ -23,8 +23,10 @@ from mlops.supervisor.keeping import Lifeline, start_kept
 
 START_S = 30.0
 LOGIN, DATABASE, APP_ROLE = "tiltyard", "tiltyard", "tiltyard_app"
-# Nothing here has to survive the machine; it has to be fast. Connections: every test process may fill a pool of its own.
-_FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_buffers=64MB", "max_connections=200", "timezone=UTC")
+_SETTINGS = ("shared_buffers=64MB", "max_connections=200", "timezone=UTC")
+"""Connections: every test process may fill a pool of its own."""
+_FORGETFUL = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
+"""Nothing of a test has to survive the machine; it has to be fast."""
 
 
 class NoServer(RuntimeError):
@@ -44,10 +46,12 @@ def wait_until(condition: Callable[[], bool], *, seconds: float = START_S, what:
 class PostgresServer:
     """A cluster of its own with the login of a production set-up: an owner that may create roles and databases, no superuser.
 
-    A context manager; `start` and `stop` may be called in between, the data stay. A bare one has nobody but its superuser.
+    A context manager; `start` and `stop` may be called in between, the data stay. A bare one has nobody but its superuser; a durable one
+    commits to the disk, as a user's does.
     """
 
     bare: bool = False
+    durable: bool = False
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="tiltyard-pg-")))
     _user: str = field(default_factory=lambda: _unprivileged_user())
     _programs: Path | None = None
@@ -87,7 +91,7 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start the server and wait until it takes connections. Raises NoServer with its last words."""
-        settings = ("listen_addresses=", f"unix_socket_directories={self.folder}", *_FAST)
+        settings = ("listen_addresses=", f"unix_socket_directories={self.folder}", *_SETTINGS, *(() if self.durable else _FORGETFUL))
         command = [str(self._bin / "postgres"), "-D", str(self.folder / "data"), *(word for pair in settings for word in ("-c", pair))]
         log = os.open(self.folder / "postgres.log", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
         self._keeper = start_kept(

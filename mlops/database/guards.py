@@ -113,6 +113,11 @@ def _foreign_rows(model: type[TenantModel]) -> str:
     return " OR ".join(tests)
 
 
+def _same_references(model: type[TenantModel]) -> str:
+    columns = ["customer_id", *(column for column, _ in _tenant_foreign_keys(model))]
+    return " AND ".join(f"OLD.{column} IS NOT DISTINCT FROM NEW.{column}" for column in columns)
+
+
 def _frozen_changes(model: type[TenantModel], differs: str) -> str:
     columns = [field.column for field in model._meta.local_fields if field.name in model.frozen_fields]
     return " OR ".join(f"OLD.{column} {differs} NEW.{column}" for column in columns)
@@ -132,7 +137,8 @@ def _postgresql_triggers(model: type[TenantModel]) -> Iterator[str]:
     table = model._meta.db_table
     if _tenant_foreign_keys(model):
         message = f"{table}: a row cannot refer to another customer"
-        yield from _postgresql_trigger(table, f"{table}_same_customer", "INSERT OR UPDATE", _foreign_rows(model), message)
+        unless = f"TG_OP = 'UPDATE' AND {_same_references(model)}"
+        yield from _postgresql_trigger(table, f"{table}_same_customer", "INSERT OR UPDATE", _foreign_rows(model), message, unless=unless)
     if model.append_only:
         yield from _postgresql_trigger(table, f"{table}_append_only_u", "UPDATE OR DELETE", "true", f"{table} is append-only")
     if model.frozen_fields:
@@ -140,10 +146,12 @@ def _postgresql_triggers(model: type[TenantModel]) -> Iterator[str]:
         yield from _postgresql_trigger(table, f"{table}_frozen", "UPDATE", condition, f"{table}: a registered fact cannot be rewritten")
 
 
-def _postgresql_trigger(table: str, name: str, when: str, condition: str, message: str) -> Iterator[str]:
+def _postgresql_trigger(table: str, name: str, when: str, condition: str, message: str, *, unless: str = "false") -> Iterator[str]:
+    """`unless` reads no table: an IF that reads one costs ten times an IF that does not. Triggers for an `UPDATE OF` columns would save
+    that too, but bar every later migration from changing the type of these columns."""
     yield (
-        f"CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF {condition} THEN "
-        f"RAISE EXCEPTION '{message}' USING ERRCODE = 'integrity_constraint_violation'; END IF; RETURN NEW; END $$"
+        f"CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF {unless} THEN RETURN NEW; END IF; "
+        f"IF {condition} THEN RAISE EXCEPTION '{message}' USING ERRCODE = 'integrity_constraint_violation'; END IF; RETURN NEW; END $$"
     )
     yield f"CREATE OR REPLACE TRIGGER {name} BEFORE {when} ON {table} FOR EACH ROW EXECUTE FUNCTION {name}()"
 
