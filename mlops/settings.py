@@ -71,6 +71,7 @@ INSTALLED_APPS = [
     "csp",
 ]
 MIDDLEWARE = [
+    "mlops.api.quick.QuickMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "mlops.api.middleware.RequestIdMiddleware",
@@ -87,7 +88,6 @@ MIDDLEWARE = [
     "mlops.api.middleware.IdempotencyMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "mlops.api.quick.QuickMiddleware",
 ]
 ROOT_URLCONF = "mlops.urls"
 WSGI_APPLICATION = "mlops.wsgi.application"

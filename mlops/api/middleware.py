@@ -29,14 +29,24 @@ class RequestIdMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        sent = request.headers.get("X-Request-ID", "")
-        identifier = sent if ACCEPTED_ID.match(sent) and not sent.startswith(COMMAND_LINE) else str(uuid.uuid4())
+        identifier = request_id_of(request)
         request.META["HTTP_X_REQUEST_ID"] = identifier  # the log's middleware reads it from here
         with ambient_request(identifier):
             response = self.get_response(request)
-        response["X-Request-ID"] = identifier
-        REQUESTS.labels(status=f"{response.status_code // 100}xx").inc()
-        return response
+        return counted(response, identifier)
+
+
+def request_id_of(request: HttpRequest) -> str:
+    """The id that the client gave the request, or a new one."""
+    sent = request.META.get("HTTP_X_REQUEST_ID", "")
+    return sent if ACCEPTED_ID.match(sent) and not sent.startswith(COMMAND_LINE) else str(uuid.uuid4())
+
+
+def counted(response: HttpResponse, identifier: str) -> HttpResponse:
+    """The answer with its id, counted in the metrics."""
+    response["X-Request-ID"] = identifier
+    REQUESTS.labels(status=f"{response.status_code // 100}xx").inc()
+    return response
 
 
 class OutageMiddleware:

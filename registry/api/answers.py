@@ -10,7 +10,6 @@ from rest_framework import serializers
 
 from mlops.lifecycle.models import Move
 from registry.models import ModelVersion, Verdict
-from registry.queries.hot import VersionLine
 from registry.queries.models import ModelSummary
 from registry.rules.policy import parse
 from registry.states import VERSION_LIFECYCLE
@@ -63,7 +62,7 @@ def model_detail(found: ModelSummary) -> dict[str, Any]:
     }
 
 
-def version_row(version: ModelVersion | VersionLine) -> dict[str, Any]:
+def version_row(version: ModelVersion) -> dict[str, Any]:
     """One line of a list of versions."""
     return {
         "id": version.pk,

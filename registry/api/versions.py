@@ -25,7 +25,7 @@ from mlops.artifacts.storage import TooLarge
 from mlops.artifacts.uploads import path_of
 from mlops.database.reading import reading
 from mlops.errors import InvalidField, NotFound
-from registry.api.answers import VersionAnswer, VersionDetailAnswer, version_detail, version_row
+from registry.api.answers import VersionAnswer, VersionDetailAnswer, version_detail
 from registry.api.bodies import NewArtifactBody, NewVersionBody
 from registry.api.doors import answer, dataset_version_of, named_by, refuse_repeated
 from registry.api.evidence import EvidenceAnswer, LineageAnswer, evidence_json, lineage_json
@@ -96,7 +96,7 @@ class Versions(ListView):
         found = hot_versions(names["model_name"], status=status, limit=asked.size, offset=asked.offset)
         if found is None:
             return None
-        return envelope(request, asked, found.total, [version_row(one) for one in found.lines]), {}
+        return envelope(request, asked, found.total, found.lines), {}
 
     @extend_schema(operation_id="models_versions_list", responses=VersionAnswer(many=True))
     def get(self, request: Request, model_name: str) -> Response:
