@@ -38,7 +38,7 @@ _LINE_SQL = {
     **dict.fromkeys(("artifact_format", "artifact_sha256", "artifact_size", "created_by"), _COLUMN),
     **dict.fromkeys(("created_at", "promoted_at", "status_changed_at"), _MOMENT),
 }
-"""A version as a line of a list shows it. PostgreSQL writes the line: to read a page of rows and write it here costs more than all the rest."""
+"""A version as a line of a list shows it. PostgreSQL writes the line: reading a page of rows here costs more than all the rest."""
 LOOKED_INTO = {"signature", "policy", "status_counts"}
 """JSON columns that come as values, because answers are made from what is in them."""
 
