@@ -2,8 +2,9 @@
 
 Run: .venv/bin/python -m benchmarks.registry [--repeats 21] [--sizes 200 20000]
 
-Both servers have one worker process and one keep-alive client; calls alternate between them, and have to see the same versions. Printed
-are medians of the time a client waits, and the mean CPU time that the server's processes spend on a call (PostgreSQL's own is not in it),
+Both servers have one worker process and one keep-alive client; they take turns of a few calls, and have to see the same versions. Printed
+are medians of the time a client waits: for the first call of a turn, when the other server has had the processor and its caches, and for
+those that follow in a row. Then the mean CPU time that the server's processes spend on one of these (PostgreSQL's own is not in it),
 which other work on the machine disturbs less. MLflow goes into an environment of its own under VAR_DIR, made on demand; where it cannot be
 installed only our side is measured, and the output says so.
 """
@@ -23,7 +24,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -37,6 +37,7 @@ MLFLOW = "mlflow~=3.17.0"
 STATE = Path(os.environ.get("VAR_DIR", ROOT / "var")) / "benchmarks"
 NEEDLES = 20
 IDLE = 2.0
+IN_A_ROW = 5
 METRICS = {"mae": 11.2, "mape": 0.14, "wape": 0.09, "rmse": 17.5, "bias_pct": -0.8, "coverage": 0.9, "tier": "gold"}
 PARAMETERS = {"rounds": 200, "learning_rate": 0.05, "num_leaves": 63, "objective": "tweedie"}
 
@@ -73,10 +74,20 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Cost:
-    """Of one call, in milliseconds: the median of what the client waits, the mean CPU time of the server's processes."""
+class Turn:
+    """Calls of one side in a row, in milliseconds: the first and the others as a client waits for them, and the server's CPU for each."""
 
-    wall: float
+    first: float
+    row: list[float]
+    cpu: float
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one call, in milliseconds: the medians of what the client waits, and the mean CPU time of the server's processes in a row."""
+
+    first: float
+    row: float
     cpu: float
 
 
@@ -111,24 +122,40 @@ def measure(sides: list[Side], sizes: list[int], repeats: int) -> dict[int, dict
     """What each call costs each side at each size. Sides and sizes take turns, so that a busy moment hits all of them."""
     found: dict[int, dict[str, dict[str, Cost]]] = {size: {} for size in sizes}
     for call in sides[0].calls:
-        times: dict[tuple[int, str], list[float]] = {(size, side.name): [] for size in sizes for side in sides}
-        spent = dict.fromkeys(times, 0.0)
+        turns: dict[tuple[int, str], list[Turn]] = {(size, side.name): [] for size in sizes for side in sides}
         settle(sides)
         for repetition in range(-3, repeats):
             for size in sizes:
                 seen = []
                 for side in sides:
-                    cpu, start = cpu_seconds(side.process), time.perf_counter()
-                    seen.append(side.calls[call](model_name(size), size - 1 - repetition % (size // 2)))
+                    turn, answer = take_turn(side, call, size, repetition)
+                    seen.append(answer)
                     if repetition >= 0:
-                        times[size, side.name].append(1000 * (time.perf_counter() - start))
-                        spent[size, side.name] += 1000 * (cpu_seconds(side.process) - cpu)
+                        turns[size, side.name].append(turn)
                 if any(other != seen[0] for other in seen):
                     raise AssertionError(f"{call} of {model_name(size)}: the answers differ: {[one[:5] for one in seen]}")
         for size in sizes:
-            costs = {name: Cost(statistics.median(times[size, name]), spent[size, name] / repeats) for name in (one.name for one in sides)}
-            found[size][call] = costs
+            found[size][call] = {side.name: cost_of(turns[size, side.name]) for side in sides}
     return found
+
+
+def take_turn(side: Side, call: str, size: int, repetition: int) -> tuple[Turn, list[list[int]]]:
+    """Some calls of one side in a row, each for a version of its own: what they cost, and the versions that they saw."""
+    times, answers, cpu = [], [], 0.0
+    for step in range(IN_A_ROW):
+        number = size - 1 - (repetition * IN_A_ROW + step) % (size // 2)
+        if step == 1:
+            cpu = cpu_seconds(side.process)
+        start = time.perf_counter()
+        answers.append(side.calls[call](model_name(size), number))
+        times.append(1000 * (time.perf_counter() - start))
+    return Turn(times[0], times[1:], 1000 * (cpu_seconds(side.process) - cpu) / (IN_A_ROW - 1)), answers
+
+
+def cost_of(turns: list[Turn]) -> Cost:
+    """What a call costs, from the turns of one side."""
+    rows = [time for turn in turns for time in turn.row]
+    return Cost(statistics.median(turn.first for turn in turns), statistics.median(rows), statistics.mean(turn.cpu for turn in turns))
 
 
 def settle(sides: list[Side], *, idle: float = 0.01, patience: float = 60.0) -> None:
@@ -158,16 +185,16 @@ def children_of(process: int) -> list[int]:
 
 
 def show(measured: dict[int, dict[str, dict[str, Cost]]], names: list[str], sizes: list[int]) -> None:
-    """Two tables: what the client waits, and what the server computes. A line per call, with how often ours fits into theirs."""
+    """Three tables: what the client waits, and what the server computes. A line per call, with how often ours fits into theirs."""
     first, last = sizes[0], sizes[-1]
-    for title, cost in (("p50, ms", attrgetter("wall")), ("server CPU, ms", attrgetter("cpu"))):
+    for title, cost in (("p50 in a row, ms", "row"), ("p50 of the first", "first"), ("server CPU, ms", "cpu")):
         print(f"{title:16}" + "".join(f"{f'{name} {size:,}':>18}" for name in names for size in sizes), end="")
         print(f"{'growth':>9}" + "".join(f"{f'ratio {size:,}':>14}" for size in sizes if len(names) > 1))
         for call in measured[first]:
-            cells = "".join(f"{cost(measured[size][call][name]):18.2f}" for name in names for size in sizes)
-            growth = cost(measured[last][call][names[0]]) / cost(measured[first][call][names[0]])
-            pairs = [(measured[size][call][names[1]], measured[size][call][names[0]]) for size in sizes if len(names) > 1]
-            print(f"{call:16}{cells}{growth:8.2f}x" + "".join(f"{cost(theirs) / cost(ours):13.1f}x" for theirs, ours in pairs))
+            cells = "".join(f"{getattr(measured[size][call][name], cost):18.2f}" for name in names for size in sizes)
+            ours = {size: getattr(measured[size][call][names[0]], cost) for size in sizes}
+            ratios = [getattr(measured[size][call][names[1]], cost) / ours[size] for size in sizes if len(names) > 1]
+            print(f"{call:16}{cells}{ours[last] / ours[first]:8.2f}x" + "".join(f"{ratio:13.1f}x" for ratio in ratios))
         print()
 
 
