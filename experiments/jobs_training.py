@@ -1,7 +1,6 @@
 """Long work on splits and studies, and what follows when it ends badly."""
 
 from typing import Any
-from uuid import UUID
 
 from django.db import transaction
 from django.utils import timezone
@@ -59,6 +58,6 @@ def cancel_study(news: JobCancelled) -> None:
 
 
 def _follow(job_id: str, *, cancelled: bool, error: str) -> None:
-    study_id = UUID(Job.objects.get(pk=job_id).payload["study_id"])
+    job = Job.objects.get(pk=job_id)
     with transaction.atomic():
-        study_rows.follow_job(study_id, cancelled=cancelled, by=system(required()), at=timezone.now(), error=error)
+        study_rows.follow_job(job, cancelled=cancelled, by=system(required()), at=timezone.now(), error=error)

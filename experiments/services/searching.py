@@ -21,7 +21,7 @@ from experiments.models import Study, Trial
 from experiments.services import study_rows
 from experiments.services.study_conclusion import conclude
 from experiments.services.study_objectives import Objective, Outcome, most_rounds, objective_of
-from experiments.services.study_rows import lock_study, open_jobs, reclaim_orphans
+from experiments.services.study_rows import CONCLUDES, lock_study, open_jobs, reclaim_orphans
 from experiments.services.study_settings import space_of_study
 from experiments.states import StudyStatus, TrialState
 from mlops.database.reading import reading
@@ -79,7 +79,7 @@ def search(attempt: Attempt) -> dict[str, Any]:
             return {"note": "The study has ended already."}
         with refusing():
             objective = objective_of(study)
-            while _run_trials(attempt, study, objective):
+            while CONCLUDES not in attempt.payload and _run_trials(attempt, study, objective):
                 pass
             result = conclude(attempt, study, objective)
     except Cancelled:

@@ -23,7 +23,7 @@ from experiments.models import Study, Trial
 from experiments.services import study_rows
 from experiments.services.split_files import read_part
 from experiments.services.study_objectives import ForecastObjective, TabularObjective
-from experiments.services.study_rows import KEPT, lock_study, open_jobs
+from experiments.services.study_rows import KEPT, best_trial, lock_study, open_jobs
 from experiments.services.study_settings import space_of_study
 from experiments.services.trainers import trainer
 from experiments.states import StudyStatus, TrialState
@@ -72,9 +72,7 @@ def conclude(attempt: Attempt, study: Study, objective: TabularObjective | Forec
     if not _is_last(attempt, study):
         return {"note": "Other workers are still at it; the last one draws the conclusion."}
     with reading():
-        best = Trial.objects.filter(study=study, state=TrialState.COMPLETE).exclude(value=None)
-        sign = "value" if study.direction == Study.Direction.MINIMIZE else "-value"
-        trial = best.order_by(sign, "number").first()
+        trial = best_trial(study)
     if trial is None:
         raise JobRefused(_why_nothing(study))
     params = space_of_study(study).fixed | trial.params

@@ -15,15 +15,18 @@ from experiments.events import StudyFailed
 from experiments.models import Study, Trial
 from experiments.states import STUDY_LIFECYCLE, StudyStatus, TrialState
 from mlops.errors import NotFound
+from mlops.jobs import services as jobs
 from mlops.jobs.models import OPEN, Job, JobState
 from mlops.lifecycle.mechanism import move
 from mlops.outbox.services import publish
 from mlops.tenancy.context import required
-from mlops.tenancy.roles import Principal
+from mlops.tenancy.roles import Principal, system
 
 SEARCH_JOB = "study.search"
 RESTARTS = 1
 """A trial whose worker died is begun again once; one whose worker died again has failed."""
+CONCLUDES = "concludes"
+"""In a job's payload: it runs no trials."""
 KEPT = "artifacts"
 """Where a study's system attributes name the files its conclusion has stored, until one becomes a version."""
 _KEPT_PREFIX = "cma:"
@@ -58,8 +61,8 @@ def job_key(study_id: UUID, worker: int) -> str:
 def open_jobs(study: Study, *, lock: bool = False) -> list[Job]:
     """Jobs of the study that wait or run, in the order of their locks."""
     keys = [job_key(study.pk, worker) for worker in range(study.workers)]
-    jobs = Job.objects.filter(customer_id=required(), exclusive_key__in=keys, state__in=OPEN).order_by("pk")
-    return list(jobs.select_for_update() if lock and connection.features.has_select_for_update else jobs)
+    found = Job.objects.filter(customer_id=required(), exclusive_key__in=keys, state__in=OPEN).order_by("pk")
+    return list(found.select_for_update() if lock and connection.features.has_select_for_update else found)
 
 
 def advance(study: Study, to: StudyStatus, *, by: Principal, at: datetime, reason: str = "", **changes: Any) -> None:
@@ -101,7 +104,8 @@ def drop_open_trials(study: Study, *, at: datetime, error: str) -> None:
     """End trials that nobody runs any more. Call with the study's row locked."""
     for trial in Trial.objects.filter(study=study, state=TrialState.RUNNING).order_by("number"):
         _fail(trial, at=at, error=error)
-    Trial.objects.filter(study=study, state=TrialState.WAITING).update(state=TrialState.FAIL, error=error, finished_at=at)
+    dropped = Trial.objects.filter(study=study, state=TrialState.WAITING).update(state=TrialState.FAIL, error=error, finished_at=at)
+    Study.objects.filter(pk=study.pk).update(finished_trials=F("finished_trials") + dropped)
 
 
 def drop_trials_of(study: Study, job_id: UUID, *, at: datetime, error: str) -> None:
@@ -110,9 +114,10 @@ def drop_trials_of(study: Study, job_id: UUID, *, at: datetime, error: str) -> N
         _fail(trial, at=at, error=error)
 
 
-def follow_job(study_id: UUID, *, cancelled: bool, by: Principal, at: datetime, error: str) -> None:
-    """A worker's job has ended badly, perhaps without a word: when it was the last one, the study ends too. Repeats change nothing."""
-    study = Study.objects.select_for_update().filter(pk=study_id).first()
+def follow_job(job: Job, *, cancelled: bool, by: Principal, at: datetime, error: str) -> None:
+    """A worker's job has ended badly, perhaps without a word. When it was the last one, the study ends too: with what its trials found, if
+    they found anything. Repeats change nothing."""
+    study = Study.objects.select_for_update().filter(pk=job.payload["study_id"]).first()
     if study is None or study.status not in (StudyStatus.PENDING, StudyStatus.RUNNING):
         return
     if open_jobs(study):
@@ -121,7 +126,25 @@ def follow_job(study_id: UUID, *, cancelled: bool, by: Principal, at: datetime, 
         end_cancelled(study, by=by, at=at)
     else:
         drop_open_trials(study, at=at, error="The worker died while this trial ran.")
-        end_failed(study, by=by, at=at, error=error)
+        if best_trial(study) is None or CONCLUDES in job.payload:
+            end_failed(study, by=by, at=at, error=error)
+        else:
+            _ask_for_conclusion(study, job, at=at, error=error)
+
+
+def best_trial(study: Study) -> Trial | None:
+    """The complete trial with the best value, of equal ones the first; None without any."""
+    complete = Trial.objects.filter(study=study, state=TrialState.COMPLETE).exclude(value=None)
+    return complete.order_by("value" if study.direction == Study.Direction.MINIMIZE else "-value", "number").first()
+
+
+def _ask_for_conclusion(study: Study, dead: Job, *, at: datetime, error: str) -> None:
+    """Let one more job, in the place of the last that died, conclude from the trials there are."""
+    by = system(dead.customer_id, name=dead.requested_by)
+    payload, key = {**dead.payload, CONCLUDES: True}, dead.exclusive_key
+    job = jobs.request(kind=SEARCH_JOB, payload=payload, label=f"Conclude study {study.name}"[:200], by=by, at=at, exclusive_key=key)
+    notes = [*study.user_attrs.get("notes", []), f"Its workers died before all trials were run: {error}"[:500]]
+    Study.objects.filter(pk=study.pk).update(job_id=job.pk, user_attrs=study.user_attrs | {"notes": notes})
 
 
 def _fail(trial: Trial, *, at: datetime, error: str) -> None:

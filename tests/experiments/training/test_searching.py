@@ -345,6 +345,43 @@ def test_a_study_fails_with_the_last_of_its_jobs(scope: Principal) -> None:
     assert study.error == "The worker died."
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_dead_workers_have_found_is_not_lost(scope: Principal, workers: int) -> None:
+    split = make_ready_split()
+    whole = run_study(ask_for_study(scope, name="Whole", split_id=split.pk, n_trials=5))
+    study = ask_for_study(scope, name="Killed", split_id=split.pk, n_trials=5, workers=workers)
+    _leave_as_killed(study, whole, finished=2)
+
+    for job in study_rows.open_jobs(study):
+        _die_for_good(job)
+    study = run_study(study)
+
+    assert study.version is not None
+    assert (study.status, states_of(study), study.finished_trials) == ("completed", ["complete", "complete", "fail"], 3)
+    assert study.version.lineage["trial"] == min(trials_of(whole)[:2], key=lambda trial: trial.value).number
+    assert study.user_attrs["notes"] == ["Its workers died before all trials were run: The worker died."]
+
+
+def test_a_conclusion_that_kills_its_worker_too_fails_the_study(scope: Principal) -> None:
+    split = make_ready_split()
+    whole = run_study(ask_for_study(scope, name="Whole", split_id=split.pk))
+    study = ask_for_study(scope, name="Killed", split_id=split.pk)
+    _leave_as_killed(study, whole, finished=2)
+
+    for _ in range(2):
+        (job,) = study_rows.open_jobs(study)
+        _die_for_good(job)
+
+    study.refresh_from_db()
+    assert (study.status, study.error, study_rows.open_jobs(study)) == ("failed", "The worker died.", [])
+
+
+def _die_for_good(job: Job) -> None:
+    Job.objects.filter(pk=job.pk).update(state=JobState.FAILED)
+    for _ in range(2):  # news may come twice
+        follow_failed_job(JobFailed(job_id=str(job.pk), kind=study_rows.SEARCH_JOB, label="", error="The worker died.", attempts=3))
+
+
 def test_parts_that_were_changed_are_not_learnt_from(scope: Principal) -> None:
     split = make_ready_split()
     study = ask_for_study(scope, split_id=split.pk)
