@@ -9,3 +9,4 @@ class ExperimentsConfig(AppConfig):
 
     def ready(self) -> None:
         from experiments import tasks  # noqa: F401 - importing makes the scheduled jobs known
+        from experiments.services import tabular_judging  # noqa: F401 - importing makes the court of tables known

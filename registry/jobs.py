@@ -33,16 +33,18 @@ Work = Callable[[RegisteredModel, Progress], dict[str, Any]]
 
 @job("judge_version")
 def judge_version(attempt: Attempt) -> dict[str, Any]:
-    """Backtest the version and the champion on the same window and data, then pronounce the verdict. It advises; nobody is moved."""
+    """Measure the version and the champion on the same ground, then pronounce the verdict. It advises; nobody is moved."""
     with reading():
         version = ModelVersion.objects.select_related("model").filter(pk=attempt.payload["version_id"]).first()
     if version is None:
         raise JobRefused("The version is gone.")
     with refusing():
         judging.check_judgeable(version)
-        _backtest_both(attempt, version)
+        if version.model.task == RegisteredModel.Task.FORECAST:
+            _backtest_both(attempt, version)
+        found = judging.deliberate(version)
         with attempt.fenced():
-            verdict = judging.pronounce(version=version, trigger="manual", at=timezone.now())
+            verdict = judging.keep(found, trigger="manual", at=timezone.now())
             result = {"verdict_id": str(verdict.pk), "passed": verdict.passed, "said": verdict.summary}
             attempt.finish(result)
     return result

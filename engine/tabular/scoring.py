@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
 Direction = Literal["maximize", "minimize"]
 
-_SMALLEST = 1e-15
+SMALLEST = 1e-15
 """Probabilities are kept this far from 0 and 1, so that one confident mistake costs much but not everything."""
 
 
@@ -162,7 +162,7 @@ def _matthews(answers: Answers) -> float:
 def _log_loss(answers: Answers) -> float:
     chances = _probabilities(answers)
     given = chances[np.arange(len(chances)), answers.truth.astype(np.int64)]
-    return float(-np.mean(np.log(np.clip(given, _SMALLEST, 1.0 - _SMALLEST))))
+    return float(-np.mean(np.log(np.clip(given, SMALLEST, 1.0 - SMALLEST))))
 
 
 def _brier(answers: Answers) -> float:

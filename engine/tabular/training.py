@@ -81,9 +81,14 @@ def train(
 
 def measure(model: TabularModel, frame: pl.DataFrame, *, threads: int = 1) -> dict[str, float]:
     """Every metric that has a value on rows with a known target, for example the test part. Raises PredictError or TrainingError."""
+    return score_all(model.task, answers_on(model, frame, threads=threads))
+
+
+def answers_on(model: TabularModel, frame: pl.DataFrame, *, threads: int = 1) -> Answers:
+    """The model's answers to rows with a known target, beside the truth. Raises PredictError or TrainingError."""
     goal = known_target(frame[model.target], model.postprocessor)
     given = answers_of(model.raw(frame, threads=threads), model.fitted.shape.link)
-    return score_all(model.task, _answers(goal, given, model.postprocessor))
+    return _answers(goal, given, model.postprocessor)
 
 
 def _checked(algorithm: str, params: Mapping[str, Any], task: Task, metric: str) -> tuple[Algorithm, Metric]:

@@ -65,6 +65,11 @@ class Arena:
         return not self.first and not (self.verdict and self.verdict.passed)
 
     @property
+    def forecasts(self) -> bool:
+        """Whether it is judged by backtests, not by the rows of a test part."""
+        return self.model.task == RegisteredModel.Task.FORECAST
+
+    @property
     def first(self) -> bool:
         """Whether nobody serves yet, so that there is nobody to beat."""
         return self.champion is None

@@ -1,11 +1,12 @@
 """The arena: numbers of a candidate and of the champion in, a verdict with its reasons out. No database, no clock.
 
-Both sides were backtested on the same window and data. A gate whose input is missing or not a finite number fails closed and says which
-input it was: NaN makes both "at least 5 %" and "less than 5 %" false, a baseline of zero divides by zero, a negative MAE "improves".
+Both sides were backtested on the same window and data, or answered the same rows of a test part. A gate whose input is missing or not a
+finite number fails closed and says which input it was: NaN makes both "at least 5 %" and "less than 5 %" false, a baseline of zero divides
+by zero, a negative MAE "improves".
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import Any
@@ -15,13 +16,14 @@ from registry.rules.policy import Policy
 
 @dataclass(frozen=True)
 class Evidence:
-    """What one side's backtest measured. Rates and WAPE are fractions of 1, `bias_pct` is in percent of the actual sum."""
+    """What one side's backtest measured, or its answers to the rows of a test part. Rates and WAPE are fractions of 1, `bias_pct` is in
+    percent of the actual sum."""
 
     version: str
     metrics: Mapping[str, float | None]
     daily_mae: Mapping[date, float] = field(default_factory=dict)
     segments: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
-    """Segment column → segment → MAE over the window."""
+    """Segment column → segment → its error (`ERROR_OF`) over the window."""
 
 
 @dataclass(frozen=True)
@@ -52,33 +54,62 @@ class Judgement:
         return [asdict(gate) for gate in self.gates]
 
 
-def judge(candidate: Evidence | None, champion: Evidence | None, policy: Policy, *, p_value: float | None, p_method: str = "") -> Judgement:
-    """Judge a candidate against the champion.
+def judge(
+    candidate: Evidence | None,
+    champion: Evidence | None,
+    policy: Policy,
+    *,
+    p_value: float | None,
+    p_method: str = "",
+    task: str = "forecast",
+) -> Judgement:
+    """Judge a candidate against the champion, by the gates of the model's task.
 
-    `p_value` is that of the paired difference of daily errors on the same dates (None where it could not be computed). Without a champion
+    `p_value` is that of the paired difference of errors on the same days or rows (None where it could not be computed). Without a champion
     there is nobody to beat: the judgement passes with no gates. Without a candidate's evidence every gate fails.
     """
     if champion is None:
         return Judgement(True, None, (), f"{candidate.version if candidate else 'It'} is the first version: there is no champion to beat.")
     mine: Mapping[str, float | None] = candidate.metrics if candidate else {}
     theirs = champion.metrics
-    improvement = improvement_pct(mine.get(policy.primary_metric), theirs.get(policy.primary_metric))
+    metric = primary_metric(task, policy)
+    improvement = improvement_pct(mine.get(metric), theirs.get(metric))
     gates = (
-        _improvement(mine, theirs, policy, improvement),
-        *(_ratio(name, mine, theirs, policy.accuracy_tolerance_pct) for name in ("mape", "wape", "mase")),
-        _bias(mine, theirs, policy),
-        _coverage(mine, theirs, policy),
-        _rate("stockout_miss_rate", mine, theirs, policy),
-        _rate("overstock_rate", mine, theirs, policy),
-        _segments(candidate, champion, policy),
-        _significance(p_value, p_method, policy),
+        _improvement(metric, mine, theirs, policy, improvement),
+        *_guards(task, metric, mine, theirs, policy),
+        _segments(candidate, champion, policy, ERROR_OF[task]),
+        _significance(p_value, p_method, policy, "daily errors" if task == "forecast" else "rows' errors"),
     )
     return Judgement(
         passed=all(gate.passed for gate in gates),
         improvement_pct=improvement,
         gates=gates,
-        summary=_sentence(candidate.version if candidate else "The candidate", champion.version, policy, improvement, gates),
+        summary=_sentence(candidate.version if candidate else "The candidate", champion.version, metric, improvement, gates),
     )
+
+
+ERROR_OF = {"forecast": "mae", "regression": "mae", "classification": "log_loss"}
+"""By which error segments are compared; also the primary metric where the policy's is none of the task's."""
+
+
+def primary_metric(task: str, policy: Policy) -> str:
+    """What a challenger has to improve: the policy's metric, as far as the task has it."""
+    known = {"forecast": (policy.primary_metric,), "regression": ("mae", "rmse", "wape")}.get(task, ())
+    return policy.primary_metric if policy.primary_metric in known else ERROR_OF[task]
+
+
+def _guards(task: str, metric: str, mine: Mapping[str, float | None], theirs: Mapping[str, float | None], policy: Policy) -> Iterator[Gate]:
+    """The task's guard-rails: what may not get worse while the primary metric gets better."""
+    tolerance = policy.accuracy_tolerance_pct
+    if task == "forecast":
+        yield from (_ratio(name, mine, theirs, tolerance) for name in ("mape", "wape", "mase"))
+        yield _bias(mine, theirs, policy)
+        yield _coverage(mine, theirs, policy)
+        yield from (_rate(name, mine, theirs, policy) for name in ("stockout_miss_rate", "overstock_rate"))
+    elif task == "regression":
+        yield from (_ratio(name, mine, theirs, tolerance) for name in ("mae", "rmse") if name != metric)
+    else:
+        yield from (_score(name, mine, theirs, tolerance) for name in ("roc_auc", "f1", "accuracy"))
 
 
 def improvement_pct(candidate: float | None, champion: float | None) -> float | None:
@@ -103,6 +134,11 @@ def _gate(name: str, passed: bool, mine: float | None, theirs: float | None, lim
 
 LABELS = {
     "improvement": "Improvement",
+    "mae": "MAE",
+    "rmse": "RMSE",
+    "roc_auc": "ROC AUC",
+    "f1": "F1",
+    "accuracy": "Accuracy",
     "mape": "MAPE",
     "wape": "WAPE",
     "mase": "MASE",
@@ -115,6 +151,11 @@ LABELS = {
 }
 
 
+def label_of(metric: str) -> str:
+    """A metric as people write it."""
+    return {"log_loss": "log loss"}.get(metric, metric.upper())
+
+
 def _missing(name: str, mine: float | None, theirs: float | None) -> str:
     sides = [side for side, value in (("the candidate", mine), ("the champion", theirs)) if not _finite(value)]
     if sides:
@@ -122,17 +163,17 @@ def _missing(name: str, mine: float | None, theirs: float | None) -> str:
     return f"{LABELS[name]} must not be negative, and the champion's must be above zero; the gate fails closed."
 
 
-def _improvement(mine: Mapping[str, float | None], theirs: Mapping[str, float | None], policy: Policy, improvement: float | None) -> Gate:
-    metric = policy.primary_metric
+def _improvement(
+    metric: str, mine: Mapping[str, float | None], theirs: Mapping[str, float | None], policy: Policy, improvement: float | None
+) -> Gate:
     left, right = mine.get(metric), theirs.get(metric)
-    limit = f"≥ {policy.min_improvement_pct:g} % better {metric.upper()}"
+    limit = f"≥ {policy.min_improvement_pct:g} % better {label_of(metric)}"
     if improvement is None:
         return _gate("improvement", False, left, right, limit, metric, _missing("improvement", left, right))
     passed = improvement >= policy.min_improvement_pct
     word = "better" if improvement >= 0 else "worse"
-    return _gate(
-        "improvement", passed, left, right, limit, metric, f"{metric.upper()} is {abs(improvement):.1f} % {word} than the champion's."
-    )
+    why = f"{label_of(metric)} is {abs(improvement):.1f} % {word} than the champion's."
+    return _gate("improvement", passed, left, right, limit, metric, f"{why[0].upper()}{why[1:]}")
 
 
 def _ratio(name: str, mine: Mapping[str, float | None], theirs: Mapping[str, float | None], tolerance: float) -> Gate:
@@ -150,6 +191,17 @@ def _ratio(name: str, mine: Mapping[str, float | None], theirs: Mapping[str, flo
         "ratio",
         f"{abs(gain):.1f} % {'better' if gain >= 0 else 'worse'} than the champion's.",
     )
+
+
+def _score(name: str, mine: Mapping[str, float | None], theirs: Mapping[str, float | None], tolerance: float) -> Gate:
+    """A share of which more is better."""
+    left, right = mine.get(name), theirs.get(name)
+    limit = f"at most {tolerance:g} % lower"
+    if left is None or not right or not (_valid(left) and _valid(right)):
+        return _gate(name, False, left, right, limit, "score", _missing(name, left, right))
+    gain = 100.0 * (left / right - 1.0)
+    why = f"{abs(gain):.1f} % {'higher' if gain >= 0 else 'lower'} than the champion's."
+    return _gate(name, gain >= -tolerance, left, right, limit, "score", why)
 
 
 def _bias(mine: Mapping[str, float | None], theirs: Mapping[str, float | None], policy: Policy) -> Gate:
@@ -184,7 +236,7 @@ def _rate(name: str, mine: Mapping[str, float | None], theirs: Mapping[str, floa
     return _gate(name, more <= policy.stock_tolerance_pp, left, right, limit, "fraction", why)
 
 
-def _segments(candidate: Evidence | None, champion: Evidence, policy: Policy) -> Gate:
+def _segments(candidate: Evidence | None, champion: Evidence, policy: Policy, error: str) -> Gate:
     limit = f"no segment more than {policy.segment_tolerance_pct:g} % worse"
     worse: list[str] = []
     missing: list[str] = []
@@ -200,7 +252,13 @@ def _segments(candidate: Evidence | None, champion: Evidence, policy: Policy) ->
             compared += 1
     if missing:
         return _gate(
-            "segments", False, None, None, limit, "segments", f"No comparable MAE for {', '.join(missing[:5])}; the gate fails closed."
+            "segments",
+            False,
+            None,
+            None,
+            limit,
+            "segments",
+            f"No comparable {label_of(error)} for {', '.join(missing[:5])}; the gate fails closed.",
         )
     if worse:
         return _gate(
@@ -216,23 +274,22 @@ def _segments(candidate: Evidence | None, champion: Evidence, policy: Policy) ->
     return _gate("segments", True, 0.0, 0.0, limit, "segments", why)
 
 
-def _significance(p_value: float | None, method: str, policy: Policy) -> Gate:
+def _significance(p_value: float | None, method: str, policy: Policy, what: str) -> Gate:
     limit = f"p < {policy.max_p_value:g}"
     if p_value is None or not _valid(p_value):
-        why = "The paired test of daily errors could not be computed (no common dates, or no difference); the gate fails closed."
+        why = f"The paired test of the {what} could not be computed (nothing in common, or no difference); the gate fails closed."
         return _gate("significance", False, p_value, None, limit, "p", why)
     shown = f"p = {p_value:.4f}" if p_value >= 0.0001 else "p < 0.0001"
-    why = f"{method or 'Paired test'} of the daily errors: {shown}."
+    why = f"{method or 'Paired test'} of the {what}: {shown}."
     return _gate("significance", p_value < policy.max_p_value, p_value, None, limit, "p", why)
 
 
-def _sentence(mine: str, theirs: str, policy: Policy, improvement: float | None, gates: tuple[Gate, ...]) -> str:
+def _sentence(mine: str, theirs: str, metric: str, improvement: float | None, gates: tuple[Gate, ...]) -> str:
     failed = [gate for gate in gates if not gate.passed]
-    metric = policy.primary_metric.upper()
     if improvement is None:
-        start = f"{mine} cannot be compared with {theirs} by {metric}"
+        start = f"{mine} cannot be compared with {theirs} by {label_of(metric)}"
     else:
-        start = f"{mine} is {abs(improvement):.1f} % {'better' if improvement >= 0 else 'worse'} than {theirs} by {metric}"
+        start = f"{mine} is {abs(improvement):.1f} % {'better' if improvement >= 0 else 'worse'} than {theirs} by {label_of(metric)}"
     if not failed:
         return f"{start}; all {len(gates)} gates passed."
     told = "; ".join(f"{gate.label} — {gate.why.rstrip('.')}" for gate in failed)

@@ -7,6 +7,7 @@ from typing import Any
 from mlops.lifecycle.models import Move
 from registry.queries.arena_page import Arena, Side
 from registry.queries.shadow import Shadow
+from registry.rules.arena import primary_metric
 from registry.states import VersionStatus
 from registry.templatetags.tiltyard import swatch
 
@@ -120,7 +121,7 @@ def gates(arena: Arena) -> list[dict[str, Any]]:
     """The verdict's gates with both numbers in the unit people read, failed ones first."""
     if arena.verdict is None:
         return []
-    shown = [_gate(gate, arena.policy.primary_metric) for gate in arena.verdict.gates]
+    shown = [_gate(gate, primary_metric(arena.model.task, arena.policy)) for gate in arena.verdict.gates]
     return sorted(shown, key=lambda gate: gate["passed"])
 
 

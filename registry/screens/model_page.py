@@ -17,7 +17,7 @@ from registry.screens import charts
 from registry.screens.words import ACTS, Act, headline
 from registry.states import VERSION_LIFECYCLE, VersionStatus
 
-SHOWN_METRICS = (
+BACKTEST_METRICS = (
     ("mae", "MAE", 1, "units", 3),
     ("wape", "WAPE", 100, "%", 1),
     ("bias_pct", "Bias", 1, "%", 1),
@@ -25,6 +25,16 @@ SHOWN_METRICS = (
     ("stockout_miss_rate", "Stock-out miss rate", 100, "%", 1),
     ("overstock_rate", "Overstock rate", 100, "%", 1),
 )
+TABLE_METRICS = {
+    "regression": (("mae", "MAE", 1, "", 3), ("rmse", "RMSE", 1, "", 3), ("r2", "R²", 1, "", 3)),
+    "classification": (
+        ("log_loss", "Log loss", 1, "", 3),
+        ("roc_auc", "ROC AUC", 1, "", 3),
+        ("f1", "F1", 1, "", 3),
+        ("accuracy", "Accuracy", 100, "%", 1),
+    ),
+}
+"""Name, label, factor, unit and digits."""
 
 
 @page("registry/registeredmodel/<uuid:pk>/", name="registry_model_page")
@@ -48,7 +58,7 @@ def model_page(request: HttpRequest, pk: UUID) -> HttpResponse:
         sentence=headline(arena),
         champion=champion,
         chosen=chosen,
-        figures=_figures(champion, chosen),
+        figures=_figures(arena.model.task, champion, chosen),
         gates=charts.gates(arena),
         passed=len([gate for gate in arena.verdict.gates if gate["passed"]]) if arena.verdict else 0,
         daily=charts.daily(champion, chosen, moves),
@@ -74,10 +84,11 @@ def shadow_for(version: ModelVersion | None, champion: ModelVersion | None, poli
     return found if found.days else None
 
 
-def _figures(champion: Any, chosen: Any) -> list[dict[str, Any]]:
+def _figures(task: str, champion: Any, chosen: Any) -> list[dict[str, Any]]:
+    """Both sides in numbers: of the backtest, or of each version's own test part."""
     rows = []
-    for name, label, factor, unit, digits in SHOWN_METRICS:
-        values = [side.metrics.get(name) if side else None for side in (champion, chosen)]
+    for name, label, factor, unit, digits in TABLE_METRICS.get(task, BACKTEST_METRICS):
+        values = [side.metrics.get(f"test_{name}", side.metrics.get(name)) if side else None for side in (champion, chosen)]
         if any(value is not None for value in values):
             theirs, mine = (None if value is None else factor * value for value in values)
             rows.append({"label": label, "unit": unit, "digits": digits, "champion": theirs, "chosen": mine})
@@ -114,7 +125,8 @@ def _extras(arena: Arena, principal: Principal) -> list[tuple[str, str, str]]:
         ("Policy", "rule_settings", "admin:registry_policy", "model.configure"),
         ("Data source", "database", "admin:registry_data_source", "model.configure"),
     )
-    found = [(label, icon, _url(name, arena.model.pk)) for label, icon, name, action in wanted if principal.may(action)]
+    fitting = wanted if arena.forecasts else wanted[1:2]  # other models learn from splits, in studies
+    found = [(label, icon, _url(name, arena.model.pk)) for label, icon, name, action in fitting if principal.may(action)]
     shown = arena.chosen or arena.champion
     if shown is not None and shown.artifact_format == "tabular" and principal.may("model.predict"):
         found.insert(0, (f"Why {shown.version} answers so", "waterfall_chart", _url("admin:experiments_importance", shown.pk)))

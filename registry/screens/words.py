@@ -35,6 +35,8 @@ ACTS: dict[str, Act] = {
 def headline(arena: Arena) -> str:
     """The verdict in one sentence, or why there is none."""
     champion, chosen = arena.champion, arena.chosen
+    if not arena.versions and not arena.forecasts:
+        return "No version yet. A study makes one from a split, or the API registers it."
     if not arena.versions:
         return "No version yet. Retrain the model: the seasonal naive becomes its first champion, and what is trained has to beat it."
     if chosen is None:
@@ -68,7 +70,7 @@ def consequences(act: Act, arena: Arena, *, approving: bool = False) -> list[str
         ]
     told = {
         "judge": [
-            f"{version.version} and {champion or 'the champion'} are backtested on the same window and data, then compared gate by gate.",
+            f"{version.version} and {champion or 'the champion'} {_ground(arena)}, then compared gate by gate.",
             "The verdict advises. No version changes its status.",
         ],
         "challenge": [f"{version.version} becomes a challenger: it competes, and may be given a share of traffic.", "The champion stays."],
@@ -79,6 +81,12 @@ def consequences(act: Act, arena: Arena, *, approving: bool = False) -> list[str
         ],
     }
     return told[act.name]
+
+
+def _ground(arena: Arena) -> str:
+    if arena.forecasts:
+        return "are backtested on the same window and data"
+    return f"answer the same rows, the test part of {arena.chosen.version}'s split" if arena.chosen else "answer the same rows"
 
 
 def _throne(act: Act, arena: Arena, version: str, champion: str, *, asks: bool) -> list[str]:

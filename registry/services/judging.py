@@ -1,11 +1,14 @@
 """The arena at work: gather the evidence of both sides, ask the rule, keep the answer, and act on it where the policy says so."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import structlog
 from django.db import transaction
 
+from mlops.database.reading import reading
 from mlops.errors import InvalidField
 from mlops.lifecycle.mechanism import IllegalMove
 from mlops.outbox.services import publish
@@ -13,8 +16,8 @@ from mlops.tenancy.roles import Principal
 from registry.events import PromotionPending
 from registry.models import BacktestRun, DecisionRecord, ModelVersion, RegisteredModel, Verdict
 from registry.models.accuracy import OVERALL
-from registry.rules.arena import Evidence, judge
-from registry.rules.policy import parse
+from registry.rules.arena import Evidence, Judgement, judge
+from registry.rules.policy import Policy, parse
 from registry.services.evidence import record_decision
 from registry.services.lookups import champion_of, lock_version
 from registry.services.moves import move_version
@@ -27,32 +30,71 @@ MOST_RUNS = 100
 """How far back common ground is looked for."""
 
 
-def pronounce(*, version: ModelVersion, trigger: str, at: datetime) -> Verdict:
-    """Judge the version against the champion of now on the newest backtests both have in common, and keep the verdict.
+@dataclass(frozen=True)
+class Deliberation:
+    """A judgement that is not kept yet, with the champion that it is against and what it rests on."""
 
-    Missing evidence fails its gates closed; it raises nothing.
+    version: ModelVersion
+    champion: ModelVersion | None
+    policy: Policy
+    judgement: Judgement
+    runs: tuple[BacktestRun | None, BacktestRun | None] = (None, None)
+
+
+Court = Callable[[ModelVersion, ModelVersion, Policy], Judgement]
+_courts: dict[str, Court] = {}
+
+
+def judges(*tasks: str) -> Callable[[Court], Court]:
+    """Decorator: the function judges versions of models of these tasks against their champion. It may take long and holds no lock."""
+
+    def register(court: Court) -> Court:
+        _courts.update(dict.fromkeys(tasks, court))
+        return court
+
+    return register
+
+
+def pronounce(*, version: ModelVersion, trigger: str, at: datetime) -> Verdict:
+    """Judge the version against the champion of now on what there is, and keep the verdict. See `deliberate`."""
+    return keep(deliberate(version), trigger=trigger, at=at)
+
+
+def deliberate(version: ModelVersion) -> Deliberation:
+    """Judge the version against the champion of now: a forecast on the newest backtests both have in common, others by their task's court.
+
+    Missing evidence fails its gates closed; it raises nothing. Raises InvalidField for the champion itself.
     """
-    model = version.model
-    policy = parse(model.policy)
-    champion = champion_of(model)
+    policy, task = parse(version.model.policy), version.model.task
+    with reading():
+        champion = champion_of(version.model)
     if champion is not None and champion.pk == version.pk:
         raise InvalidField("version", "This version is the champion; it is what others are judged against.")
-    run, against_run = _common_runs(version, champion)
-    mine = _evidence(version, run)
-    theirs = None if champion is None else (_evidence(champion, against_run) or Evidence(champion.version, {}))
+    court = _courts.get(task)
+    if champion is not None and court is not None:
+        return Deliberation(version, champion, policy, court(version, champion, policy))
+    with reading():
+        run, against_run = _common_runs(version, champion)
+        mine = _evidence(version, run)
+        theirs = None if champion is None else (_evidence(champion, against_run) or Evidence(champion.version, {}))
     p_value, method = _paired_test(mine, theirs, policy.horizon)
-    judgement = judge(mine, theirs, policy, p_value=p_value, p_method=method)
+    judgement = judge(mine, theirs, policy, p_value=p_value, p_method=method, task=task)
+    return Deliberation(version, champion, policy, judgement, (run, against_run))
+
+
+def keep(found: Deliberation, *, trigger: str, at: datetime) -> Verdict:
+    """Write the verdict down."""
     with transaction.atomic():
         return Verdict.objects.create(
-            version=version,
-            against=champion,
-            run=run,
-            against_run=against_run,
-            policy=policy.to_json(),
-            policy_revision=model.policy_revision,
-            gates=judgement.gates_json(),
-            passed=judgement.passed,
-            summary=judgement.summary,
+            version=found.version,
+            against=found.champion,
+            run=found.runs[0],
+            against_run=found.runs[1],
+            policy=found.policy.to_json(),
+            policy_revision=found.version.model.policy_revision,
+            gates=found.judgement.gates_json(),
+            passed=found.judgement.passed,
+            summary=found.judgement.summary,
             trigger=trigger,
             created_at=at,
         )

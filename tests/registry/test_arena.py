@@ -221,3 +221,59 @@ def test_a_policy_that_will_not_do_names_its_setting(values: dict[str, Any], fie
         parse(values)
 
     assert refused.value.field == field
+
+
+TABLES = {
+    "regression": ({"mae": 10.0, "rmse": 20.0, "r2": 0.4}, {"mae": 9.0}, ["improvement", "rmse", "segments", "significance"]),
+    "classification": (
+        {"log_loss": 0.30, "roc_auc": 0.90, "f1": 0.70, "accuracy": 0.85},
+        {"log_loss": 0.27},
+        ["improvement", "roc_auc", "f1", "accuracy", "segments", "significance"],
+    ),
+}
+
+
+def judged_table(task: str, changes: dict[str, Any] | None = None, *, policy: Policy | None = None) -> Judgement:
+    """A candidate of the task whose primary metric is 10 % better, and nothing else."""
+    theirs, better, _ = TABLES[task]
+    mine = Evidence("v2", {**theirs, **better, **(changes or {})}, segments=SEGMENTS)
+    return judge(mine, Evidence("v1", theirs, segments=SEGMENTS), policy or Policy(), p_value=0.01, task=task)
+
+
+@pytest.mark.parametrize("task", list(TABLES))
+def test_models_of_tables_have_the_gates_of_their_task(task: str) -> None:
+    judgement = judged_table(task)
+
+    assert judgement.passed
+    assert [one.name for one in judgement.gates] == TABLES[task][2]
+    assert judgement.improvement_pct == pytest.approx(10.0)
+    assert f"better than v1 by {'MAE' if task == 'regression' else 'log loss'}; all" in judgement.summary
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "passing", "failing"),
+    [
+        ("regression", "rmse", 20.4, 20.5),
+        ("classification", "roc_auc", 0.8821, 0.8819),
+        ("classification", "f1", 0.6861, 0.6859),
+        ("classification", "accuracy", 0.8331, 0.8329),
+        ("classification", "log_loss", 0.285, 0.286),
+    ],
+)
+def test_a_metric_of_a_table_may_be_worse_within_its_tolerance(task: str, name: str, passing: float, failing: float) -> None:
+    gate_name = "improvement" if name == "log_loss" else name
+
+    assert failed(judged_table(task, {name: passing})) == []
+    assert failed(judged_table(task, {name: failing})) == [gate_name]
+
+
+@pytest.mark.parametrize("nothing", [None, math.nan, math.inf, -1.0])
+@pytest.mark.parametrize(("task", "name"), [("regression", "rmse"), ("classification", "roc_auc"), ("classification", "accuracy")])
+def test_a_metric_of_a_table_that_is_no_number_fails_its_gate(task: str, name: str, nothing: float | None) -> None:
+    assert failed(judged_table(task, {name: nothing})) == [name]
+
+
+def test_the_policys_metric_holds_where_the_task_has_it() -> None:
+    assert [one.name for one in judged_table("regression", policy=Policy(primary_metric="rmse")).gates][:2] == ["improvement", "mae"]
+    assert gate(judged_table("classification", policy=Policy(primary_metric="rmse")), "improvement").unit == "log_loss"
+    assert gate(judged_table("regression", policy=Policy(primary_metric="mase")), "improvement").unit == "mae"
