@@ -114,6 +114,7 @@ def screens(shop: Customer) -> dict[str, str]:
         "study-create": address("study_create"),
         "study-cancel": address("study_cancel", study_of(shop).pk),
         "importance": address("importance", version(shop).pk),
+        "model": reverse("admin:registry_model_page", args=[version(shop).model_id]),
     }
 
 
@@ -126,7 +127,7 @@ def test_the_screens_of_training_are_accessible_and_fit(
 
     found = {name: problems(page, f"{live_server.url}{url}", name=f"{name}-{theme}", widths=widths) for name, url in screens(shop).items()}
 
-    assert len(found) == 11
+    assert len(found) == 12
     assert {name: said for name, said in found.items() if said} == {}
     assert complaints.lines == []
 
