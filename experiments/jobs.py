@@ -12,7 +12,8 @@ from mlops.outbox.events import subscribe
 from mlops.tenancy.context import required
 from mlops.tenancy.roles import system
 from registry.events import VersionMoved, VersionRegistered
-from registry.states import RetrainingStatus, Trigger, VersionStatus
+from registry.services.refusals import refusing
+from registry.states import RetrainingStatus, VersionStatus
 
 
 @job("retrain")
@@ -24,9 +25,9 @@ def retrain(attempt: Attempt) -> dict[str, Any]:
 @job("retrain_models")
 def retrain_models(attempt: Attempt) -> dict[str, Any]:
     """Request the retraining of each model: all requests and the end of this job are one commit."""
-    with attempt.fenced():
+    with refusing(), attempt.fenced():
         result = retraining.start_retrainings(
-            trigger=Trigger(attempt.payload["trigger"]),
+            trigger=attempt.payload["trigger"],
             by=system(attempt.customer_id, name=attempt.requested_by),
             at=timezone.now(),
             data_dir=attempt.payload["data_dir"],

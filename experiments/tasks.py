@@ -25,8 +25,8 @@ def retrain_forecast_model(
 ) -> str:
     """Retrain the customer's scheduled forecast models, with auto-promotion for the triggers scheduled and manual.
 
-    Returns the id of the job that asks for one retraining per model. Raises NotFound for a customer or model that does not exist,
-    InvalidField for an unknown trigger or a folder outside the allowed roots.
+    Returns the id of the job that asks for one retraining per model; it fails, says why and alerts where that cannot be done. Raises
+    NotFound for a customer that does not exist.
     """
     by = system(customer_called(customer_id), name="schedule" if schedule else "task")
     with transaction.atomic(), acting(by):

@@ -98,15 +98,9 @@ def request_retrainings(
 ) -> Job:
     """Ask for a retraining of every scheduled forecast model, or of the one named, in one job: the slot of a schedule is one row.
 
-    Raises InvalidField for an unknown trigger or a `data_dir` outside the allowed roots, NotFound for a model that does not exist.
+    Nobody reads what a task raises, so what cannot be done fails the job, which says why and alerts.
     """
     by.authorize("model.retrain")
-    if trigger not in Trigger.values:
-        raise InvalidField("trigger", f"Must be one of: {', '.join(Trigger.values)}.")
-    if data_dir:
-        data_path(data_dir)
-    if model_name and not RegisteredModel.objects.filter(name=model_name).exists():
-        raise NotFound(f"There is no model named {model_name}.")
     return jobs.request(
         kind="retrain_models",
         payload={"trigger": trigger, "data_dir": data_dir, "model_name": model_name},
@@ -118,14 +112,23 @@ def request_retrainings(
     )
 
 
-def start_retrainings(*, trigger: Trigger, by: Principal, at: datetime, data_dir: str, model_name: str) -> dict[str, Any]:
-    """Request the retrainings in the caller's transaction: `started` has each model's job, `passed_over` why another got none."""
+def start_retrainings(*, trigger: str, by: Principal, at: datetime, data_dir: str, model_name: str) -> dict[str, Any]:
+    """Request the retrainings in the caller's transaction: `started` has each model's job, `passed_over` why another got none.
+
+    Raises InvalidField for an unknown trigger or a `data_dir` outside the allowed roots, NotFound for a model that does not exist.
+    """
+    if trigger not in Trigger.values:
+        raise InvalidField("trigger", f"The trigger must be one of: {', '.join(Trigger.values)}.")
+    if data_dir:
+        data_path(data_dir)
     chosen = RegisteredModel.objects.filter(task=RegisteredModel.Task.FORECAST).order_by("name")
+    if model_name and not RegisteredModel.objects.filter(name=model_name).exists():
+        raise NotFound(f"There is no model named {model_name}.")
     started, passed_over = {}, {}
     for model in chosen.filter(name=model_name) if model_name else chosen.filter(scheduled=True):
         try:
             with transaction.atomic():
-                run = request_retrain(model=model, trigger=trigger, by=by, at=at, data_dir=data_dir)
+                run = request_retrain(model=model, trigger=Trigger(trigger), by=by, at=at, data_dir=data_dir)
         except DomainError as refusal:
             log.warning("retraining.passed_over", model=model.name, why=str(refusal))
             passed_over[model.name] = str(refusal)

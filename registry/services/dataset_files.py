@@ -57,7 +57,8 @@ def uploaded(path: Path, name: str) -> Source:
 
 
 def data_path(text: str, *, field: str = "data_dir") -> Path:
-    """An existing file or folder below an allowed root, symbolic links resolved; a relative path is looked for below each root.
+    """An existing file or folder below an allowed root, symbolic links resolved. A relative path is looked for below each root, and beside
+    it where it begins with the root's own name: `data/seed` is the folder `seed` of the root `data`.
 
     Raises InvalidField. What lies outside the roots is refused before anybody looks whether it exists.
     """
@@ -65,7 +66,9 @@ def data_path(text: str, *, field: str = "data_dir") -> Path:
     if "\x00" in text or not text.strip():
         raise InvalidField(field, "Must be the path of a file or folder.")
     try:
-        candidates = [(root / text).resolve() for root in settings.DATA_ROOTS]  # an absolute path replaces the root
+        candidates = [
+            (folder / text).resolve() for root in settings.DATA_ROOTS for folder in (root, root.parent)
+        ]  # an absolute path replaces it
         allowed = [path for path in candidates if any(path.is_relative_to(root) for root in settings.DATA_ROOTS)]
         found = next((path for path in allowed if path.exists()), None)
     except (OSError, RuntimeError, ValueError):  # too long, a loop of links, no text a file system knows

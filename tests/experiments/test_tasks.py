@@ -2,19 +2,24 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from uuid import uuid4
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 from django.db import connections, transaction
 
 from experiments.tasks import retrain_forecast_model
-from mlops.errors import InvalidField, NotFound
+from mlops.errors import NotFound
 from mlops.jobs import runner, schedules, services
+from mlops.jobs.events import JobFailed
 from mlops.jobs.models import Job, JobState
+from mlops.outbox.models import Message
 from mlops.tenancy.models import Customer
 from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import Principal
 from registry.models import RetrainingRun
+from registry.services.dataset_files import data_path
 from registry.tasks import detect_model_drift, run_daily_backtest, run_weekly_backtest
 from tests.experiments.test_retraining import make_model
 
@@ -48,23 +53,40 @@ def test_one_model_may_be_named(customer: Customer, scope: Principal) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(
-    ("options", "error"),
+    ("options", "why"),
     [
-        ({"trigger": "whim"}, InvalidField),
-        ({"data_dir": "/etc"}, InvalidField),
-        ({"data_dir": "nowhere"}, InvalidField),
-        ({"model_name": "nobody"}, NotFound),
+        ({"trigger": "whim"}, "The trigger must be one of: scheduled"),
+        ({"data_dir": "/etc"}, "allowed roots"),
+        ({"data_dir": "nowhere"}, "There is no such file or folder"),
+        ({"model_name": "nobody"}, "There is no model named nobody"),
     ],
 )
-def test_a_call_that_cannot_be_meant_raises_and_writes_nothing(
-    customer: Customer, scope: Principal, options: dict[str, str], error: type[Exception]
+def test_a_call_that_cannot_be_meant_is_a_job_that_failed_and_says_why(
+    customer: Customer, scope: Principal, options: dict[str, str], why: str
 ) -> None:
     make_model(scope)
 
-    with pytest.raises(error):
-        retrain_forecast_model(str(customer.pk), **options)
+    job_id = retrain_forecast_model(str(customer.pk), **options)
+    runner.run(job_id=UUID(job_id), attempts=0)
 
-    assert not Job.objects.exists()
+    job = Job.objects.get()
+    assert (job.state, why in job.last_error) == (JobState.FAILED, True), job.last_error
+    assert not RetrainingRun.objects.exists()
+    assert Message.objects.filter(topic=JobFailed.TOPIC).exists()
+
+
+@pytest.mark.django_db
+def test_the_documented_folder_is_found_below_the_root_of_its_name(
+    customer: Customer, scope: Principal, settings: Any, tmp_path: Path
+) -> None:
+    settings.DATA_ROOTS = [tmp_path / "data"]
+    (tmp_path / "data" / "seed").mkdir(parents=True)
+    make_model(scope)
+
+    runner.run(job_id=UUID(retrain_forecast_model(str(customer.pk), trigger="manual", data_dir="data/seed")), attempts=0)
+
+    assert Job.objects.get(kind="retrain").payload["data_dir"] == "data/seed"
+    assert data_path("data/seed") == tmp_path / "data" / "seed"
 
 
 @pytest.mark.django_db
