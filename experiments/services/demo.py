@@ -1,5 +1,6 @@
 """The demo tenant: people, data, a champion and a challenger that were really trained and judged."""
 
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,12 +18,12 @@ from mlops.tenancy import services as tenancy
 from mlops.tenancy.models import ApiKey, Customer
 from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import Role, system
-from registry.models import DatasetVersion, ModelVersion, RegisteredModel, RetrainingRun
+from registry.models import DatasetVersion, RegisteredModel, RetrainingRun
 from registry.services import accuracy, drifting
 from registry.services.datasets import import_path
 from registry.services.lookups import DEFAULT_MODEL
 from registry.services.registration import register_model
-from registry.states import Trigger
+from registry.states import RetrainingStatus, Trigger
 
 PEOPLE = {
     "admin@example.com": Role.ADMIN,
@@ -33,6 +34,7 @@ PEOPLE = {
 }
 WORSE = {"kind": "lightgbm", "rounds": 3, "num_leaves": 4}
 """A deliberately bad recipe: it has to end as challenger."""
+WORSE_REASON = "A deliberately worse recipe: it has to stay challenger."
 KEY_NAME = "demo"
 
 Report = Callable[[str], None]
@@ -74,25 +76,42 @@ def grant_access(customer: Customer, *, at: datetime) -> Access:
     return Access(logins, secret)
 
 
-def seed(*, path: Path, sundays: int, horizon_days: int | None, report: Report, at: datetime) -> None:
+def seed(*, path: Path, synthetic: bool, sundays: int, report: Report, at: datetime) -> None:
     """Import the data, then live through the last `sundays` weeks: baseline, first training, weekly retrains, a worse candidate.
 
-    Every number comes from real training on the data; nothing is made up. Raises DemoFailed, or what reading the data raises.
+    Every number comes from real training on the data; nothing is made up. Where an earlier call was interrupted, this one goes on. Raises
+    DemoFailed, or what reading the data raises.
     """
     by = system(tenancy.DEMO_CUSTOMER, name="demo")
     with acting(by):
         report("reading the data")
-        policy: dict[str, Any] = {"backtest_days": horizon_days} if horizon_days else {}
-        model = _model() or register_model(name=DEFAULT_MODEL, display_name="Demand forecast", domain="retail", policy=policy, by=by, at=at)
-        received = import_path(name="retail_daily_sales", path=path, by=by, at=at, model=model, trusted=True)
+        title = "Demand forecast on synthetic data" if synthetic else "Demand forecast"
+        model = _model() or register_model(name=DEFAULT_MODEL, display_name=title, domain="retail", by=by, at=at)
+        received = import_path(name=dataset_name(path), path=path, by=by, at=at, model=model, trusted=True)
         with reading():
             model.refresh_from_db()
         data = received.version
         report(f"{data.rows:,} rows, {data.series} series, {data.first_day} to {data.last_day}")
         for as_of in replay_days(data, sundays):
-            live_through(model, as_of, report=report)
+            if not _is_done(_reason(as_of)):
+                live_through(model, as_of, report=report)
         report("training a deliberately worse candidate")
-        retrain(model, as_of=None, recipe=WORSE, reason="A deliberately worse recipe: it has to stay challenger.", report=report)
+        retrain(model, as_of=None, recipe=WORSE, reason=WORSE_REASON, report=report)
+
+
+def dataset_name(path: Path) -> str:
+    """A name for the data set, made from the file's or folder's."""
+    slug = re.sub(r"[^a-z0-9]+", "_", path.stem.lower()).strip("_")[:100]
+    return slug or "demand"
+
+
+def _reason(as_of: date) -> str:
+    return f"Simulated Sunday: the data as it was on {as_of}."
+
+
+def _is_done(reason: str) -> bool:
+    with reading():
+        return RetrainingRun.objects.filter(model_name=DEFAULT_MODEL, reason=reason, status=RetrainingStatus.COMPLETED).exists()
 
 
 def _model() -> RegisteredModel | None:
@@ -116,7 +135,7 @@ def live_through(model: RegisteredModel, as_of: date, *, report: Report) -> Retr
     validated = accuracy.validate_new_days(model=model, at=at, through=as_of)
     if validated.get("days"):
         report(f"{as_of}: validated {validated['days']} days of {validated['version']}; {drifting.detect(model=model, at=at)['said']}")
-    return retrain(model, as_of=as_of, recipe=None, reason=f"Simulated Sunday: the data as it was on {as_of}.", report=report)
+    return retrain(model, as_of=as_of, recipe=None, reason=_reason(as_of), report=report)
 
 
 def retrain(model: RegisteredModel, *, as_of: date | None, recipe: dict[str, Any] | None, reason: str, report: Report) -> RetrainingRun:
@@ -136,6 +155,13 @@ def retrain(model: RegisteredModel, *, as_of: date | None, recipe: dict[str, Any
 
 
 def is_seeded() -> bool:
-    """Whether the demo has a champion and nothing more is to be done."""
+    """Whether the demo has had its last training and nothing more is to be done."""
+    with acting(system(tenancy.DEMO_CUSTOMER)):
+        return _is_done(WORSE_REASON)
+
+
+def seeded_from() -> str:
+    """The name of the file or folder that the demo's model learnt from; empty without any."""
     with acting(system(tenancy.DEMO_CUSTOMER)), reading():
-        return ModelVersion.objects.filter(model_name=DEFAULT_MODEL, status="champion").exists()
+        names = DatasetVersion.objects.filter(dataset__models__name=DEFAULT_MODEL).order_by("-number").values_list("source_name", flat=True)
+        return names.first() or ""

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import tempfile
 from datetime import date, timedelta
 from pathlib import Path
 from threading import Event, Thread
@@ -75,6 +74,12 @@ class Command(BaseCommand):
         customer = demo.demo_customer(at=now)
         if not demo.is_seeded():
             self._seed(options["data"], options["sundays"])
+        elif options["data"] and options["data"].name != demo.seeded_from():
+            self.console.print(
+                f"[bold yellow]{settings.VAR_DIR} holds a demo on {demo.seeded_from()} already, so {options['data']} was not read.[/] "
+                "Upload it under Datasets, or start with another VAR_DIR, or after `make clean`.",
+                highlight=False,
+            )
         access_file = settings.VAR_DIR / ACCESS_FILE
         if access_file.exists():
             access = demo.Access(**json.loads(access_file.read_text()))
@@ -87,18 +92,21 @@ class Command(BaseCommand):
     def _seed(self, path: Path | None, sundays: int | None) -> None:
         if path is not None and not path.exists():
             raise CommandError(f"{path} does not exist.")
-        with tempfile.TemporaryDirectory() as folder, _Bar(self.console) as bar:
-            source = path or self._synthetic(Path(folder))
+        with _Bar(self.console) as bar:
+            source = path or self._synthetic()
             weeks = sundays if sundays is not None else (0 if path else 2)
             try:
-                demo.seed(path=source, sundays=weeks, horizon_days=None, report=bar.report, at=timezone.now())
+                demo.seed(path=source, synthetic=path is None, sundays=weeks, report=bar.report, at=timezone.now())
             except (DomainError, demo.DemoFailed) as failure:
                 raise CommandError(str(failure)) from None
 
-    def _synthetic(self, folder: Path) -> Path:
+    def _synthetic(self) -> Path:
+        """Below an allowed root, so that `data/seed` can be named where a folder is asked for."""
         self.console.print("  • no data named: making synthetic retail data, openly labelled so")
-        path = folder / "synthetic_retail_daily_sales.parquet"
-        retail_chain(last_day=date.today() - timedelta(days=1)).write_parquet(path)  # noqa: DTZ011 - a day, not a moment
+        path: Path = settings.DATA_ROOTS[0] / "seed" / "synthetic_retail_sales.parquet"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            retail_chain(last_day=date.today() - timedelta(days=1)).write_parquet(path)  # noqa: DTZ011 - a day, not a moment
         return path
 
     def _show(self, access: demo.Access) -> None:

@@ -1,0 +1,96 @@
+"""The demo: what it makes, what it says of its data, and how it goes on where it was interrupted."""
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.utils import timezone
+
+from experiments.services import demo
+from mlops.tenancy.models import ApiKey
+from mlops.tenancy.principals import acting
+from mlops.tenancy.roles import system
+from mlops.tenancy.services import DEMO_CUSTOMER
+from registry.models import Dataset, RegisteredModel, RetrainingRun
+from registry.states import RetrainingStatus
+from tests.conftest import NOON
+
+pytestmark = pytest.mark.django_db
+FIRST, LAST = date(2026, 1, 25), date(2026, 1, 31)
+
+
+class Interrupted(Exception):
+    """As by Ctrl-C."""
+
+
+@pytest.fixture
+def sales(tmp_path: Path) -> Path:
+    """Daily sales of one shop over four weeks and a bit, whose last day is a Saturday."""
+    path = tmp_path / "My Sales 2026.csv"
+    days = [date(2025, 12, 27 + day) if day < 5 else date(2026, 1, day - 4) for day in range(36)]
+    path.write_text("date,store,units\n" + "".join(f"{day},a,{3 + day.day % 4}\n" for day in days))
+    return path
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Trainings take no time here; the list has their reasons, and `stop` in it ends the next one."""
+    done: list[str] = []
+
+    def retrain(model: RegisteredModel, *, reason: str, **_: Any) -> RetrainingRun:
+        if "stop" in done:
+            done.remove("stop")
+            raise Interrupted
+        done.append(reason)
+        values = {"model_name": model.name, "trigger_type": "manual", "requested_by": "demo", "started_at": timezone.now()}
+        return RetrainingRun.objects.create(model=model, reason=reason, status=RetrainingStatus.COMPLETED, **values)
+
+    monkeypatch.setattr(demo, "retrain", retrain)
+    demo.demo_customer(at=NOON)
+    return done
+
+
+def seed(path: Path, *, synthetic: bool = False) -> None:
+    demo.seed(path=path, synthetic=synthetic, sundays=1, report=lambda _: None, at=timezone.now())
+
+
+def test_an_interrupted_demo_goes_on_where_it_was(trained: list[str], sales: Path) -> None:
+    seeded = [demo.is_seeded()]
+    trained.append("stop")
+    with pytest.raises(Interrupted):
+        seed(sales)
+    seed(sales)
+    seeded.append(demo.is_seeded())
+
+    assert seeded == [False, True]
+    assert trained == [demo._reason(FIRST), demo._reason(LAST), demo.WORSE_REASON]
+
+
+@pytest.mark.parametrize(("synthetic", "title"), [(True, "Demand forecast on synthetic data"), (False, "Demand forecast")])
+def test_the_model_says_whether_its_data_is_made_up(trained: list[str], sales: Path, synthetic: bool, title: str) -> None:
+    seed(sales, synthetic=synthetic)
+
+    with acting(system(DEMO_CUSTOMER)):
+        assert RegisteredModel.objects.get().display_name == title
+        assert Dataset.objects.get().name == "my_sales_2026"
+
+
+def test_other_data_than_the_demo_has_is_refused_aloud(
+    trained: list[str], sales: Path, settings: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings.VAR_DIR = tmp_path
+    said = []
+    for name in (sales.name, sales.name, "other.csv"):
+        call_command("seed_demo", data=tmp_path / name)
+        said.append("was not read" in " ".join(capsys.readouterr().err.split()))
+
+    assert said == [False, False, True]
+
+
+def test_the_demos_key_is_a_programs(trained: list[str]) -> None:
+    access = demo.grant_access(demo.demo_customer(at=NOON), at=NOON)
+
+    key = ApiKey.objects.get(prefix=access.api_key[:10])
+    assert (key.user, key.role) == (None, "ml_manager")
