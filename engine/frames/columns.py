@@ -39,12 +39,13 @@ class Column:
         return cls(**{**value, "examples": tuple(str(example) for example in value["examples"])})
 
 
-def describe_columns(sample: pl.DataFrame, *, text: bool) -> tuple[tuple[Column, ...], pl.DataFrame]:
-    """The columns, and the sample with dates and numbers parsed accordingly."""
+def describe_columns(sample: pl.DataFrame, *, text: bool, tolerated: float = 0.0) -> tuple[tuple[Column, ...], pl.DataFrame]:
+    """The columns, and the sample with dates and numbers parsed accordingly. `tolerated`: the share of a column's values that may be
+    unreadable as what the others are."""
     comma = text and uses_decimal_comma(sample)
     described, typed = [], []
     for series in sample.iter_columns():
-        column, values = _describe(series, text=text, decimal="," if comma else ".")
+        column, values = _describe(series, text=text, decimal="," if comma else ".", tolerated=tolerated)
         described.append(column)
         typed.append(values)
     return tuple(described), pl.DataFrame(typed)
@@ -63,12 +64,13 @@ def uses_decimal_comma(sample: pl.DataFrame) -> bool:
     return commas and not points
 
 
-def _describe(series: pl.Series, *, text: bool, decimal: Decimal) -> tuple[Column, pl.Series]:
+def _describe(series: pl.Series, *, text: bool, decimal: Decimal, tolerated: float) -> tuple[Column, pl.Series]:
     name, dtype = series.name, series.dtype
     if dtype.is_nested() or isinstance(dtype, pl.Binary | pl.Object):
         return Column(name, str(dtype), "nested", series.null_count(), 0, whole=False, examples=()), pl.Series(name, [None] * series.len())
     blanked = series.to_frame().select(blank_as_null(pl.col(name)).alias(name)).to_series() if isinstance(dtype, pl.String) else series
     missing = blanked.null_count()
+    unread = missing + int(tolerated * (blanked.len() - missing))
     examples = shorten(blanked.drop_nulls().head(PROBED).unique(maintain_order=True).head(5))
     shown = "text" if text else str(dtype)
 
@@ -83,18 +85,17 @@ def _describe(series: pl.Series, *, text: bool, decimal: Decimal) -> tuple[Colum
         return described("date", _evaluated(series, as_day(name, dtype, None)))
     probed = blanked.drop_nulls().head(PROBED)
     numbers = _evaluated(series, as_number(name, dtype, decimal=decimal))
-    is_number = numbers.null_count() <= missing or (dtype.is_float() and numbers.null_count() <= missing + int(series.is_nan().sum()))
+    is_number = numbers.null_count() <= unread or (dtype.is_float() and numbers.null_count() <= missing + int(series.is_nan().sum()))
     if not isinstance(dtype, pl.String | pl.Categorical | pl.Enum) or is_number:
         if _may_be_compact_date(name, probed):
             return described("date", _evaluated(series, as_day(name, dtype, "%Y%m%d")), pattern="%Y%m%d")
         if is_number:
             whole = bool((numbers.drop_nulls() % 1 == 0).all())
             return described("number", numbers, whole=whole)
-    reading = read_dates(probed)
-    if reading.complete:
+    if read_dates(probed).nearly(tolerated):
         whole_column = read_dates(blanked.drop_nulls().unique())
         days = _evaluated(series, as_day(name, dtype, whole_column.pattern))
-        if days.null_count() <= missing:
+        if days.null_count() <= unread:
             return described("date", days, pattern=whole_column.pattern)
     texts = blanked.cast(pl.String)
     flags = probed.cast(pl.String).str.to_lowercase().unique().is_in([*TRUE_WORDS, *FALSE_WORDS])

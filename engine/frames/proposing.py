@@ -34,6 +34,10 @@ ORDER_WORDS = ("invoice", "invoiceno", "order", "orderid", "receipt", "transacti
 ITEM_WORDS = ("item", "sku", "product", "article", "stockcode", "material", "upc", "ean", "asin")
 
 
+BAD_ROWS = 0.01
+"""The share of rows, or of a column's cells, that may be mistakes in a file whose other rows say what it is. Reading names each of them."""
+
+
 @dataclass(frozen=True)
 class Proposal:
     """`mapping` is None where no date or no target was found; `problems` then say so. `preview` holds the first rows as text."""
@@ -76,9 +80,13 @@ def propose(source: Path, *, limits: ReadLimits | None = None) -> Proposal:
     every = max(1, -(-rows // SAMPLE_ROWS))
     sample = collect((table.lazy.gather_every(every) if every > 1 else table.lazy).drop(ROW, FILE), table)
     preview = tuple(tuple(_cell(value) for value in row) for row in sample.head(5).iter_rows())
-    columns, typed = describe_columns(sample, text=table.text)
-    mapping = _propose(columns, typed, sampled=every > 1, findings=findings)
-    return Proposal(mapping, rows, columns, tuple(findings.problems), preview, table.describe())
+    for tolerated in (0.0, BAD_ROWS):  # where some cells hide what a column is, reading it tells which they are
+        told = Findings(findings.problems)
+        columns, typed = describe_columns(sample, text=table.text, tolerated=tolerated)
+        mapping = _propose(columns, typed, sampled=every > 1, findings=told)
+        if mapping is not None:
+            break
+    return Proposal(mapping, rows, columns, tuple(told.problems), preview, table.describe())
 
 
 def _cell(value: object) -> str | None:
@@ -224,8 +232,6 @@ def _line_mapping(
     labels = [column for column in labels if column.name not in taken]
     keys, unique = _find_keys(typed, day.name, labels)
     shape: Shape = "transactions" if order is not None or not unique else "long"
-    if shape == "transactions" and order is None:
-        findings.warn("several_rows_a_day", "Series have several rows a day; they would be summed. Check the keys.")
     attributes = _attributes(typed, keys, labels)
     _warn_leaks(typed, target.name, [column.name for column in others if column.name not in taken], findings)
     if sampled:
@@ -254,22 +260,27 @@ def _first(columns: list[Column], vocabulary: tuple[str, ...]) -> str | None:
 
 
 def _find_keys(typed: pl.DataFrame, day: str, labels: list[Column]) -> tuple[tuple[str, ...], bool]:
-    """The fewest label columns that, with the day, tell every row apart; places and items come first. And whether they do."""
-    if typed[day].is_unique().all():
-        return (), True
+    """The fewest label columns that, with the day, tell every row apart; places and items come first. And whether they do, but for some
+    days that stand there twice, which are mistakes and no lines to sum."""
     ranked = sorted(labels, key=lambda column: (_rank(column), -column.distinct))[:10]
     names = [column.name for column in ranked if column.distinct > 1]
     places = [name for name in names if is_called(name, LOCATION_WORDS)]
     items = [name for name in names if is_called(name, ITEM_WORDS)]
-    candidates: list[tuple[str, ...]] = [(place, item) for place in places for item in items]
+    candidates: list[tuple[str, ...]] = [(), *((place, item) for place in places for item in items)]
     candidates += [(name,) for name in names]
     candidates += [(one, two) for index, one in enumerate(names) for two in names[index + 1 :]]
     candidates += [
         (one, two, three) for i, one in enumerate(names[:6]) for j, two in enumerate(names[i + 1 : 6], i + 1) for three in names[j + 1 : 6]
     ]
+    fewest, best = typed.height, candidates[0]
     for keys in candidates:
-        if not typed.select(day, *keys).is_duplicated().any():
+        repeated = int(typed.select(day, *keys).is_duplicated().sum())
+        if not repeated:
             return keys, True
+        if repeated < fewest:
+            fewest, best = repeated, keys
+    if fewest <= 2 * BAD_ROWS * typed.height:
+        return best, True
     return tuple(places[:1] + items[:1]) or tuple(names[:1]), False
 
 

@@ -22,7 +22,7 @@ from engine.frames.checks import (
 from engine.frames.limits import ReadLimits
 from engine.frames.mapping import Mapping
 from engine.frames.opening import RawTable
-from engine.frames.problems import Findings
+from engine.frames.problems import MAX_EXAMPLES, Findings
 from engine.frames.values import as_day, as_text
 
 MEASURES = ("price", "promotion", "stock")
@@ -105,6 +105,8 @@ def read_lines(table: RawTable, mapping: Mapping, *, limits: ReadLimits, finding
         _tell_left_out(left_out, findings)
     to_sum = mapping.shape == "transactions" or mapping.duplicates == "sum"
     frame = collect(_summed(lines, mapping) if to_sum else lines, table)
+    if mapping.shape == "transactions" and mapping.order is None:
+        _tell_summed(frame, mapping, findings)
     return Tidy(frame, rows, rows - sum(left_out.values()), left_out, pattern)
 
 
@@ -136,6 +138,17 @@ def _tell_left_out(left_out: dict[str, int], findings: Findings) -> None:
     for reason, rows in left_out.items():
         if reason in LEFT_OUT:
             findings.warn(f"left_out_{reason}", f"{rows} lines {LEFT_OUT[reason]} and were left out.", rows=rows)
+
+
+def _tell_summed(frame: pl.DataFrame, mapping: Mapping, findings: Findings) -> None:
+    """Where no order's id says that rows are lines, it may be that they are mistakes."""
+    several = frame.filter(pl.col("lines") > 1)
+    if several.height:
+        columns = ("date", *key_names(mapping))
+        shown = several.sort(columns).head(MAX_EXAMPLES)
+        examples = [" ".join(str(row[name]) for name in columns) + f" ({row['lines']} rows)" for row in shown.iter_rows(named=True)]
+        told = f"{several.height} days of a series have several rows, which were summed. Check the keys, if these are no lines of orders."
+        findings.warn("several_rows_a_day", told, rows=int(several["lines"].sum()), examples=examples)
 
 
 def _summed(lines: pl.LazyFrame, mapping: Mapping) -> pl.LazyFrame:

@@ -37,7 +37,11 @@ class DateReading:
 
     @property
     def complete(self) -> bool:
-        return self.total > 0 and self.parsed == self.total
+        return self.nearly(0.0)
+
+    def nearly(self, tolerated: float) -> bool:
+        """Whether no more than this share of the values was unreadable."""
+        return self.total > 0 and self.total - self.parsed <= tolerated * self.total
 
 
 def is_temporal(dtype: pl.DataType) -> bool:

@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 
 from engine.frames.mapping import Mapping
+from engine.frames.problems import FrameError
 from engine.frames.proposing import Proposal, propose
 from engine.frames.reading import read_panel
 from tests.engine.frames.samples import days, long_csv, order_lines, shared_data, single_csv, write
@@ -122,3 +123,42 @@ def test_proposal_survives_json(tmp_path: Path) -> None:
     assert Proposal.from_json(proposal.to_json()) == proposal
     assert [(column.name, column.kind, column.missing) for column in proposal.columns] == [("date", "date", 0), ("units", "number", 0)]
     assert proposal.preview[0] == ("2024-01-01", "1")
+
+
+GOOD_ROWS = [f"{day},{shop},{item},{3 + number % 5}" for number, day in enumerate(days(100)) for shop in ("A", "B") for item in ("x", "y")]
+
+
+@pytest.mark.parametrize(
+    ("row", "code", "column", "example"),
+    [
+        ("32.13.2024,A,x,4", "unparsable_dates", "day", "row 9: 32.13.2024"),
+        (f"{days(1)[0]},C,x,abc", "not_a_number", "units", "row 9: abc"),
+        (GOOD_ROWS[8], "duplicate_days", None, "(2 rows)"),
+    ],
+)
+def test_a_few_mistakes_hide_neither_the_mapping_nor_themselves(
+    tmp_path: Path, row: str, code: str, column: str | None, example: str
+) -> None:
+    path = tmp_path / "sales.csv"
+    path.write_text("\n".join(["day,shop,item,units", *GOOD_ROWS[:7], row, *GOOD_ROWS[7:]]))
+
+    mapping = proposed(path)
+
+    assert (mapping.shape, mapping.date, mapping.target, mapping.keys) == ("long", "day", "units", ("shop", "item"))
+    with pytest.raises(FrameError) as refusal:
+        read_panel(path, mapping)
+    (problem,) = refusal.value.problems
+    assert (problem.code, problem.column) == (code, column)
+    assert example in problem.examples[0]
+
+
+def test_many_rows_of_a_day_are_lines_and_the_report_says_that_they_were_summed(tmp_path: Path) -> None:
+    path = tmp_path / "lines.csv"
+    path.write_text("\n".join(["day,shop,item,units", *GOOD_ROWS, *GOOD_ROWS[:40]]))
+
+    mapping = proposed(path)
+    _, report = read_panel(path, mapping)
+
+    assert mapping.shape == "transactions"
+    (told,) = [problem for problem in report.problems if problem.code == "several_rows_a_day"]
+    assert (told.rows, told.examples[0]) == (80, f"{days(1)[0]} A x (2 rows)")
