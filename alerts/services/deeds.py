@@ -71,7 +71,8 @@ class Prospect:
 
 
 def prospect(alert: MLAlert, *, by: Principal | None = None) -> Prospect:
-    """What approving would do now, and what forbids it: the world has moved on, or four eyes bind `by`. At most eight queries.
+    """What approving would do now, and what forbids it: the world has moved on, gates are enforced, or four eyes bind `by`. At most eight
+    queries.
 
     It says what can be seen beforehand; the deed itself looks again, under its locks.
     """
@@ -92,6 +93,7 @@ def preview(alert: MLAlert) -> str:
 def _foreseen(alert: MLAlert, deed: Deed, by: Principal | None) -> str:
     if deed.name == "rollback":
         model, target = _rollback_target(alert)
+        promotion.foresee(version_id=target.pk)
         return f"Makes {target.version} champion of {model.name} again, in the place of {alert.version}."
     if deed.name == "promote":
         request = _pending_request(alert)
@@ -101,6 +103,7 @@ def _foreseen(alert: MLAlert, deed: Deed, by: Principal | None) -> str:
             if by is not None:
                 refuse_own(request, by)
             return f"Grants the request of {request.requested_by}: {request.get_kind_display().lower()} {request.version}."
+        promotion.foresee(version_id=_version_id(alert))
     if deed.name == "review" and by is not None:
         refuse_own_review(alert, by)
     return deed.says

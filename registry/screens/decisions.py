@@ -51,8 +51,10 @@ class DecisionForm(forms.Form):
             del self.fields["reason"]
         if not (act.name == "promote" and arena.gates_failed and arena.policy.enforce_gates):
             del self.fields["override"]
-        if not (act.name == "rollback" and arena.policy.four_eyes):
+        if not (act.name == "rollback" and (arena.policy.four_eyes or (arena.gates_failed and arena.policy.enforce_gates))):
             del self.fields["emergency"]
+        elif not arena.policy.four_eyes:
+            self.fields["emergency"].label = "Emergency: roll back although gates failed"
         if self.expected:
             self.fields["typed"].label = f"Type {self.expected} to confirm"
             self.fields["typed"].widget.attrs["data-confirm"] = self.expected

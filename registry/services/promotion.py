@@ -32,9 +32,10 @@ class GatesFailed(DomainError):
 
     code: ClassVar[str] = "gates_failed"
 
-    def __init__(self, verdict: Verdict | None) -> None:
+    def __init__(self, verdict: Verdict | None, *, back: bool = False) -> None:
         why = verdict.summary if verdict else "The version has not been judged against the present champion."
-        super().__init__(f"{why} Judge it, or give `override` and a `reason`.")
+        way = "roll back as an `emergency`, with a `reason`: that opens a review" if back else "give `override` and a `reason`"
+        super().__init__(f"{why} Judge it, or {way}.")
         self.gates = verdict.gates if verdict else []
 
     def extra(self) -> dict[str, Any]:
@@ -68,6 +69,11 @@ class _Ascent:
         """Whether a gate failed or had no input. The first champion has nobody to beat."""
         return self.former is not None and not (self.verdict and self.verdict.passed)
 
+    @property
+    def barred(self) -> bool:
+        """Whether the policy lets nobody past the failed gates just so."""
+        return self.gates_failed and self.policy.enforce_gates
+
 
 def promote(
     *, version_id: UUID, by: Principal, at: datetime, reason: str = "", override: bool = False, if_match: IfMatch | None = None
@@ -79,14 +85,32 @@ def promote(
     with transaction.atomic():
         ascent = _ascent(version_id, if_match)
         _check_move(ascent, by)
+        overridden = override and bool(reason.strip())
         if ascent.version.status == VersionStatus.DEPRECATED:
-            return _roll_back(ascent, by=by, at=at, reason=reason, emergency=False)
-        if ascent.gates_failed and ascent.policy.enforce_gates and not (override and reason.strip()):
+            return _roll_back(ascent, by=by, at=at, reason=reason, emergency=False, override=overridden)
+        if ascent.barred and not overridden:
             raise GatesFailed(ascent.verdict)
         if ascent.policy.four_eyes and by.kind != "system":
             return _ask(ascent, PromotionRequest.Kind.PROMOTE, by=by, at=at, reason=reason, override=override)
-        decision = _crown(ascent, approvers=[by], proposer=ascent.version.created_by, at=at, reason=reason)
+        past = ascent.gates_failed
+        decision = _crown(ascent, approvers=[by], proposer=ascent.version.created_by, at=at, reason=reason, override=past)
     return Outcome("promoted", ascent.version, ascent.verdict, decision)
+
+
+def foresee(*, version_id: UUID, by: Principal | None = None) -> None:
+    """Raise what crowning the version, without an override, would be refused with now: IllegalMove, GatesFailed, Forbidden. It locks
+    nothing, so that a page can say beforehand what the act itself finds again."""
+    version = ModelVersion.objects.select_related("model").filter(pk=version_id).first()
+    if version is None:
+        raise NotFound("There is no such version.")
+    ascent = _standing(version.model, version)
+    if VersionStatus.CHAMPION not in _allowed(version):
+        raise IllegalMove(str(version), version.status, VersionStatus.CHAMPION, _allowed(version))
+    if by is not None:
+        _check_move(ascent, by)
+    back = version.status == VersionStatus.DEPRECATED
+    if ascent.barred and not (back and ascent.policy.four_eyes):
+        raise GatesFailed(ascent.verdict, back=back)
 
 
 def rollback(
@@ -94,8 +118,9 @@ def rollback(
 ) -> Outcome:
     """Make a former champion champion again.
 
-    With four eyes on another manager decides, unless it is an emergency: that one needs a reason, is marked, and opens a review.
-    Raises IllegalMove for a version that never was champion, InvalidField for an emergency without a reason.
+    With four eyes on another manager decides; else, where the policy enforces its gates, they do. Neither holds up an emergency: that one
+    needs a reason, is marked, and opens a review. Raises IllegalMove for a version that never was champion, GatesFailed, InvalidField for
+    an emergency without a reason.
     """
     with transaction.atomic():
         ascent = _ascent(version_id, if_match)
@@ -112,7 +137,7 @@ def approve(*, request_id: UUID, by: Principal, at: datetime, reason: str = "", 
         by.authorize("promotion_request.decide")
         refuse_own(request, by)
         back = request.kind == PromotionRequest.Kind.ROLLBACK  # which gates never block, asked for or done at once
-        if not back and ascent.gates_failed and ascent.policy.enforce_gates and not (request.override and request.reason.strip()):
+        if not back and ascent.barred and not (request.override and request.reason.strip()):
             raise GatesFailed(ascent.verdict)
         # The request is decided before its version moves: the move overtakes every request that is still pending.
         values: dict[str, Any] = {"decided_by": by.name, "decided_at": at, "decision_reason": reason}
@@ -123,7 +148,8 @@ def approve(*, request_id: UUID, by: Principal, at: datetime, reason: str = "", 
         move(REQUEST_LIFECYCLE, request, approved, label=label, actor=by, at=at, reason=reason, details=details, **values)
         rationale = "\n".join(text for text in (request.reason, reason) if text)
         kind = DecisionRecord.Kind.ROLLBACK if back else DecisionRecord.Kind.PROMOTION
-        decision = _crown(ascent, approvers=[by], proposer=request.requested_by, at=at, reason=rationale, kind=kind)
+        past = ascent.gates_failed and not back
+        decision = _crown(ascent, approvers=[by], proposer=request.requested_by, at=at, reason=rationale, kind=kind, override=past)
     return Outcome("promoted", ascent.version, ascent.verdict, decision, request)
 
 
@@ -146,7 +172,10 @@ def _tell(request: PromotionRequest, *, at: datetime) -> None:
 
 
 def _ascent(version_id: UUID, if_match: IfMatch | None) -> _Ascent:
-    model, version = lock_version(version_id, if_match)
+    return _standing(*lock_version(version_id, if_match))
+
+
+def _standing(model: RegisteredModel, version: ModelVersion) -> _Ascent:
     former = champion_of(model)
     return _Ascent(model, version, former, latest_verdict(version, former), parse(model.policy))
 
@@ -160,14 +189,16 @@ def _allowed(version: ModelVersion) -> list[str]:
     return VERSION_LIFECYCLE.allowed(version.status)
 
 
-def _roll_back(ascent: _Ascent, *, by: Principal, at: datetime, reason: str, emergency: bool) -> Outcome:
+def _roll_back(ascent: _Ascent, *, by: Principal, at: datetime, reason: str, emergency: bool, override: bool = False) -> Outcome:
     by.authorize("version.rollback")
     if emergency and not reason.strip():
         raise InvalidField("reason", "An emergency rollback needs a reason; it opens a review.")
     if ascent.policy.four_eyes and not emergency and by.kind != "system":
         return _ask(ascent, PromotionRequest.Kind.ROLLBACK, by=by, at=at, reason=reason, override=False)
-    kind = DecisionRecord.Kind.ROLLBACK
-    decision = _crown(ascent, approvers=[by], proposer=by.name, at=at, reason=reason, kind=kind, emergency=emergency)
+    if ascent.barred and not (emergency or override):
+        raise GatesFailed(ascent.verdict, back=True)
+    kind, past = DecisionRecord.Kind.ROLLBACK, override and ascent.barred
+    decision = _crown(ascent, approvers=[by], proposer=by.name, at=at, reason=reason, kind=kind, emergency=emergency, override=past)
     if emergency:
         version = ascent.version
         whose = party_of(by).to_json()
@@ -184,6 +215,7 @@ def _crown(
     reason: str,
     kind: str = DecisionRecord.Kind.PROMOTION,
     emergency: bool = False,
+    override: bool = False,
 ) -> DecisionRecord:
     by = approvers[-1]
     steps = [version_step(ascent.version, VersionStatus.CHAMPION, at=at, reason=reason)]
@@ -202,7 +234,7 @@ def _crown(
         approvers=approvers,
         rationale=reason,
         at=at,
-        override=ascent.gates_failed and kind == DecisionRecord.Kind.PROMOTION,
+        override=override,
         emergency=emergency,
     )
 

@@ -181,6 +181,20 @@ def test_an_emergency_is_reviewed_by_somebody_else_who_says_what_was_found(model
     assert (reviewed.status, reviewed.notes) == ("actioned", "All well.")
 
 
+@pytest.mark.parametrize("alert_type", [AlertType.PROMOTION_PENDING, AlertType.BACKTEST_DEGRADATION])
+def test_what_enforced_gates_bar_is_said_beforehand(model: RegisteredModel, scope: Principal, alert_type: AlertType) -> None:
+    version = make_version(model) if alert_type == AlertType.PROMOTION_PENDING else model.versions.get(status="champion")
+    alert = about(version, alert_type)
+    RegisteredModel.objects.filter(pk=model.pk).update(policy={"enforce_gates": True})
+
+    seen = deeds.prospect(alert, by=scope)
+
+    assert "has not been judged" in seen.refusal
+    with pytest.raises(promotion.GatesFailed, match="has not been judged"):
+        inbox.approve(alert_id=alert.pk, by=scope, at=NOON, notes="Do it.")
+    assert MLAlert.objects.get(pk=alert.pk).status == "unread"
+
+
 @pytest.mark.parametrize("answer", ["approve", "dismiss"])
 def test_nobody_closes_the_review_of_their_own_emergency_through_a_key_of_their_making(
     model: RegisteredModel, scope: Principal, customer: Customer, principal: Callable[..., Principal], answer: str

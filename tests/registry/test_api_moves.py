@@ -419,6 +419,23 @@ def test_a_second_ask_with_an_override_overtakes_a_request_without_one(api: Api,
     assert asked == [("kim@shop.example", "overtaken", False, "Looks good."), ("lee@shop.example", "approved", True, "The season begins.")]
 
 
+def test_a_rollback_past_enforced_gates_is_an_emergency_or_an_override(api: Api, candidate: ModelVersion) -> None:
+    client = api()
+    client.post(f"{BASE}/promote/v2")
+    RegisteredModel.objects.update(policy={"enforce_gates": True})
+
+    back = client.post(f"{BASE}/versions/v1/rollback", {"reason": "Errors."})
+    promoted = client.post(f"{BASE}/promote/v1", {"reason": "Errors."})
+    emergency = client.post(f"{BASE}/versions/v1/rollback", {"reason": "Orders are wrong.", "emergency": True})
+    again = client.post(f"{BASE}/promote/v2", {"reason": "It was the data.", "override": True})
+
+    assert [(one.status_code, one.json()["code"]) for one in (back, promoted)] == [(409, "gates_failed")] * 2
+    assert "as an `emergency`" in back.json()["detail"]
+    assert [one.status_code for one in (emergency, again)] == [200, 200]
+    kept = DecisionRecord.objects.filter(kind="rollback").order_by("decided_at")
+    assert [(one.version.version, one.emergency, one.override) for one in kept] == [("v1", True, False), ("v2", False, True)]
+
+
 def test_gates_that_are_enforced_do_not_keep_a_second_manager_from_granting_a_rollback(api: Api, candidate: ModelVersion) -> None:
     api(email="kim@shop.example").post(f"{BASE}/promote/v2")
     RegisteredModel.objects.update(policy={"four_eyes": True, "enforce_gates": True})
