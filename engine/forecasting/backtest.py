@@ -93,7 +93,8 @@ def plan_origins(panel: Panel, *, window_days: int, step: int) -> tuple[date, ..
     """The last day known before each fold, ascending."""
     start = panel.last_day - timedelta(days=window_days)
     if start < panel.first_day:
-        raise ForecastError(f"the panel has no day before the last {window_days}")
+        days = (panel.last_day - panel.first_day).days + 1
+        raise ForecastError(f"the data has {days} days, and a backtest over {window_days} leaves none to learn from")
     return tuple(start + timedelta(days=offset) for offset in range(0, window_days, step))
 
 

@@ -19,10 +19,11 @@ from mlops.tenancy.models import ApiKey, Customer
 from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import Role, system
 from registry.models import DatasetVersion, RegisteredModel, RetrainingRun
+from registry.rules.policy import parse
 from registry.services import accuracy, drifting
 from registry.services.datasets import import_path
 from registry.services.lookups import DEFAULT_MODEL
-from registry.services.registration import register_model
+from registry.services.registration import configure_model, register_model
 from registry.states import RetrainingStatus, Trigger
 
 PEOPLE = {
@@ -36,6 +37,7 @@ WORSE = {"kind": "lightgbm", "rounds": 3, "num_leaves": 4}
 """A deliberately bad recipe: it has to end as challenger."""
 WORSE_REASON = "A deliberately worse recipe: it has to stay challenger."
 KEY_NAME = "demo"
+LEAST_BACKTEST_DAYS = 14
 
 Report = Callable[[str], None]
 
@@ -92,11 +94,27 @@ def seed(*, path: Path, synthetic: bool, sundays: int, report: Report, at: datet
             model.refresh_from_db()
         data = received.version
         report(f"{data.rows:,} rows, {data.series} series, {data.first_day} to {data.last_day}")
+        _shorten_backtest(model, data, report=report)
         for as_of in replay_days(data, sundays):
             if not _is_done(_reason(as_of)):
                 live_through(model, as_of, report=report)
         report("training a deliberately worse candidate")
         retrain(model, as_of=None, recipe=WORSE, reason=WORSE_REASON, report=report)
+
+
+def _shorten_backtest(model: RegisteredModel, data: DatasetVersion, *, report: Report) -> None:
+    """Judge on a quarter of the days where the usual window would be most of them."""
+    days = (data.last_day - data.first_day).days + 1 if data.first_day and data.last_day else 0
+    if days >= 2 * parse(model.policy).backtest_days:
+        return
+    window = max(LEAST_BACKTEST_DAYS, days // 4)
+    by = system(tenancy.DEMO_CUSTOMER, name="demo")
+    configure_model(
+        model=model, changes={"policy": {"backtest_days": window}}, by=by, at=timezone.now(), reason=f"The data has {days} days."
+    )
+    with reading():
+        model.refresh_from_db()
+    report(f"only {days} days: versions are judged on the last {window}")
 
 
 def dataset_name(path: Path) -> str:

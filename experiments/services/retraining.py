@@ -11,6 +11,7 @@ from django.db import transaction
 
 from experiments.services.trainers import ASKED_BY
 from mlops.artifacts.storage import storage
+from mlops.database.reading import reading
 from mlops.errors import DomainError, InvalidField, NotFound
 from mlops.jobs import services as jobs
 from mlops.jobs.models import Job, JobState
@@ -19,11 +20,12 @@ from mlops.outbox.services import publish
 from mlops.tenancy.persons import party_of
 from mlops.tenancy.roles import Principal
 from registry.events import RetrainFailed
-from registry.models import Dataset, ModelVersion, RegisteredModel, RetrainingRun
+from registry.models import Dataset, DatasetVersion, ModelVersion, RegisteredModel, RetrainingRun
+from registry.rules.policy import parse
 from registry.services.dataset_files import data_path
 from registry.services.lookups import lock_model
 from registry.services.registration import checked_recipe
-from registry.states import RetrainingStatus, Trigger
+from registry.states import DatasetVersionStatus, RetrainingStatus, Trigger
 
 log = structlog.get_logger(__name__)
 
@@ -54,7 +56,7 @@ def request_retrain(
 
     `recipe` is fitted instead of the model's own, `as_of` looks at the data as it was on that day: for trials and replays.
 
-    Raises AlreadyRunning, NotRetrainable, or InvalidField for a source outside the allowed roots, an impossible recipe, or no data at all.
+    Raises AlreadyRunning, NotRetrainable, or InvalidField for a source outside the allowed roots, an impossible recipe, no or little data.
     """
     by.authorize("model.retrain")
     if model.task != RegisteredModel.Task.FORECAST:
@@ -63,6 +65,8 @@ def request_retrain(
         raise InvalidField("dataset_id", "The model has no data source: name a dataset or a data_dir, or set one on the model.")
     if data_dir:
         data_path(data_dir)
+    else:
+        _check_history(model, dataset)
     fitted = checked_recipe(recipe or {})
     with transaction.atomic():
         lock_model(model.pk)
@@ -135,6 +139,19 @@ def start_retrainings(*, trigger: str, by: Principal, at: datetime, data_dir: st
         else:
             started[model.name] = str(run.job_id)
     return {"started": started, "passed_over": passed_over}
+
+
+def _check_history(model: RegisteredModel, dataset: Dataset | None) -> None:
+    """Raise InvalidField where the newest data that is ready is all backtest and nothing to learn from."""
+    with reading():
+        ready = DatasetVersion.objects.filter(dataset=dataset or model.dataset_id, status=DatasetVersionStatus.READY)
+        newest = ready.select_related("dataset").order_by("-number").first()
+    if newest is None or newest.first_day is None or newest.last_day is None:
+        return
+    days, window = (newest.last_day - newest.first_day).days + 1, parse(model.policy).backtest_days
+    if days <= window:
+        why = f"{newest} has {days} days, all of which a backtest over {window} needs. Send more, or lower the policy's backtest_days."
+        raise InvalidField("dataset_id", why)
 
 
 def end_without_version(*, job_id: UUID, status: RetrainingStatus, error: str, at: datetime) -> None:

@@ -90,5 +90,5 @@ def test_client_raises_when_a_job_failed(tiltyard: Any, client_module: ModuleTyp
     retraining = tiltyard.retrain("too_short")
     runner.run(job_id=UUID(retraining.job_id), attempts=0)
 
-    with pytest.raises(client_module.JobFailed, match="no day before the last 90"):
+    with pytest.raises(client_module.JobFailed, match="leaves none to learn from the last 90"):
         tiltyard.wait(retraining.job_id, patience=5, every=0.05)

@@ -94,3 +94,10 @@ def test_the_demos_key_is_a_programs(trained: list[str]) -> None:
 
     key = ApiKey.objects.get(prefix=access.api_key[:10])
     assert (key.user, key.role) == (None, "ml_manager")
+
+
+def test_few_days_are_judged_on_a_part_of_them(trained: list[str], sales: Path) -> None:
+    seed(sales)
+
+    with acting(system(DEMO_CUSTOMER)):
+        assert RegisteredModel.objects.get().policy == {"backtest_days": 14}

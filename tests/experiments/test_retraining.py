@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 from django.db import connections, transaction
@@ -16,7 +17,7 @@ from mlops.outbox.models import Message
 from mlops.outbox.services import handle
 from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import Forbidden, Principal
-from registry.models import Dataset, RegisteredModel, RetrainingRun
+from registry.models import Dataset, DatasetVersion, RegisteredModel, RetrainingRun
 from registry.services.registration import register_model
 from registry.states import RetrainingStatus, Trigger
 from tests.experiments.chain import NOON, job_of, news
@@ -214,3 +215,15 @@ def test_the_open_states_are_those_of_the_databases_constraint() -> None:
     constraint = next(one for one in RetrainingRun._meta.constraints if one.name == "one_retraining_per_model")
 
     assert constraint.condition.children == [("status__in", list(retraining.OPEN))]
+
+
+def test_data_that_a_backtest_uses_up_is_refused_with_the_setting_that_matters(scope: Principal, model: RegisteredModel) -> None:
+    data = DatasetVersion.objects.get(dataset=model.dataset)
+    assert data.last_day is not None
+    DatasetVersion.objects.filter(pk=data.pk).update(first_day=data.last_day - timedelta(days=27))
+
+    with pytest.raises(InvalidField, match=r"28 days, all of which a backtest over 28 needs.*backtest_days") as refusal:
+        request_retrain(model=model, trigger=Trigger.MANUAL, by=scope, at=NOON)
+
+    assert refusal.value.field == "dataset_id"
+    assert not RetrainingRun.objects.exists()

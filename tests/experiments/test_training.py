@@ -233,7 +233,7 @@ def test_too_few_days_end_the_retraining_with_a_reason(scope: Principal, tmp_pat
     job = job_of(retrain(model, scope))
 
     assert (job.state, job.attempt) == (JobState.FAILED, 1)
-    assert job.last_error.startswith("The data or the recipe does not allow it: the panel has no day before the last 28")
+    assert job.last_error.startswith("The data or the recipe does not allow it: the panel has leaves none to learn from the last 28")
     assert versions(model) == []
 
 

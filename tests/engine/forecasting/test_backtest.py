@@ -147,5 +147,5 @@ def test_a_panel_without_segments_has_none() -> None:
 
 
 def test_a_window_as_long_as_the_panel_is_refused(panel: Panel) -> None:
-    with pytest.raises(ForecastError, match="no day before"):
+    with pytest.raises(ForecastError, match="leaves none to learn from"):
         backtest(panel, NAIVE, window_days=200)
