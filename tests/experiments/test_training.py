@@ -228,12 +228,13 @@ def test_a_corrupted_champion_ends_the_retraining_and_stays(model: RegisteredMod
 
 
 def test_too_few_days_end_the_retraining_with_a_reason(scope: Principal, tmp_path: Path) -> None:
-    model = make_chain_model(tmp_path, scope, frame=chain().filter(pl.col("date") > LAST_DAY - timedelta(days=28)))
+    model = make_chain_model(tmp_path, scope, frame=chain().filter(pl.col("date") > LAST_DAY - timedelta(days=40)))
 
-    job = job_of(retrain(model, scope))
+    job = job_of(retrain(model, scope, as_of=LAST_DAY - timedelta(days=12)))
 
     assert (job.state, job.attempt) == (JobState.FAILED, 1)
-    assert job.last_error.startswith("The data or the recipe does not allow it: the panel has leaves none to learn from the last 28")
+    told = "The data or the recipe does not allow it: the data has 28 days, and a backtest over 28 leaves none to learn from"
+    assert job.last_error.startswith(told)
     assert versions(model) == []
 
 
