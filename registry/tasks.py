@@ -46,6 +46,13 @@ def apply_retention(customer_id: str, *, schedule: str = "", slot: str = "") -> 
     return _request("apply_retention", customer_id, schedule, slot)
 
 
+@scheduled(cron="30 5 * * *")
+@shared_task
+def publish_audit_head(customer_id: str, *, schedule: str = "", slot: str = "") -> str:
+    """Verify the audit trail and write its head into the log."""
+    return _request("publish_audit_head", customer_id, schedule, slot)
+
+
 def _request(kind: str, customer_id: str, schedule: str, slot: str) -> str:
     customer = customer_called(customer_id)
     with transaction.atomic(), acting(system(customer)):

@@ -4,20 +4,25 @@ import io
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection, transaction
 from django.db.transaction import TransactionManagementError
+from structlog.testing import capture_logs
 
 from mlops.audit.models import AuditEvent, AuditHead
 from mlops.audit.services import link, record, verify
 from mlops.database.reading import reading
+from mlops.jobs import runner
+from mlops.jobs.models import Job
 from mlops.tenancy.context import NoCustomer
 from mlops.tenancy.context import customer as scoped
 from mlops.tenancy.models import Customer
 from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import Principal, system
+from registry.tasks import publish_audit_head
 from tests.conftest import NOON
 from tests.mlops.helpers import as_intruder, in_threads
 
@@ -243,3 +248,20 @@ def test_each_customer_has_a_chain_of_its_own(scope: Principal, other_customer: 
         event = write(other_customer)
 
     assert (heads, event.number) == (1, 2)
+
+
+def test_the_head_is_published_daily_and_a_broken_chain_fails_the_job(customer: Customer, scope: Principal) -> None:
+    with capture_logs() as lines:
+        runner.run(job_id=UUID(publish_audit_head(str(customer.pk))), attempts=0)
+    head = AuditHead.objects.get()
+    published = Job.objects.get()
+    AuditHead.objects.update(number=head.number + 1)
+
+    runner.run(job_id=UUID(publish_audit_head(str(customer.pk))), attempts=0)
+
+    broken = Job.objects.exclude(pk=published.pk).get()
+    (said,) = [line for line in lines if line["event"] == "audit.head"]
+    assert (said["number"], said["digest"], said["intact"]) == (head.number, head.digest, True)
+    assert published.result == {"number": head.number, "digest": head.digest}
+    assert broken.state == "failed"
+    assert f"not intact at event {head.number + 1}: the head says {head.number + 1} events" in broken.last_error
