@@ -52,6 +52,11 @@ class ModelCard:
         return self.champion.promoted_at.date() if self.champion and self.champion.promoted_at else None
 
     @property
+    def measured(self) -> bool:
+        """Whether a validated day or a backtest tells the champion's errors; without one nobody can call it healthy."""
+        return self.errors.mae_7d is not None
+
+    @property
     def problems(self) -> list[str]:
         """What is wrong, in words; empty when nothing is."""
         found = []

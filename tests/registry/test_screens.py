@@ -295,3 +295,34 @@ def test_extreme_metrics_and_days_are_shown(customer: Customer, site: Callable[.
 
     for url in (page_url(version), f"{page_url(version)}?version=v1", "/admin/", "/admin/registry/modelversion/"):
         assert client.get(url).status_code == 200
+
+
+def test_a_champion_that_nothing_measured_is_not_called_healthy(customer: Customer, site: Callable[..., Client]) -> None:
+    with acting(system(customer.pk)):
+        make.make_champion(make.make_model("fresh"))
+        make.make_champion(make.make_model("prices", task="regression"))
+
+    text = site().get("/admin/").text
+
+    assert text.count("Not measured</span>") == 2
+    assert "Healthy</span>" not in text
+
+
+def test_a_champion_whose_errors_are_known_is_called_healthy(arena: tuple[ModelVersion, ModelVersion], site: Callable[..., Client]) -> None:
+    text = site().get("/admin/").text
+
+    assert "Healthy</span>" in text
+    assert "Not measured</span>" not in text
+
+
+@pytest.mark.parametrize(("task", "shown"), [("forecast", True), ("regression", False), ("classification", False)])
+def test_what_only_forecasts_have_is_shown_of_forecasts_alone(
+    customer: Customer, site: Callable[..., Client], task: str, shown: bool
+) -> None:
+    with acting(system(customer.pk)):
+        version = make.make_champion(make.make_model("learner", task=task))
+
+    text = site().get(page_url(version)).text
+
+    assert ("Retraining log" in text, 'id="source-title"' in text) == (shown, shown)
+    assert "Lineage" in text
