@@ -9,6 +9,8 @@ from django.utils import timezone
 
 from alerts.models import Channel, Delivery, MLAlert, Subscription
 from alerts.queries import visible_subscriptions
+from alerts.screens import channels as channels
+from alerts.screens import dead_messages as dead_messages
 from alerts.screens import inbox as inbox
 from alerts.screens import subscribing as subscribing
 from alerts.screens import waiting as waiting
@@ -34,6 +36,8 @@ class ManagedAdmin(ReadOnlyPlatformAdmin):
 class MLAlertAdmin(ReadOnlyPlatformAdmin):
     """Alerts, the most urgent first."""
 
+    nothing_yet = "Nothing has asked for a person yet. The inbox says what does."
+
     list_display = ("title", "severity", "status", "alert_type", "model_name", "repeat_count", "created_at", "decided_by")
     list_filter = ("status", "severity", "alert_type")
     search_fields = ("title", "message", "model_name")
@@ -47,6 +51,8 @@ class ChannelAdmin(ManagedAdmin):
     list_display = ("name", "kind", "enabled", "failures", "paused_until", "disabled_reason")
     list_filter = ("kind", "enabled")
     exclude = ("secret_salt", "secret_fingerprint")
+    list_before_template = "alerts/_list_channels.html"
+    nothing_yet = "A channel is an address or a webhook that hears of alerts. It stands here once somebody has added one."
     actions = None
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Channel]:
@@ -58,6 +64,8 @@ class ChannelAdmin(ManagedAdmin):
 @admin.register(Subscription)
 class SubscriptionAdmin(ReadOnlyPlatformAdmin):
     """Who hears of what."""
+
+    nothing_yet = "Nobody hears of alerts yet. The form at the foot of the inbox subscribes you by e-mail."
 
     list_display = ("channel", "min_severity", "alert_types", "immediate", "digest", "approvals", "enabled", "created_by")
     list_select_related = ("channel",)
@@ -71,6 +79,8 @@ class SubscriptionAdmin(ReadOnlyPlatformAdmin):
 @admin.register(Delivery)
 class DeliveryAdmin(ManagedAdmin):
     """What was sent to shared receivers; dead messages can be sent again."""
+
+    nothing_yet = "Every message to a shared channel stands here, with what became of it. Send a channel a test to see one."
 
     list_display = ("kind", "channel", "status", "attempts", "last_status", "last_error", "created_at", "due_at")
     list_filter = ("status", "kind", "channel__kind")

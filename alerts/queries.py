@@ -3,14 +3,15 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import urlsplit
 
-from django.db.models import Count, F, QuerySet, Value
-from django.db.models.functions import StrIndex
+from django.db.models import Count, F, OuterRef, QuerySet, Subquery, Value
+from django.db.models.functions import Coalesce, StrIndex
 
 from alerts.models import Channel, Delivery, MLAlert, Occurrence, Subscription
 from alerts.models.fields import searchable
 from alerts.services.deeds import Prospect, prospect
-from alerts.states import OPEN, AlertStatus, Severity
+from alerts.states import OPEN, AlertStatus, DeliveryStatus, Severity
 from mlops.tenancy.roles import Principal
 
 PAGE_SIZE = 20
@@ -154,6 +155,22 @@ def shared_channels() -> QuerySet[Channel]:
     return Channel.objects.filter(owner=None, deleted_at=None).order_by("name", "pk")
 
 
+def counted_channels() -> QuerySet[Channel]:
+    """The same, each with how many subscriptions it has, and how many messages wait for it (`waiting`) or were given up on (`dead`)."""
+    waiting = _count_of(Delivery.objects.filter(status=DeliveryStatus.PENDING))
+    dead = _count_of(Delivery.objects.filter(status=DeliveryStatus.DEAD))
+    return shared_channels().annotate(wishes=_count_of(Subscription.objects.all()), waiting=waiting, dead=dead)
+
+
+def target_for(channel: Channel, principal: Principal) -> str:
+    """Address or URL; in full only for those who manage channels: webhook URLs often carry a secret."""
+    if principal.may("channel.manage"):
+        return channel.target
+    if channel.kind == Channel.Kind.WEBHOOK:
+        return f"{urlsplit(channel.target).hostname}/…"
+    return f"…@{channel.target.rpartition('@')[2]}"
+
+
 def visible_subscriptions(principal: Principal) -> QuerySet[Subscription]:
     """The principal's own, and those of shared channels."""
     found = Subscription.objects.select_related("channel__owner").filter(channel__deleted_at=None)
@@ -165,3 +182,16 @@ def visible_subscriptions(principal: Principal) -> QuerySet[Subscription]:
 def deliveries_of(channel: Channel) -> QuerySet[Delivery]:
     """What was sent through the channel, newest first."""
     return Delivery.objects.filter(channel=channel).order_by("-created_at", "pk")
+
+
+def dead_deliveries(principal: Principal) -> QuerySet[Delivery]:
+    """What was given up on, newest first, of shared channels and of the principal's own; none of channels that are gone."""
+    found = Delivery.objects.select_related("channel__owner").filter(status=DeliveryStatus.DEAD, channel__deleted_at=None)
+    shared = found.filter(channel__owner=None)
+    own = found.filter(channel__owner_id=principal.user_id) if principal.user_id else found.none()
+    return (shared | own).order_by("-created_at", "pk")
+
+
+def _count_of(rows: QuerySet[Delivery] | QuerySet[Subscription]) -> Coalesce:
+    counted = rows.filter(channel=OuterRef("pk")).order_by().values("channel").annotate(n=Count("pk")).values("n")
+    return Coalesce(Subquery(counted), 0)

@@ -31,6 +31,8 @@ class PlatformAdmin(ModelAdmin):
     list_fullwidth = True
     list_per_page = 50
     show_full_result_count = False
+    nothing_yet = ""
+    """What an empty list says of itself: what would stand here, and what puts it there."""
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """The form; a refusal rolls back and leads back to it."""

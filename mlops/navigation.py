@@ -49,6 +49,8 @@ GROUPS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
         (
             Entry("Members", "group", "admin:tenancy_membership_changelist", action="member.manage"),
             Entry("API keys", "key", "admin:tenancy_apikey_changelist", action="key.manage"),
+            Entry("Channels", "campaign", "admin:alerts_channels", action="channel.manage"),
+            Entry("Dead messages", "unsubscribe", "admin:alerts_dead", action="channel.manage"),
             Entry("Schedules", "schedule", "admin:django_celery_beat_periodictask_changelist"),
             Entry("API reference", "api", "swagger"),
         ),

@@ -1,7 +1,6 @@
 """`/api/v1/subscriptions/channels`: shared receivers, what was sent to them, and sending it again."""
 
 from typing import Any
-from urllib.parse import urlsplit
 
 import django_filters
 from django.urls import reverse
@@ -13,7 +12,7 @@ from rest_framework.response import Response
 
 from alerts.api.doors import answer, condition, identifier
 from alerts.models import Channel, Delivery
-from alerts.queries import deliveries_of, shared_channels
+from alerts.queries import deliveries_of, shared_channels, target_for
 from alerts.services import channels, delivering
 from alerts.services.couriers import message_id
 from alerts.states import DeliveryStatus
@@ -44,9 +43,7 @@ class ChannelAnswer(serializers.ModelSerializer[Channel]):
 
     def get_target(self, row: Channel) -> str:
         """Address or URL."""
-        if self.context["request"].user.may("channel.manage"):
-            return row.target
-        return f"{urlsplit(row.target).hostname}/…" if row.kind == Channel.Kind.WEBHOOK else f"…@{row.target.rpartition('@')[2]}"
+        return target_for(row, self.context["request"].user)
 
 
 class SecretAnswer(ChannelAnswer):

@@ -12,7 +12,7 @@ from alerts.models import MLAlert
 from alerts.queries import InboxPage, inbox
 from alerts.screens.alert_page import alert_parts
 from alerts.screens.forms import FilterForm
-from alerts.screens.subscribing import subscriptions_of
+from alerts.screens.subscribing import subscribe_form, subscriptions_of
 from alerts.states import OPEN, AlertStatus
 from mlops.admin_site import page, principal_of, show
 from mlops.waiting import shown, tallies
@@ -63,6 +63,7 @@ def inbox_page(request: HttpRequest) -> HttpResponse:
         status_chosen=filters["status"],
         pages=_pages(found, query),
         subscriptions=subscriptions_of(principal),
+        subscribe=subscribe_form(request, principal),
         **(alert_parts(chosen, principal, query=query, beside=True) if chosen else {"alert": None, "query": query}),
     )
 

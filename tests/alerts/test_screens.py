@@ -219,7 +219,7 @@ def test_another_tenants_alert_is_not_there(scope: Principal, site: Site, other_
 def test_one_subscribes_and_stops_from_the_inbox(scope: Principal, site: Site) -> None:
     client = site("viewer")
 
-    client.post(reverse("admin:alerts_subscribe"), {"min_severity": "critical", "digest": "on"})
+    client.post(reverse("admin:alerts_subscribe"), {"min_severity": "critical", "immediate": "on", "digest": "on"})
     mine = Subscription.objects.get()
     told = client.get(INBOX).text
     client.post(reverse("admin:alerts_unsubscribe", args=[mine.pk]))
