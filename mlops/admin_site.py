@@ -63,9 +63,10 @@ def show(request: HttpRequest, template: str, *, title: str, status: int = 200, 
 
 
 def show_refusal(form: Form, refusal: DomainError) -> None:
-    """Put what a service refused on the form, beside the field it names (`policy.horizon` is the field `horizon`) where there is one."""
-    field = refusal.field.rpartition(".")[2] if isinstance(refusal, InvalidField) else ""
-    form.add_error(field if field in form.fields else None, str(refusal))
+    """Put what a service refused on the form, beside the field it names where there is one: `policy.horizon` is the field `horizon`,
+    and `recipe.rounds` the field `recipe`."""
+    named = refusal.field.split(".") if isinstance(refusal, InvalidField) else []
+    form.add_error(next((part for part in reversed(named) if part in form.fields), None), str(refusal))
 
 
 def principal_of(request: HttpRequest) -> Principal:

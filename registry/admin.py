@@ -23,13 +23,16 @@ from registry.models import (
     RetrainingRun,
     Verdict,
 )
+from registry.screens import actuals_form as actuals_form
 from registry.screens import approvals as approvals
 from registry.screens import datasets as datasets
 from registry.screens import decisions as decisions
 from registry.screens import model_page as model_page
+from registry.screens import model_settings as model_settings
 from registry.screens import models as models
 from registry.screens import overview as overview
 from registry.screens import policy_requests as policy_requests
+from registry.screens import version_form as version_form
 from registry.services.lookups import as_uuid
 from registry.templatetags import tiltyard as words
 

@@ -10,10 +10,10 @@ from rest_framework import serializers
 from mlops.api import json
 from mlops.api.json import JSONProblem
 from registry.models import RegisteredModel
+from registry.services.actuals import LARGEST_VALUE, MOST_ACTUALS
 from registry.states import Trigger
 
 LONGEST_REASON = 4000
-MOST_ACTUALS = 10_000
 MOST_FEATURES = 10_000
 
 
@@ -167,7 +167,7 @@ class ActualBody(serializers.Serializer[Any]):
     keys = serializers.DictField(
         required=False, child=serializers.CharField(max_length=254, allow_blank=True), help_text="The data's key columns and their values."
     )
-    value = NumberField(min_value=-1e15, max_value=1e15)
+    value = NumberField(min_value=-LARGEST_VALUE, max_value=LARGEST_VALUE)
 
 
 class ActualsBody(serializers.Serializer[Any]):

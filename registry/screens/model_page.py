@@ -35,6 +35,8 @@ TABLE_METRICS = {
     ),
 }
 """Name, label, factor, unit and digits."""
+FORECASTS_ALONE = ("Retrain", "Data source", "Send actuals")
+"""Other models learn from splits, in studies, which measure them."""
 
 
 @page("registry/registeredmodel/<uuid:pk>/", name="registry_model_page")
@@ -124,8 +126,11 @@ def _extras(arena: Arena, principal: Principal) -> list[tuple[str, str, str]]:
         ("Retrain", "model_training", "admin:experiments_retrain", "model.retrain"),
         ("Policy", "rule_settings", "admin:registry_policy", "model.configure"),
         ("Data source", "database", "admin:registry_data_source", "model.configure"),
+        ("Settings", "tune", "admin:registry_settings", "model.configure"),
+        ("Register a version", "add", "admin:registry_version_register", "version.register"),
+        ("Send actuals", "fact_check", "admin:registry_actuals", "model.actuals"),
     )
-    fitting = wanted if arena.forecasts else wanted[1:2]  # other models learn from splits, in studies
+    fitting = [one for one in wanted if arena.forecasts or one[0] not in FORECASTS_ALONE]
     found = [(label, icon, _url(name, arena.model.pk)) for label, icon, name, action in fitting if principal.may(action)]
     shown = arena.chosen or arena.champion
     if shown is not None and shown.artifact_format == "tabular" and principal.may("model.predict"):

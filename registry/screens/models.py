@@ -121,13 +121,13 @@ def policy(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Edit the promotion policy. What equals the default is not stored, so that the default can be read from the record."""
     principal = principal_of(request)
     principal.authorize("model.configure")
-    model = _model(pk)
+    model = model_of(pk)
     now = parse(model.policy).to_json()
     form = PolicyForm(request.POST or None, initial={**now, "revision": model.revision})
     if request.method == "POST" and form.is_valid():
         given = {name: form.cleaned_data[name] for name in POLICY_TEXTS}
         wanted = {name: value if value != getattr(Policy, name) else None for name, value in given.items()}
-        made = _configure(request, form, model, {"policy": wanted}, reason=form.cleaned_data["reason"])
+        made = configure(request, form, model, {"policy": wanted}, reason=form.cleaned_data["reason"])
         if made and made.request:
             waits = ", ".join(POLICY_TEXTS[name][0] for name in made.request.after)
             messages.warning(request, f"Asked: {waits} would ask for less, so another manager has to agree. The rest is changed.")
@@ -153,7 +153,7 @@ def data_source(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Choose the data set a retraining reads."""
     principal = principal_of(request)
     principal.authorize("model.configure")
-    model = _model(pk)
+    model = model_of(pk)
     datasets = list(Dataset.objects.order_by("name")[:500])
     given = {"revision": model.revision, "dataset": str(model.dataset_id or request.GET.get("dataset", ""))}
     if request.GET.get("dataset"):
@@ -161,7 +161,7 @@ def data_source(request: HttpRequest, pk: UUID) -> HttpResponse:
     form = DataSourceForm(request.POST or None, datasets=datasets, initial=given)
     if request.method == "POST" and form.is_valid():
         chosen = next((one for one in datasets if str(one.pk) == form.cleaned_data["dataset"]), None)
-        if _configure(request, form, model, {"dataset": chosen}):
+        if configure(request, form, model, {"dataset": chosen}):
             messages.success(request, f"{model} learns from {chosen or 'nothing'} from the next retraining on.")
             return redirect("admin:registry_model_page", pk)
     crumbs = [*model_crumbs(model), ("Data source", "")]
@@ -169,7 +169,7 @@ def data_source(request: HttpRequest, pk: UUID) -> HttpResponse:
     return show(request, "registry/form.html", title=f"Data source of {model}", crumbs=crumbs, form=form, text=text, button="Save")
 
 
-def _configure(
+def configure(
     request: HttpRequest, form: forms.Form, model: RegisteredModel, changes: dict[str, Any], *, reason: str = ""
 ) -> Configured | None:
     """What became of the change; None where the form now says why not."""
@@ -178,7 +178,7 @@ def _configure(
         return configure_model(model=model, changes=changes, by=principal_of(request), at=timezone.now(), reason=reason, if_match=seen)
     except Stale as stale:
         form.add_error(None, f"{stale} What you see below is what you wrote; nothing was saved.")
-        form.data = {**form.data.dict(), "revision": str(_model(model.pk).revision)}  # type: ignore[attr-defined]  # a QueryDict of single values
+        form.data = {**form.data.dict(), "revision": str(model_of(model.pk).revision)}  # type: ignore[attr-defined]  # a QueryDict of single values
     except DomainError as refusal:
         show_refusal(form, refusal)
     return None
@@ -198,7 +198,7 @@ def _policy_field(name: str, label: str, help_text: str) -> forms.Field:
     return forms.FloatField(label=label, help_text=told, min_value=low, max_value=high, widget=forms.NumberInput(attrs={"step": "any"}))
 
 
-def _model(pk: UUID) -> RegisteredModel:
+def model_of(pk: UUID) -> RegisteredModel:
     model = RegisteredModel.objects.filter(pk=pk).first()
     if model is None:
         raise NotFound("There is no such model.")
