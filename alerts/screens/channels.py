@@ -129,13 +129,13 @@ def renew_secret(request: HttpRequest, pk: UUID) -> HttpResponse:
     principal = principal_of(request)
     principal.authorize("channel.manage")
     channel = channels.shared_channel(pk)
-    form = TypedForm(request.POST or None, channel=channel)
+    form, refused = TypedForm(request.POST or None, channel=channel), ""
     if request.method == "POST" and form.is_valid():
         seen = expect_revision(form.cleaned_data["revision"], "channel")
         try:
             made = channels.renew_secret(channel_id=pk, by=principal, at=timezone.now(), if_match=seen)
         except DomainError as refusal:
-            form = _refused(refusal, channel)
+            form, refused = TypedForm(channel=channel), f"{refusal} Nothing was done."
         else:
             return _show_secret(request, made, title=f"{channel} has a new secret")
     will = (
@@ -143,7 +143,9 @@ def renew_secret(request: HttpRequest, pk: UUID) -> HttpResponse:
         "The present one signs nothing any more, from the next attempt on: the receiver has to learn the new one.",
         "What the receiver refuses until then is tried again, for three days.",
     )
-    return _ask(request, channel, form, title=f"New signing secret for {channel}", will=will, button="Make a new secret", icon="key")
+    return _ask(
+        request, channel, form, refused, title=f"New signing secret for {channel}", will=will, button="Make a new secret", icon="key"
+    )
 
 
 @page("alerts/channels/<uuid:pk>/delete/", name="alerts_channel_end")
@@ -154,13 +156,13 @@ def delete(request: HttpRequest, pk: UUID) -> HttpResponse:
     channel: Any = counted_channels().filter(pk=pk).first()  # with its counts, which are annotations
     if channel is None:
         raise NotFound("There is no such channel.")
-    form = TypedForm(request.POST or None, channel=channel)
+    form, refused = TypedForm(request.POST or None, channel=channel), ""
     if request.method == "POST" and form.is_valid():
         seen = expect_revision(form.cleaned_data["revision"], "channel")
         try:
             channels.delete_channel(channel_id=pk, by=principal, at=timezone.now(), if_match=seen)
         except DomainError as refusal:
-            form = _refused(refusal, channel)
+            form, refused = TypedForm(channel=channel), f"{refusal} Nothing was done."
         else:
             messages.success(request, f"{channel} is deleted.")
             return redirect("admin:alerts_channels")
@@ -169,7 +171,7 @@ def delete(request: HttpRequest, pk: UUID) -> HttpResponse:
         f"{_many(channel.waiting, 'message that waits is given up on', 'messages that wait are given up on')}.",
         "What was sent stays on record, and in the audit trail. The name is free again.",
     )
-    return _ask(request, channel, form, title=f"Delete {channel}", will=will, button="Delete it", icon="delete")
+    return _ask(request, channel, form, refused, title=f"Delete {channel}", will=will, button="Delete it", icon="delete")
 
 
 @page("alerts/channels/<uuid:pk>/test/", name="alerts_channel_test")
@@ -195,11 +197,13 @@ def _show_secret(request: HttpRequest, made: channels.Made, *, title: str) -> Ht
     return show(request, "alerts/channel_secret.html", title=title, channel=made.channel, secret=made.secret)
 
 
-def _ask(request: HttpRequest, channel: Channel, form: TypedForm, *, title: str, **texts: Any) -> HttpResponse:
+def _ask(request: HttpRequest, channel: Channel, form: TypedForm, refusal: str, *, title: str, **texts: Any) -> HttpResponse:
     return show(
         request,
         "alerts/channel_act.html",
         title=title,
+        status=409 if refusal else 200,
+        refusal=refusal,
         crumbs=[*_crumbs(channel), (title, "")],
         subject=f"channel:{channel.pk}",
         revision=channel.revision,
@@ -208,15 +212,6 @@ def _ask(request: HttpRequest, channel: Channel, form: TypedForm, *, title: str,
         standing=_standing(channel),
         **texts,
     )
-
-
-def _refused(refusal: DomainError, channel: Channel) -> TypedForm:
-    """The form anew, on the channel as it is now and without the typed name, which says why nothing was done."""
-    form = TypedForm({"revision": channel.revision, "typed": ""}, channel=channel)
-    form.full_clean()
-    form.errors.clear()
-    form.add_error(None, f"{refusal} Nothing was done.")
-    return form
 
 
 def _standing(channel: Channel) -> tuple[str, str]:

@@ -60,7 +60,7 @@ def subscribe(request: HttpRequest) -> HttpResponse:
         crumbs=[*_inbox(), ("Be told", "")],
         form=form,
         text="Each subscription is a wish of its own: what any of them asks for is told, and the same thing only once.",
-        button="Tell it",
+        button="Subscribe",
     )
 
 

@@ -4,6 +4,7 @@ import csv
 import math
 import re
 from datetime import date
+from io import StringIO
 from typing import Any
 from uuid import UUID
 
@@ -108,7 +109,7 @@ def actuals(request: HttpRequest, pk: UUID) -> HttpResponse:
 def read_rows(text: str) -> tuple[list[ActualRow], list[int]]:
     """The rows of a table whose columns are date, value and the keys, and the line each begins on. Raises Problems."""
     head = next((line for line in text.splitlines() if line.strip()), "")
-    reader = csv.reader(text.splitlines(keepends=True), delimiter=max(",;\t", key=head.count), strict=True)
+    reader = csv.reader(StringIO(text, newline=""), delimiter=max(",;\t", key=head.count), strict=True)
     names: list[str] = []
     rows: list[ActualRow] = []
     lines: list[int] = []

@@ -226,6 +226,7 @@ def test_an_act_on_a_channel_that_has_changed_is_refused(scope: Principal, site:
 
     late = site("admin").post(url(name, channel.pk), {"typed": "ops", "revision": channel.revision + 1})
 
+    assert late.status_code == 409
     assert "The channel has changed since you opened the page" in late.text
     assert Channel.objects.get(deleted_at=None).secret_fingerprint == channel.secret_fingerprint
 

@@ -8,8 +8,10 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from alerts.models import MLAlert
+from alerts.models import Channel, Delivery, MLAlert
 from alerts.services import inbox
+from alerts.services.channels import subscribe
+from alerts.services.notifying import notify_test
 from experiments.models import Experiment
 from mlops.tenancy import services as tenancy
 from mlops.tenancy.models import Customer, Membership
@@ -76,7 +78,29 @@ def make_full_shop() -> Customer:
         configure_model(model=challenger.model, changes={"policy": looser}, by=person(customer, "lee@example.com"), at=NOON)
         make_trials(champion, challenger, customer)
         make_alerts()
+        make_receivers(person(customer, "kim@example.com"))
     return customer
+
+
+def make_receivers(by: Principal) -> None:
+    """A person who hears of much, and a webhook that does not answer any more, with messages of every kind."""
+    subscribe(channel_id=None, by=by, at=NOON, alert_types=["drift_detected", "job_failed"], digest=True, approvals=True)
+    values = {"kind": "webhook", "name": "Team on call", "target": "https://hooks.example.com/services/T0/B1/x7f3a9", "failures": 3}
+    hook = Channel.objects.create(created_by=by.name, created_at=NOON, **values)
+    Channel.objects.create(
+        kind="email",
+        name="Store managers",
+        target="stores@example.com",
+        enabled=False,
+        disabled_reason="Nobody reads it in summer.",
+        created_by=by.name,
+        created_at=NOON,
+    )
+    subscribe(channel_id=hook.pk, by=by, at=NOON, min_severity="critical")
+    died = {"status": "dead", "attempts": 12, "last_status": 503, "last_error": "The receiver answered 503.", "ended_at": NOON}
+    for number, said in enumerate(({"status": "delivered", "attempts": 1, "last_status": 204}, died, {})):
+        sent = notify_test(hook, by=by.name, at=NOON + timedelta(minutes=number))
+        Delivery.objects.filter(pk=sent.pk).update(**said)
 
 
 def make_alerts(at: datetime | None = None) -> list[MLAlert]:

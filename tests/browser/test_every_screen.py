@@ -5,7 +5,7 @@ from django.urls import reverse
 from playwright.sync_api import Page
 from pytest_django.live_server_helper import LiveServer
 
-from alerts.models import MLAlert
+from alerts.models import Channel, MLAlert, Subscription
 from experiments.models import Experiment
 from mlops.tenancy.models import Customer
 from mlops.tenancy.roles import Principal, Role
@@ -13,7 +13,7 @@ from registry.models import PolicyChangeRequest, PromotionRequest
 from registry.services.registration import configure_model
 from tests.browser.chromium import Complaints
 from tests.browser.looking import LogIn, choose_theme, problems
-from tests.browser.shops import make_full_shop, version_of, working_for
+from tests.browser.shops import make_full_shop, make_shop, version_of, working_for
 from tests.conftest import NOON
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -33,6 +33,7 @@ def screens(shop: Customer) -> dict[str, str]:
         tried, proposed = Experiment.objects.get(status="shadow_testing"), Experiment.objects.get(status="proposed")
         alert, asked = MLAlert.objects.filter(severity="critical").get(), PromotionRequest.objects.get()
         looser = PolicyChangeRequest.objects.get()
+        hook, mine = Channel.objects.get(kind="webhook"), Subscription.objects.exclude(channel__owner=None).get()
         dismissed = MLAlert.objects.get(status="dismissed")
         kim = Principal("user", "kim@example.com", Role.ML_MANAGER, shop.pk)
         changes = {"policy": {"four_eyes": False, "min_improvement_pct": 2.0}}
@@ -60,6 +61,19 @@ def screens(shop: Customer) -> dict[str, str]:
         "model-policy": ("registry_policy", [model]),
         "model-data": ("registry_data_source", [model]),
         "model-retrain": ("experiments_retrain", [model]),
+        "model-settings": ("registry_settings", [model]),
+        "model-version": ("registry_version_register", [model]),
+        "model-actuals": ("registry_actuals", [model]),
+        "channels": ("alerts_channels", []),
+        "channel-create": ("alerts_channel_create", []),
+        "channel": ("alerts_channel", [hook.pk]),
+        "channel-own": ("alerts_channel", [mine.channel_id]),
+        "channel-edit": ("alerts_channel_edit", [hook.pk]),
+        "channel-secret": ("alerts_channel_secret", [hook.pk]),
+        "channel-end": ("alerts_channel_end", [hook.pk]),
+        "dead": ("alerts_dead", []),
+        "subscribe": ("alerts_subscribe", []),
+        "subscription": ("alerts_subscription_edit", [mine.pk]),
         "promote": ("registry_decide", [challenger.pk, "promote"]),
         "archive": ("registry_decide", [challenger.pk, "archive"]),
         "shadow": ("registry_decide", [challenger.pk, "shadow"]),
@@ -80,6 +94,7 @@ LISTS = (
     "audit_auditevent",
     "alerts_mlalert",
     "alerts_subscription",
+    "alerts_channel",
     "alerts_delivery",
     "experiments_experiment",
     "tenancy_membership",
@@ -92,6 +107,12 @@ LIKE_OTHERS = {f"list-{name}" for name in LISTS[1:-2]} | {
     "experiment-edit",
     "experiment-propose",
     "archive",
+    "channel-create",
+    "channel-edit",
+    "channel-secret",
+    "channel-own",
+    "subscription",
+    "model-settings",
 }
 """Pages made of the same parts as others: looked at in light alone."""
 
@@ -121,3 +142,35 @@ def test_the_dark_theme_is_accessible_on_a_phone(
     assert len(found) > 15
     assert {name: said for name, said in found.items() if said} == {}
     assert complaints.lines == []
+
+
+def test_a_tenant_without_anything_is_taught_on_accessible_pages(
+    page: Page, transactional_db: None, live_server: LiveServer, log_in: LogIn, complaints: Complaints
+) -> None:
+    make_shop(admin="kim@example.com", managers=())
+    choose_theme(page, "dark")
+    log_in(page)
+    names = (
+        "alerts_channels",
+        "alerts_dead",
+        "alerts_inbox",
+        "alerts_subscribe",
+        "alerts_channel_changelist",
+        "alerts_delivery_changelist",
+    )
+
+    found = {name: problems(page, f"{live_server.url}{reverse(f'admin:{name}')}", name=f"empty-{name}", widths=(390,)) for name in names}
+
+    assert {name: said for name, said in found.items() if said} == {}
+    assert complaints.lines == []
+
+
+def test_links_in_a_models_story_are_told_from_its_text_without_color(
+    page: Page, shop: Customer, live_server: LiveServer, log_in: LogIn
+) -> None:
+    log_in(page)
+    page.goto(f"{live_server.url}{screens(shop)['model']}")
+
+    lines = page.locator(".ty-story a").evaluate_all("links => links.map(link => getComputedStyle(link).textDecorationLine)")
+
+    assert set(lines) == {"underline"}
