@@ -160,7 +160,7 @@ def _digest_lines(listed: list[MLAlert], total: int, unread: int) -> Iterable[st
 def letter(lines: Iterable[str]) -> str:
     """The text of an e-mail."""
     text = "\n".join(lines).strip()
-    return f"{text}\n\n-- \nTiltyard, {settings.PUBLIC_URL}. Which alerts you hear of is set under /api/v1/subscriptions.\n"
+    return f"{text}\n\n-- \nTiltyard. Which alerts you hear of is set in the inbox: {settings.PUBLIC_URL}/admin/alerts/inbox/\n"
 
 
 def event_json(event: str, at: datetime, data: dict[str, Any]) -> str:

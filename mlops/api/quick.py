@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import structlog
 from django.core.exceptions import DisallowedHost
+from django.db import connection
 from django.http import HttpRequest, HttpResponse
 from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.security import SecurityMiddleware
@@ -44,10 +45,13 @@ class QuickMiddleware:
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
         self._security = SecurityMiddleware(get_response)
+        self._worth_it = connection.vendor == "postgresql"  # the ways that views offer are statements for it
         self._dressers = (XFrameOptionsMiddleware(get_response), ContentPolicyMiddleware(get_response), self._security)
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        plain = request.method == "GET" and not request.META.get("CONTENT_LENGTH") and len(request.path_info) <= LONGEST_PATH
+        plain = (
+            self._worth_it and request.method == "GET" and not request.META.get("CONTENT_LENGTH") and len(request.path_info) <= LONGEST_PATH
+        )
         if plain and request.META.get("HTTP_AUTHORIZATION", "")[: len(BEARER)].lower() == BEARER:
             try:
                 answer = self._answer(request)
