@@ -16,6 +16,7 @@ from alerts.queries import deliveries_of, shared_channels, target_for
 from alerts.services import channels, delivering
 from alerts.services.couriers import message_id
 from alerts.states import DeliveryStatus
+from mlops.api.bodies import NoBody
 from mlops.api.views import ApiView, ListView
 from mlops.errors import InvalidField
 
@@ -70,10 +71,6 @@ class ChannelChangeBody(serializers.Serializer[Any]):
     name = serializers.CharField(max_length=100, required=False)
     target = serializers.CharField(max_length=2000, required=False)
     enabled = serializers.BooleanField(required=False)
-
-
-class NoBody(serializers.Serializer[Any]):
-    """Nothing."""
 
 
 class DeliveryAnswer(serializers.ModelSerializer[Delivery]):

@@ -16,6 +16,7 @@ from alerts.queries import alerts, matching, open_counts, page_of
 from alerts.services import inbox
 from alerts.services.deeds import deed_of, preview
 from alerts.states import AlertStatus, AlertType, Decision, Severity
+from mlops.api.bodies import NoBody
 from mlops.api.pagination import PageNumberPagination
 from mlops.api.views import ApiView, ListView
 from mlops.errors import NotFound
@@ -102,10 +103,6 @@ class ActionBody(serializers.Serializer[Any]):
     action = serializers.ChoiceField(choices=Decision.choices)
     notes = serializers.CharField(required=False, allow_blank=True, max_length=LONGEST_REASON, help_text="Why. Dismissing needs it.")
     user_id = serializers.CharField(required=False, allow_blank=True, max_length=254, help_text="The person acting; see `promote`.")
-
-
-class NoBody(serializers.Serializer[Any]):
-    """Nothing."""
 
 
 class AlertFilter(django_filters.FilterSet):

@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from mlops.api import idempotency
+from mlops.api import bodies, idempotency
 from mlops.api.idempotency import Claim, ClaimLost
 from mlops.api.pagination import PageNumberPagination
 from mlops.api.parameters import invalid, refuse_unknown
@@ -70,18 +70,8 @@ class ApiView(APIView):
         return who
 
     def body(self, serializer: type[serializers.Serializer[Any]], request: Request) -> dict[str, Any]:
-        """The validated body. Raises a 400 naming each field that is wrong, unknown ones included."""
-        data = request.data
-        if not hasattr(data, "keys"):
-            raise Problem(400, "invalid", "The body must be a JSON object.")
-        bound = serializer(data=data, context={"request": request})
-        unknown = sorted(set(data.keys()) - set(bound.fields))
-        if unknown:
-            known = ", ".join(name for name, field in bound.fields.items() if not field.read_only) or "none"
-            errors = [{"field": name[:100], "message": f"Unknown field. Known here: {known}.", "code": "unknown"} for name in unknown[:20]]
-            raise Problem(400, "invalid", "Some fields are not known.", errors=errors)
-        bound.is_valid(raise_exception=True)
-        return dict(bound.validated_data)
+        """The validated body. Raises a 400 naming each field that is unknown, of another JSON type than it should be, or wrong."""
+        return bodies.checked(serializer, request.data, request=request)
 
 
 class ListView(ApiView):

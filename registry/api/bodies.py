@@ -3,8 +3,6 @@
 import math
 from typing import Any
 
-from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from mlops.api import json
@@ -25,23 +23,6 @@ class NumberField(serializers.FloatField):
         if isinstance(data, bool) or not isinstance(data, int | float) or not math.isfinite(data):
             self.fail("invalid")
         return float(super().to_internal_value(data))
-
-
-@extend_schema_field(OpenApiTypes.OBJECT)
-class ObjectField(serializers.Field[dict[str, Any], Any, Any, Any]):
-    """A free JSON object."""
-
-    default_error_messages = {"not_an_object": "Must be a JSON object."}
-
-    def to_internal_value(self, data: Any) -> dict[str, Any]:
-        """The object, as it is."""
-        if not isinstance(data, dict):
-            self.fail("not_an_object")
-        return data
-
-    def to_representation(self, value: Any) -> Any:
-        """As it is."""
-        return value
 
 
 class ActBody(serializers.Serializer[Any]):
@@ -90,8 +71,10 @@ class ModelBody(serializers.Serializer[Any]):
     domain = serializers.CharField(required=False, allow_blank=True, max_length=64)
     dataset_id = serializers.UUIDField(required=False, allow_null=True, help_text="The data set a retrain reads.")
     data_dir = serializers.CharField(required=False, allow_blank=True, max_length=500, help_text="A file or folder below an allowed root.")
-    recipe = ObjectField(required=False, help_text="What a retrain fits; replaces the present one.")
-    policy = ObjectField(required=False, help_text="Promotion policy; merged into the present one, null takes a setting to its default.")
+    recipe = serializers.DictField(required=False, help_text="What a retrain fits; replaces the present one.")
+    policy = serializers.DictField(
+        required=False, help_text="Promotion policy; merged into the present one, null takes a setting to its default."
+    )
     scheduled = serializers.BooleanField(required=False, help_text="Whether the scheduled jobs work on this model.")
     retention_days = serializers.IntegerField(required=False, min_value=1, max_value=36_500)
 
@@ -118,11 +101,13 @@ class NewVersionBody(serializers.Serializer[Any]):
         required=False, allow_blank=True, max_length=64, help_text="A label of your own; else v1, v2, … in order."
     )
     algorithm = serializers.CharField(required=False, allow_blank=True, max_length=40)
-    metrics = ObjectField(required=False)
-    hyperparameters = ObjectField(required=False)
-    signature = ObjectField(required=False, help_text='`{"features": [{"name": …, "dtype": …}, …]}`, in the order the model takes them.')
-    reference_statistics = ObjectField(required=False)
-    lineage = ObjectField(required=False, help_text="Ids of split, study, trial, experiment; code revision; recipe.")
+    metrics = serializers.DictField(required=False)
+    hyperparameters = serializers.DictField(required=False)
+    signature = serializers.DictField(
+        required=False, help_text='`{"features": [{"name": …, "dtype": …}, …]}`, in the order the model takes them.'
+    )
+    reference_statistics = serializers.DictField(required=False)
+    lineage = serializers.DictField(required=False, help_text="Ids of split, study, trial, experiment; code revision; recipe.")
     dataset_version_id = serializers.UUIDField(required=False, allow_null=True)
     parent = serializers.CharField(  # type: ignore[assignment] # declared fields are taken out of the class
         required=False, allow_blank=True, max_length=64, help_text="Label or id of a version of this model."

@@ -6,31 +6,22 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from mlops.api import json
-from mlops.api.json import JSONProblem
+from mlops.api.bodies import JSONTextField
 from registry.models import Dataset, DatasetVersion
 
 
 @extend_schema_field(OpenApiTypes.OBJECT)
-class MappingField(serializers.Field[dict[str, Any], Any, Any, Any]):
+class MappingField(JSONTextField):
     """A mapping: an object in a JSON body, JSON text in a multipart one."""
 
-    default_error_messages = {"not_an_object": "Must be a mapping as a JSON object.", "not_json": "Not acceptable JSON: {problem}."}
+    default_error_messages = {"not_an_object": "Must be a mapping as a JSON object."}
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         """The object; what it says is the services' to judge."""
-        if isinstance(data, str):
-            try:
-                data = json.loads(data.encode("utf-8", "surrogatepass"))
-            except JSONProblem as problem:
-                self.fail("not_json", problem=problem)
+        data = self.parsed(data)
         if not isinstance(data, dict):
             self.fail("not_an_object")
         return data
-
-    def to_representation(self, value: Any) -> Any:
-        """As it is."""
-        return value
 
 
 class NewFileSerializer(serializers.Serializer[Any]):

@@ -10,6 +10,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from mlops.api.bodies import NoBody
 from mlops.api.views import ApiView
 from mlops.jobs.models import Job
 from registry.api.answers import GateAnswer, VerdictAnswer, VersionAnswer, verdict_row, version_row
@@ -170,10 +171,6 @@ class Judge(ApiView):
         if not isinstance(made, Job):
             return Response(verdict_row(made))
         return accepted(made, f"{found} and the champion are being backtested on the same data.")
-
-
-class NoBody(serializers.Serializer[Any]):
-    """Nothing."""
 
 
 def accepted(job: Job, message: str) -> Response:

@@ -147,7 +147,17 @@ def test_dismissing_without_a_reason_names_the_field(scope: Principal, api: Api)
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, "notes")
 
 
-@pytest.mark.parametrize("body", [{}, {"action": "ignore"}, {"action": "approve", "note": "x"}, {"action": "approve", "notes": ["x"]}, []])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"action": "ignore"},
+        {"action": "approve", "note": "x"},
+        {"action": "approve", "notes": ["x"]},
+        {"action": "approve", "notes": 5},
+        [],
+    ],
+)
 def test_a_wrong_body_is_400(body: Any, scope: Principal, api: Api) -> None:
     answer = api().patch(f"{BASE}/{make_alert().pk}/action", body)
 

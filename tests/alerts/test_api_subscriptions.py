@@ -89,7 +89,16 @@ def test_a_key_without_a_person_has_to_name_a_channel(scope: Principal, api: Api
 
 
 @pytest.mark.parametrize(
-    "body", [{"alert_types": ["drift"]}, {"min_severity": "high"}, {"types": []}, {"channel_id": "x"}, {"digest": "maybe"}]
+    "body",
+    [
+        {"alert_types": ["drift"]},
+        {"min_severity": "high"},
+        {"types": []},
+        {"channel_id": "x"},
+        {"digest": "maybe"},
+        {"enabled": "no"},
+        {"channel_id": 5},
+    ],
 )
 def test_a_wrong_subscription_is_400(body: dict[str, Any], scope: Principal, api: Api) -> None:
     assert api("viewer", email="vera@example.com").post(BASE, body).status_code == 400
@@ -158,6 +167,17 @@ def test_channels_are_configured_and_ended(scope: Principal, api: Api) -> None:
     assert client.patch(address, {"target": "nobody"}).status_code == 400
     assert client.delete(address).status_code == 204
     assert [client.get(address).status_code, Subscription.objects.count()] == [404, 0]
+
+
+@pytest.mark.parametrize("change", [{"enabled": "no"}, {"enabled": 0}, {"name": 5}, {"target": 5}])
+def test_a_change_of_another_json_type_is_refused(change: dict[str, Any], scope: Principal, api: Api) -> None:
+    client = api("admin")
+    made = client.post(CHANNELS, HOOK)
+
+    refused = client.patch(made.headers["Location"], change)
+
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, *change)
+    assert client.get(made.headers["Location"]).json()["enabled"] is True
 
 
 def test_a_name_is_given_once(scope: Principal, api: Api) -> None:

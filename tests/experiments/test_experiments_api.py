@@ -148,6 +148,7 @@ def test_an_archived_version_cannot_be_adopted(api: Api, scope: Principal) -> No
     [
         ({"experiment_name": " "}, "experiment_name"),
         ({"experiment_name": "x" * 201}, "experiment_name"),
+        ({"experiment_name": 5}, "experiment_name"),
         ({"hypothesis": None}, "hypothesis"),
         ({"experiment_type": "magic"}, "experiment_type"),
         ({"model_name": "nowhere"}, "model_name"),

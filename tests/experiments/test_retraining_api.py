@@ -70,6 +70,7 @@ def test_a_folder_below_an_allowed_root_will_do(api: Api, scope: Principal) -> N
         ({"data_dir": "x" * 500}, "data_dir"),
         ({"data_dir": "a", "dataset_id": str(uuid4())}, "data_dir"),
         ({"trigger": "boredom"}, "trigger"),
+        ({"reason": 5}, "reason"),
         ({"when": "now"}, "when"),
     ],
 )

@@ -20,12 +20,24 @@ from mlops.audit.services import record
 from mlops.tenancy.models import Customer
 
 
+class LineSerializer(serializers.Serializer[Any]):
+    """A line of a note."""
+
+    weight = serializers.FloatField()
+
+
 class NoteSerializer(serializers.Serializer[Any]):
     """A note."""
 
     text = serializers.CharField(max_length=50)
     count = serializers.IntegerField(required=False, min_value=0, max_value=10)
     free = serializers.JSONField(required=False)
+    pinned = serializers.BooleanField(required=False)
+    kind = serializers.ChoiceField(choices=["a", "1"], required=False)
+    about = serializers.UUIDField(required=False, allow_null=True)
+    tags = serializers.ListField(child=serializers.CharField(), required=False)
+    names = serializers.DictField(child=serializers.CharField(), required=False)
+    lines = LineSerializer(many=True, required=False)
 
 
 class Notes(ApiView):

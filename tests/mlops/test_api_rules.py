@@ -189,6 +189,55 @@ def test_a_body_that_cannot_be_kept_is_400_and_changes_nothing(api: Api, custome
     assert notes_of(customer) == 0
 
 
+@pytest.mark.parametrize(
+    ("value", "field", "message"),
+    [
+        ({"text": 5}, "text", "Must be a text, not a number."),
+        ({"text": False}, "text", "Must be a text, not false."),
+        ({"pinned": "yes"}, "pinned", "Must be true or false, not a text."),
+        ({"pinned": 1}, "pinned", "Must be true or false, not a number."),
+        ({"count": "5"}, "count", "Must be a whole number, not a text."),
+        ({"count": True}, "count", "Must be a whole number, not true."),
+        ({"count": 5.0}, "count", "Must be a whole number, not a number with a fraction."),
+        ({"kind": 1}, "kind", "Must be a text, one of a, 1, not a number."),
+        ({"about": 5}, "about", "Must be a text, not a number."),
+        ({"tags": "a"}, "tags", "Must be a list, not a text."),
+        ({"tags": {"a": 1}}, "tags", "Must be a list, not an object."),
+        ({"tags": ["a", 2]}, "tags[1]", "Must be a text, not a number."),
+        ({"names": []}, "names", "Must be an object, not a list."),
+        ({"names": {"b": 1}}, "names.b", "Must be a text, not a number."),
+        ({"lines": [{"weight": 1}, {"weight": "1"}]}, "lines[1].weight", "Must be a number, not a text."),
+        ({"lines": [3]}, "lines[0]", "Must be an object, not a number."),
+    ],
+)
+def test_a_value_of_another_json_type_is_refused_and_told(
+    api: Api, customer: Customer, value: dict[str, Any], field: str, message: str
+) -> None:
+    problem = assert_problem(api().post(NOTES, {"text": "x", **value}), 400, "invalid")
+
+    assert problem["errors"] == [{"field": field, "message": message, "code": "invalid"}]
+    assert notes_of(customer) == 0
+
+
+def test_values_of_their_json_types_are_taken(api: Api) -> None:
+    body = {
+        "text": "5",
+        "count": 5,
+        "pinned": False,
+        "kind": "1",
+        "about": None,
+        "tags": ["1"],
+        "names": {"b": "2"},
+        "lines": [{"weight": 1}],
+    }
+
+    assert api().post(NOTES, body).json() == {"number": mock.ANY, **body}
+
+
+def test_a_body_of_wrong_types_names_the_first_twenty(api: Api) -> None:
+    assert len(assert_problem(api().post(NOTES, {"text": "x", "tags": [1] * 1000}), 400)["errors"]) == 20
+
+
 def test_an_unknown_field_is_named_with_the_known_ones(api: Api) -> None:
     problem = assert_problem(post(api(), '{"txet": "x"}'), 400)
 

@@ -447,6 +447,24 @@ def test_gates_that_are_enforced_do_not_keep_a_second_manager_from_granting_a_ro
     assert not DecisionRecord.objects.get(kind="rollback").override
 
 
+@pytest.mark.parametrize("value", ["yes", "true", 1, 0.0, [], {}])
+def test_an_override_is_true_or_false(api: Api, candidate: ModelVersion, value: Any) -> None:
+    refused = api().post(f"{BASE}/promote/v2", {"override": value, "reason": "Now."})
+
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, "override")
+    candidate.refresh_from_db()
+    assert candidate.status == "candidate"
+
+
+@pytest.mark.parametrize("value", ["false", 0])
+def test_an_emergency_is_true_or_false(api: Api, candidate: ModelVersion, value: Any) -> None:
+    api().post(f"{BASE}/promote/v2", {})
+
+    refused = api().post(f"{BASE}/versions/v1/rollback", {"emergency": value, "reason": "Errors."})
+
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, "emergency")
+
+
 @pytest.mark.parametrize("body", [{"reason": "x" * 4001}, {"reason": {}}, {"override": "maybe"}, {"user_id": "x" * 255}, {"sorcery": 1}])
 def test_a_body_that_will_not_do_is_refused(api: Api, candidate: ModelVersion, body: dict[str, Any]) -> None:
     assert api().post(f"{BASE}/promote/v2", body).status_code == 400

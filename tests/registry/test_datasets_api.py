@@ -309,6 +309,15 @@ def test_corrected_mapping_makes_a_version_from_the_same_source(api: Api) -> Non
     assert client.get(f"{URL}/sales").json()["mapping"]["keys"] == ["store"]
 
 
+def test_a_mapping_in_a_json_body_is_an_object(api: Api) -> None:
+    client = api()
+    first = upload(client).json()
+
+    answer = client.post(f"{URL}/sales/mapping", {"mapping": json.dumps(first["mapping"])})
+
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, "mapping")
+
+
 def test_mapping_that_does_not_fit_is_refused_naming_the_column(api: Api) -> None:
     client = api()
     upload(client)

@@ -9,8 +9,7 @@ from engine.tabular.columns import PARTS, TASKS
 from engine.tabular.sources import MAX_NAME
 from engine.tabular.splitting import MAX_SEED, STRATEGIES
 from experiments.services.splitting import MAX_NAME_LENGTH
-from mlops.api import json
-from mlops.api.json import JSONProblem
+from mlops.api.bodies import JSONTextField
 from registry.api.bodies import NumberField
 
 DEFAULT_FRACTIONS = {"train": 0.7, "validation": 0.15, "test": 0.15}
@@ -18,33 +17,15 @@ LONGEST_TEXT = 10_000
 MAX_FEATURES = 2_048
 
 
-class _JSONValue(serializers.Field[Any, Any, Any, Any]):
-    """A value that a multipart form sends as JSON text."""
-
-    default_error_messages = {"not_json": "Not acceptable JSON: {problem}."}
-
-    def _parsed(self, data: Any) -> Any:
-        if not isinstance(data, str):
-            return data
-        try:
-            return json.loads(data.encode("utf-8", "surrogatepass"))
-        except JSONProblem as problem:
-            self.fail("not_json", problem=problem)
-
-    def to_representation(self, value: Any) -> Any:
-        """As it is."""
-        return value
-
-
 @extend_schema_field({"type": "object", "properties": {part: {"type": "number"} for part in PARTS}, "required": list(PARTS)})
-class FractionsField(_JSONValue):
+class FractionsField(JSONTextField):
     """The share of rows per part."""
 
     default_error_messages = {"shape": "Must be an object with a number each for train, validation and test."}
 
     def to_internal_value(self, data: Any) -> dict[str, float]:
         """Three finite numbers."""
-        data = self._parsed(data)
+        data = self.parsed(data)
         if not isinstance(data, dict) or set(data) != set(PARTS):
             self.fail("shape")
         number = NumberField()
@@ -52,14 +33,14 @@ class FractionsField(_JSONValue):
 
 
 @extend_schema_field({"type": "array", "items": {"type": "string"}})
-class FeaturesField(_JSONValue):
+class FeaturesField(JSONTextField):
     """Names of columns."""
 
     default_error_messages = {"shape": f"Must be a list of 1 to {MAX_FEATURES} names of columns, of up to {MAX_NAME} characters each."}
 
     def to_internal_value(self, data: Any) -> list[str]:
         """Names, in their order."""
-        data = self._parsed(data)
+        data = self.parsed(data)
         if not isinstance(data, list) or not 1 <= len(data) <= MAX_FEATURES:
             self.fail("shape")
         if not all(isinstance(name, str) and 0 < len(name) <= MAX_NAME and "\x00" not in name for name in data):
