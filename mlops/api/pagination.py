@@ -43,14 +43,15 @@ def envelope(request: HttpRequest | Request, page: Page, count: int, results: An
 def plain_page(query: QueryDict, *, size_names: Collection[str], filters: Mapping[str, Collection[str]]) -> Page | None:
     """The page that a query of nothing but paging and these filters asks for; None for one with anything else in it, or wrong.
 
-    `filters` has the values that each may take. A query that is refused here is answered by the view, which says what is wrong with it.
+    `filters` has the values that each may take; an empty one is no filter. A query that is refused here is answered by the view, which says
+    what is wrong with it.
     """
     numbers = {"page": 1, "size": DEFAULT_SIZE}
     for name, values in query.lists():
         if len(values) != 1 or (name in size_names and len(set(size_names) & set(query)) != 1):
             return None
         if name in filters:
-            if values[0] not in filters[name]:
+            if values[0] and values[0] not in filters[name]:
                 return None
         elif name == "page" or name in size_names:
             if not (values[0].isascii() and values[0].isdigit() and len(values[0]) <= 7):

@@ -15,6 +15,7 @@ from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from mlops.api.bodies import checked
 from mlops.api.concurrency import etag
 from mlops.api.json import StrictJSONParser
 from mlops.api.pagination import MAX_NUMBER, PageNumberPagination, envelope, plain_page
@@ -104,10 +105,8 @@ class Versions(ListView):
         with reading():
             model = find_model(model_name)
             if not {"algorithm", "search"}.intersection(request.query_params):
-                counts = model.status_counts  # kept under the model's lock: nothing has to be counted
-                self.total = (
-                    counts.get(request.query_params.get("status"), 0) if "status" in request.query_params else model.last_version_number
-                )
+                status = request.query_params.get("status", "")  # counts are kept under the model's lock: nothing has to be counted
+                self.total = model.status_counts.get(status, 0) if status else model.last_version_number
             return self.page(request, versions_of(model))
 
     @extend_schema(
@@ -148,12 +147,7 @@ class Versions(ListView):
         file = parts["file"]
         if file.size > settings.MAX_ARTIFACT_BYTES:
             raise TooLarge(settings.MAX_ARTIFACT_BYTES)
-        metadata = NewVersionBody(data=parts.get("metadata", {}))
-        unknown = sorted(set(metadata.initial_data) - set(metadata.fields))
-        if unknown:
-            raise InvalidField(f"metadata.{unknown[0][:100]}", f"Unknown field. Known here: {', '.join(metadata.fields)}.")
-        metadata.is_valid(raise_exception=True)
-        return dict(metadata.validated_data), path_of(file)
+        return checked(NewVersionBody, parts.get("metadata", {}), within="metadata"), path_of(file)
 
 
 class VersionDetail(ApiView):

@@ -32,6 +32,7 @@ ADDRESSES = [
     f"{MODEL}/versions?limit=2&page=2",
     f"{MODEL}/versions?page_size=1&status=deprecated",
     f"{MODEL}/versions?status=archived",
+    f"{MODEL}/versions?status=&limit=2",
     f"{MODEL}/versions?page=9",
     f"{MODEL}/versions/v2",
     f"{MODEL}/versions/3",
@@ -95,9 +96,9 @@ def test_a_session_is_answered_by_the_view(site: Callable[..., Client], scope: P
 
 @pytest.mark.parametrize("document", [{"huge": 1e300}, {"a": [-1e300]}, {"a": [1, 9.3e18]}, {"a": {"b": [[1e19]]}}])
 def test_integers_beyond_64_bits_are_floats_in_lists_too(api: Api, scope: Principal, document: dict[str, Any]) -> None:
-    make_version(make_model(), metrics=document)
+    make_version(make_model(), hyperparameters=document)
 
-    assert api().get(f"{MODEL}/versions").json()["results"][0]["metrics"] == document
+    assert api().get(f"{MODEL}/versions").json()["results"][0]["hyperparameters"] == document
 
 
 @pytest.mark.postgres_only
