@@ -3,7 +3,7 @@
 from typing import Any
 
 from experiments.queries.versions import versions
-from registry.rules.metrics import number
+from registry.rules.metrics import measured
 from registry.states import STAGES, VersionStatus
 
 FACTS = ("model", "version", "stage", "status", "task", "algorithm", "tier", "trained_through", "created_at", "promoted_at")
@@ -11,7 +11,7 @@ FACTS = ("model", "version", "stage", "status", "task", "algorithm", "tier", "tr
 
 def metrics_report(*, production_only: bool = False) -> tuple[list[str], list[dict[str, Any]]]:
     """Names of the columns, and a row for each version that was not deleted: facts first, then every metric that any of them has; None
-    where one has no finite number. One query."""
+    where one has none that could be. One query."""
     found = versions().order_by("model_name", "-number", "pk")
     if production_only:
         found = found.filter(status=VersionStatus.CHAMPION)
@@ -22,9 +22,9 @@ def metrics_report(*, production_only: bool = False) -> tuple[list[str], list[di
 
 
 def _row(version: Any) -> dict[str, Any]:
-    measured = {f"metric:{name}" if name in FACTS else name: number(value) for name, value in version.metrics.items()}
+    values = {f"metric:{name}" if name in FACTS else name: measured(name, value) for name, value in version.metrics.items()}
     return {
-        **{name: value for name, value in measured.items() if value is not None},
+        **{name: value for name, value in values.items() if value is not None},
         "model": version.model_name,
         "version": version.version,
         "stage": STAGES[version.status],

@@ -7,7 +7,7 @@ from typing import Any
 from mlops.errors import InvalidField
 from registry.models import ModelVersion, RegisteredModel
 from registry.queries.versions import versions_of
-from registry.rules.metrics import DEFAULT_METRIC, Direction, badness, direction_of, number
+from registry.rules.metrics import DEFAULT_METRICS, Direction, badness, direction_of, measured
 from registry.services.lookups import version_of
 
 MOST = 20
@@ -53,8 +53,9 @@ def compare(model: RegisteredModel, *, references: Sequence[str] = (), metric: s
         raise InvalidField("versions", f"At most {MOST} versions are compared at once.")
     found = [version_of(model, reference) for reference in references] if references else list(versions_of(model)[:10])
     versions = list({version.pk: version for version in found}.values())
-    names = sorted({name for version in versions for name, value in version.metrics.items() if number(value) is not None})
-    chosen = metric or (DEFAULT_METRIC[model.task] if DEFAULT_METRIC[model.task] in names or not names else names[0])
+    names = sorted({name for version in versions for name, value in version.metrics.items() if measured(name, value) is not None})
+    usual = DEFAULT_METRICS[model.task]
+    chosen = metric or next((name for name in (*usual, *names) if name in names), usual[-1])
     if metric and metric not in names:
         raise InvalidField("metric", f"None of these versions has this metric. They have: {', '.join(names[:50]) or 'none'}.")
     metrics = {name: _metric(name, versions) for name in names}
@@ -65,7 +66,7 @@ def compare(model: RegisteredModel, *, references: Sequence[str] = (), metric: s
 
 
 def _metric(name: str, versions: Sequence[ModelVersion]) -> Metric:
-    values = {version.version: number(version.metrics.get(name)) for version in versions}
+    values = {version.version: measured(name, version.metrics.get(name)) for version in versions}
     direction = direction_of(name)
     known = {label: value for label, value in values.items() if value is not None}
     if direction is None or not known:
@@ -75,7 +76,7 @@ def _metric(name: str, versions: Sequence[ModelVersion]) -> Metric:
 
 
 def _row(version: ModelVersion, metric: str, best: Sequence[str], metrics: dict[str, Metric]) -> Compared:
-    value = number(version.metrics.get(metric))
+    value = measured(metric, version.metrics.get(metric))
     reference = metrics[metric].values[best[0]] if best else None
     known = value is not None and reference
     difference = 100 * (value - reference) / abs(reference) if known and value is not None and reference else None

@@ -8,7 +8,7 @@ from typing import Any
 from django.db.models import Count, Sum
 
 from registry.models import ModelVersion, PromotionRequest, RegisteredModel
-from registry.rules.metrics import number
+from registry.rules.metrics import measured
 from registry.states import RequestStatus, VersionStatus
 
 
@@ -37,7 +37,7 @@ def statistics() -> Statistics:
     champions = ModelVersion.objects.filter(status=VersionStatus.CHAMPION).order_by().values_list("metrics", flat=True)
     for metrics in champions:
         for name, value in metrics.items():
-            if (finite := number(value)) is not None:
+            if (finite := measured(name, value)) is not None:
                 values[name].append(finite)
     by_task, by_type = dict.fromkeys(RegisteredModel.Task.values, 0), dict.fromkeys(RegisteredModel.Type.values, 0)
     for task, model_type, count, _ in rows:

@@ -12,7 +12,7 @@ from django.db import IntegrityError, transaction
 
 from mlops.artifacts.storage import Stored, storage
 from mlops.audit.services import record
-from mlops.errors import DomainError, Duplicate, InvalidField
+from mlops.errors import DomainError, Duplicate, InvalidField, InvalidFields
 from mlops.outbox.services import publish
 from mlops.tenancy.context import required
 from mlops.tenancy.persons import trace
@@ -20,13 +20,15 @@ from mlops.tenancy.roles import Principal
 from registry.events import VersionRegistered
 from registry.models import Dataset, DatasetVersion, ModelVersion, PolicyChangeRequest, RegisteredModel
 from registry.rules import recipes
+from registry.rules.metrics import flaw_of
 from registry.services import policy_changes
 from registry.services.artifacts import ArtifactFacts, inspect_artifact
 from registry.services.dataset_files import data_path
-from registry.services.lookups import IfMatch, hold_dataset, lock_model
+from registry.services.lookups import IfMatch, hold_dataset, labels_meant, lock_model
 
 NAME = re.compile(r"[a-z][a-z0-9_.-]{0,127}\Z")
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}\Z")
+MOST_ERRORS = 20
 UUID_SHAPE = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z")
 RESERVED = frozenset(
     {"health", "history", "backtest", "statistics", "types", "registry", "validation", "promotion-requests", "policy-requests"}
@@ -183,10 +185,11 @@ def register_version(
 
     An artifact is tried in a disposable child process first (InvalidField with code `unsafe_artifact` otherwise), then stored, create-only,
     before the row is committed: a crash in between leaves a file nobody refers to, never a version without its file. A refusal leaves none.
-    Raises InvalidField, NotFound where the data set is gone, or Duplicate when the label is taken.
+    Raises InvalidField, InvalidFields (metrics), NotFound where the data set is gone, or Duplicate when the label is taken.
     """
     by.authorize("version.register")
-    _check_label(label)
+    label = _checked_label(label)
+    _check_metrics(metrics or {})
     prepared = prepare_artifact(model=model, path=artifact) if isinstance(artifact, Path) else artifact
     facts = prepared.facts if prepared else None
     version = ModelVersion(
@@ -221,11 +224,20 @@ def register_version(
         raise
 
 
-def _check_label(label: str) -> None:
+def _checked_label(label: str) -> str:
+    """The label that is meant: a bare number means `v` and the number, here as wherever a version is named. Raises InvalidField."""
     if label and (not LABEL.match(label) or label in RESERVED or UUID_SHAPE.match(label)):
         raise InvalidField(
             "version", "Must be 1 to 64 of A–Z a–z 0–9 . _ + - beginning with a letter or digit, no reserved word and no UUID."
         )
+    return labels_meant(label)[-1]
+
+
+def _check_metrics(metrics: Mapping[str, Any]) -> None:
+    flaws = {name: flaw for name, value in metrics.items() if (flaw := flaw_of(name, value))}
+    if flaws:
+        errors = [{"field": f"metrics.{name[:100]}", "message": flaw, "code": "invalid"} for name, flaw in flaws.items()]
+        raise InvalidFields("Some fields are not valid.", errors[:MOST_ERRORS])
 
 
 def _insert(version: ModelVersion, *, label: str, by: Principal, at: datetime) -> ModelVersion:

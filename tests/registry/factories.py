@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
+from unittest import mock
 
 from mlops.jobs.models import Job, JobState
 from mlops.tenancy.context import required
@@ -86,6 +87,12 @@ def make_version(model: RegisteredModel, *, at: datetime = NOW, by: Principal | 
     given = {"algorithm": "lightgbm", "trained_through": (at - timedelta(days=1)).date(), "training_seconds": 84.2}
     given |= {"lineage": {"recipe": {"kind": "lightgbm", "rounds": 200}, "code": "0.1.0"}}
     return register_version(model=model, by=by or system(required(), name="trainer"), at=at, **(given | values))
+
+
+def make_old_version(model: RegisteredModel, **values: Any) -> ModelVersion:
+    """A candidate as it could be registered before its metrics and its label were looked at."""
+    with mock.patch.multiple("registry.services.registration", _check_metrics=lambda _: None, _checked_label=lambda label: label):
+        return make_version(model, **values)
 
 
 def make_champion(model: RegisteredModel, *, at: datetime = NOW, **values: Any) -> ModelVersion:

@@ -16,7 +16,7 @@ from registry.services import moves, promotion
 from registry.states import VersionStatus
 from tests.conftest import NOON
 from tests.registry.counting import frame
-from tests.registry.factories import make_champion, make_dataset, make_model, make_version
+from tests.registry.factories import make_champion, make_dataset, make_model, make_old_version, make_version
 
 NOBODY = "00000000-0000-4000-8000-000000000000"
 pytestmark = pytest.mark.django_db
@@ -66,6 +66,12 @@ def test_a_model_is_registered_by_its_name_alone(api: Api) -> None:
         ({"name": "m", "data_dir": "/etc"}, "data_dir"),
         ({"name": "m", "data_dir": "x" * 499}, "data_dir"),
         ({"name": "m", "retention_days": 0}, "retention_days"),
+        ({"name": "m", "retention_days": "5"}, "retention_days"),
+        ({"name": "m", "scheduled": "off"}, "scheduled"),
+        ({"name": "m", "domain": 5}, "domain"),
+        ({"name": 5}, "name"),
+        ({"name": "m", "policy": "{}"}, "policy"),
+        ({"name": "m", "dataset_id": 5}, "dataset_id"),
         ({"name": "m", "frobnicate": 1}, "frobnicate"),
     ],
 )
@@ -353,12 +359,49 @@ def test_compare_refuses_what_it_cannot_do(api: Api, scope: Principal) -> None:
     assert client.get("/api/v1/models/demand_forecast/compare?versions=" + "v1," * 21).status_code == 400
 
 
+def test_old_values_that_a_metric_cannot_have_count_nowhere(api: Api, scope: Principal) -> None:
+    model, client = make_model(), api()
+    make_version(model, metrics={"mae": 10.0, "r2": -0.5})
+    old = make_old_version(model, metrics={"mae": -5, "r2": True, "rmse": "x", "wape": [1]})
+    client.post(f"/api/v1/models/demand_forecast/promote/{old.version}", {})
+
+    compared = client.get("/api/v1/models/demand_forecast/compare").json()
+
+    assert [(row["version"], row["value"], row["best"]) for row in compared["versions"]] == [("v1", 10.0, True), ("v2", None, False)]
+    assert {name: metric["best"] for name, metric in compared["metrics"].items()} == {"mae": ["v1"], "r2": ["v1"]}
+    assert client.get("/api/v1/models/statistics/registry").json()["average_production_metrics"] == {}
+    assert client.get("/api/v1/models/demand_forecast/versions/v2").json()["metrics"]["mae"] == -5
+
+
+@pytest.mark.parametrize(
+    ("task", "metric", "best"), [("regression", "test_mae", "v2"), ("classification", "test_accuracy", "v1"), ("forecast", "mae", "v1")]
+)
+def test_compare_prefers_what_was_measured_on_a_test_part(api: Api, scope: Principal, task: str, metric: str, best: str) -> None:
+    model = make_model(task=task)
+    make_version(model, metrics={"mae": 1.0, "test_mae": 3.0, "accuracy": 0.8, "test_accuracy": 0.9})
+    make_version(model, metrics={"mae": 2.0, "test_mae": 2.0, "accuracy": 0.9, "test_accuracy": 0.8})
+
+    body = api().get("/api/v1/models/demand_forecast/compare").json()
+
+    assert (body["metric"], body["best"], body["versions"][0]["version"]) == (metric, best, best)
+    assert body["metrics"]["test_mae"] == {"direction": "lower", "best": ["v2"], "values": {"v1": 3.0, "v2": 2.0}}
+
+
+def test_compare_falls_back_on_what_there_is(api: Api, scope: Principal) -> None:
+    model = make_model(task="regression")
+    make_version(model, metrics={"mae": 1.0, "test_rmse": 3.0})
+
+    assert api().get("/api/v1/models/demand_forecast/compare").json()["metric"] == "mae"
+
+
 def test_metrics_at_the_ends_of_the_range_are_read_everywhere(api: Api, scope: Principal) -> None:
     client, url = api(), "/api/v1/models"
     for name in ("first", "second"):
         client.post(url, {"name": name})
-        for metrics in ({"mae": 1e308, "wape": 1e-320, "bias_pct": -1e300, "mape": 2**63 - 1}, {"mae": -1e308}):
+        for metrics in ({"mae": 1e308, "wape": 1e-320, "bias_pct": -1e300, "mape": 2**63 - 1}, {"mae": 5e-324}):
             assert client.post(f"{url}/{name}/versions", {"metrics": metrics}).status_code == 201
+        old = make_old_version(RegisteredModel.objects.get(name=name), metrics={"mae": -1e308, "rmse": "small", "wape": [1]})
+        assert client.post(f"{url}/{name}/promote/{old.version}", {}).status_code == 200
         assert client.post(f"{url}/{name}/promote/v1", {}).status_code == 200
 
     pages = ["", "/first", "/statistics/registry", "/first/versions", "/first/versions/v1", "/first/versions/v1/evidence"]

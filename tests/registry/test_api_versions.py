@@ -23,7 +23,7 @@ from tests.conftest import NOON
 from tests.engine.formats import foreign
 from tests.engine.formats.samples import model_text
 from tests.registry.counting import frame, written_out
-from tests.registry.factories import make_arena, make_champion, make_model, make_request, make_version
+from tests.registry.factories import make_arena, make_champion, make_model, make_old_version, make_request, make_version
 
 pytestmark = pytest.mark.django_db
 Api = Callable[..., APIClient]
@@ -69,6 +69,15 @@ def test_labels_follow_each_other_and_pass_over_given_ones(api: Api, scope: Prin
         ({"version": "with space"}, "version"),
         ({"metrics": [1]}, "metrics"),
         ({"metrics": "mae"}, "metrics"),
+        ({"metrics": {"mae": "x"}}, "metrics.mae"),
+        ({"metrics": {"mae": True}}, "metrics.mae"),
+        ({"metrics": {"mae": -5}}, "metrics.mae"),
+        ({"metrics": {"test_MAE": -1e-9}}, "metrics.test_MAE"),
+        ({"metrics": {"r2": "0.5"}}, "metrics.r2"),
+        ({"metrics": {"bias_pct": []}}, "metrics.bias_pct"),
+        ({"metrics": {"tier": {"name": "gold"}}}, "metrics.tier"),
+        ({"metrics": {"odd": [1]}}, "metrics.odd"),
+        ({"metrics": {"odd": False}}, "metrics.odd"),
         ({"training_seconds": "NaN"}, "training_seconds"),
         ({"training_seconds": -1}, "training_seconds"),
         ({"training_seconds": True}, "training_seconds"),
@@ -86,6 +95,24 @@ def test_metadata_that_will_not_do_is_refused_naming_the_field(api: Api, scope: 
     response = api().post(URL, body)
 
     assert (response.status_code, field in fields_of(response)) == (400, True)
+
+
+def test_metrics_that_could_be_are_kept_as_they_came(api: Api, scope: Principal) -> None:
+    make_model()
+    metrics = {"mae": 0, "rmse": None, "r2": -3.5, "bias_pct": -4, "test_mae": 1.5, "tier": "gold", "odd": -1, "odder": "x", "oddest": None}
+
+    response = api().post(URL, {"metrics": metrics})
+
+    assert (response.status_code, response.json()["metrics"]) == (201, metrics)
+
+
+def test_every_metric_that_will_not_do_is_named(api: Api, scope: Principal) -> None:
+    make_model()
+    parts = {"file": SimpleUploadedFile("model.txt", TREE.encode()), "metadata": '{"metrics": {"mae": -1, "f1": "x", "r2": -1}}'}
+
+    for response in (api().post(URL, {"metrics": {"mae": -1, "f1": "x", "r2": -1}}), api().post(URL, parts, format="multipart")):
+        assert (response.status_code, fields_of(response)) == (400, {"metrics.mae", "metrics.f1"})
+    assert ModelVersion.objects.count() == 0
 
 
 @pytest.mark.parametrize(
@@ -176,6 +203,7 @@ def test_a_file_that_is_no_sound_model_is_refused(api: Api, scope: Principal, na
         {"metadata": '{"frobnicate": 1}', "file": None},
         {"metadata": '{"metrics": {"mae": NaN}}', "file": None},
         {"metadata": '{"training_seconds": "1"}', "file": None},
+        {"metadata": '{"notes": 1}', "file": None},
         {"frobnicate": "1", "file": None},
     ],
 )
@@ -184,6 +212,15 @@ def test_a_multipart_body_that_will_not_do_is_refused(api: Api, scope: Principal
     sent = {name: SimpleUploadedFile("model.txt", TREE.encode()) if value is None else value for name, value in parts.items()}
 
     assert api().post(URL, sent, format="multipart").status_code == 400
+
+
+def test_what_is_wrong_in_a_forms_metadata_is_named_there(api: Api, scope: Principal) -> None:
+    make_model()
+    parts = {"file": SimpleUploadedFile("model.txt", TREE.encode()), "metadata": '{"notes": 1, "lineage": [], "training_seconds": true}'}
+
+    refused = api().post(URL, parts, format="multipart")
+
+    assert (refused.status_code, fields_of(refused)) == (400, {"metadata.notes", "metadata.lineage", "metadata.training_seconds"})
 
 
 def test_a_version_is_found_by_label_number_and_id(api: Api, scope: Principal) -> None:
@@ -196,10 +233,21 @@ def test_a_version_is_found_by_label_number_and_id(api: Api, scope: Principal) -
     assert found == [str(version.pk), str(version.pk), str(version.pk), str(dotted.pk), str(dotted.pk)]
 
 
-def test_an_exact_label_goes_before_a_bare_number(api: Api, scope: Principal) -> None:
+def test_a_bare_number_registers_the_label_it_means(api: Api, scope: Principal) -> None:
+    make_model()
+    client = api()
+
+    made = client.post(URL, {"version": "2"})
+
+    assert (made.json()["version"], made["Location"]) == ("v2", f"{URL}/v2")
+    assert [client.post(URL, {}).json()["version"] for _ in range(2)] == ["v1", "v3"]
+    assert client.post(URL, {"version": "3"}).json()["code"] == "duplicate"
+
+
+def test_an_exact_label_of_old_goes_before_a_bare_number(api: Api, scope: Principal) -> None:
     model = make_model()
     make_version(model)
-    exact = make_version(model, label="1")
+    exact = make_old_version(model, label="1")
 
     assert api().get(f"{URL}/1").json()["id"] == str(exact.pk)
 
@@ -251,6 +299,19 @@ def test_the_count_is_that_of_all_pages(api: Api, scope: Principal) -> None:
     assert client.get(f"{URL}?limit=2").json()["count"] == 5
     assert client.get(f"{URL}?status=candidate&limit=2").json()["count"] == 4
     assert client.get(f"{URL}?limit=2").json()["next"].endswith("?limit=2&page=2")
+
+
+@pytest.mark.parametrize("query", ["status=&limit=2", "status=&limit=2&ordering=-number", "status=&algorithm=&search=&limit=2"])
+def test_an_empty_filter_is_no_filter(api: Api, scope: Principal, query: str) -> None:
+    model = make_model()
+    for _ in range(3):
+        make_version(model)
+    client = api()
+
+    first = client.get(f"{URL}?{query}").json()
+
+    assert (first["count"], [row["version"] for row in first["results"]]) == (3, ["v3", "v2"])
+    assert [row["version"] for row in client.get(first["next"]).json()["results"]] == ["v1"]
 
 
 @pytest.mark.parametrize(

@@ -289,7 +289,7 @@ def test_extreme_metrics_and_days_are_shown(customer: Customer, site: Callable[.
         model = make.make_model()
         extreme = {"mae": 1e308, "wape": 1e308, "coverage": 1e308, "bias_pct": -1e300, "mape": 2**63 - 1}
         for metrics, day in ((extreme, date.max), ({"mae": -1e308}, date.min)):
-            version = make.make_version(model, metrics=metrics, trained_through=day)
+            version = make.make_old_version(model, metrics=metrics, trained_through=day)
             promotion.promote(version_id=version.pk, by=system(customer.pk), at=make.NOW)
     client = site()
 
