@@ -18,7 +18,6 @@ from alerts.services.couriers import message_id
 from alerts.states import DeliveryStatus
 from mlops.api.bodies import NoBody
 from mlops.api.views import ApiView, ListView
-from mlops.errors import InvalidField
 
 
 class ChannelAnswer(serializers.ModelSerializer[Channel]):
@@ -118,6 +117,7 @@ class Channels(ListView):
     """Shared receivers."""
 
     actions_by_method = {"POST": "channel.manage"}
+    takes_idempotency_key = False
     ordering_fields = ("name", "created_at")
     row_serializer = ChannelAnswer
 
@@ -129,8 +129,6 @@ class Channels(ListView):
     @extend_schema(request=ChannelBody, responses={201: SecretAnswer})
     def post(self, request: Request) -> Response:
         """Add an e-mail address or a webhook. The signing secret is in this answer and in no other one."""
-        if "Idempotency-Key" in request.headers:
-            raise InvalidField("Idempotency-Key", "Not here: the answer holds a secret, which is not kept for a replay.")
         made = channels.create_channel(by=self.principal(request), at=timezone.now(), **self.body(ChannelBody, request))
         location = reverse("channel", kwargs={"channel_id": str(made.channel.pk)})
         return answer("channel", made.channel, _with_secret(made, request), status=201, location=location)
@@ -140,6 +138,7 @@ class ChannelDetail(ApiView):
     """One shared receiver."""
 
     actions_by_method = {"PATCH": "channel.manage", "DELETE": "channel.manage"}
+    takes_precondition = True
 
     @extend_schema(operation_id="channels_retrieve", responses=ChannelAnswer)
     def get(self, request: Request, channel_id: str) -> Response:
@@ -170,13 +169,13 @@ class ChannelSecret(ApiView):
     """The signing secret."""
 
     actions_by_method = {"POST": "channel.manage"}
+    takes_idempotency_key = False
+    takes_precondition = True
 
     @extend_schema(request=None, responses=SecretAnswer)
     def post(self, request: Request, channel_id: str) -> Response:
         """Make a new signing secret; the former one signs nothing any more."""
         self.body(NoBody, request)
-        if "Idempotency-Key" in request.headers:
-            raise InvalidField("Idempotency-Key", "Not here: the answer holds a secret, which is not kept for a replay.")
         by, match = self.principal(request), condition(request, "channel")
         made = channels.renew_secret(channel_id=identifier(channel_id, "channel"), by=by, at=timezone.now(), if_match=match)
         return answer("channel", made.channel, _with_secret(made, request))

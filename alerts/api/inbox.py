@@ -181,6 +181,7 @@ class AlertRead(ApiView):
     """Seeing an alert."""
 
     actions_by_method = {"PATCH": "alert.read"}
+    takes_precondition = True
 
     @extend_schema(request=None, responses=AlertDetailAnswer)
     def patch(self, request: Request, alert_id: str) -> Response:
@@ -196,6 +197,7 @@ class AlertAction(ApiView):
     """Answering an alert."""
 
     actions_by_method = {"PATCH": "alert.act"}
+    takes_precondition = True
 
     @extend_schema(request=ActionBody, responses=AlertDetailAnswer)
     def patch(self, request: Request, alert_id: str) -> Response:

@@ -95,6 +95,7 @@ class SubscriptionDetail(ApiView):
     """One subscription."""
 
     actions_by_method = {"PATCH": "subscription.own", "DELETE": "subscription.own"}
+    takes_precondition = True
 
     @extend_schema(operation_id="subscriptions_retrieve", responses=SubscriptionAnswer)
     def get(self, request: Request, subscription_id: str) -> Response:

@@ -106,6 +106,7 @@ class ExperimentDetail(ApiView):
     """One experiment."""
 
     actions_by_method = {"PATCH": "experiment.propose"}
+    takes_precondition = True
 
     @extend_schema(operation_id="experiments_retrieve", responses=ExperimentDetailAnswer)
     def get(self, request: Request, experiment_id: str) -> Response:
@@ -127,6 +128,7 @@ class Approve(ApiView):
     """Approval."""
 
     actions_by_method = {"PATCH": "experiment.decide"}
+    takes_precondition = True
 
     @extend_schema(request=ApproveBody, responses=ExperimentDetailAnswer)
     def patch(self, request: Request, experiment_id: str) -> Response:
@@ -141,6 +143,7 @@ class Reject(ApiView):
     """Rejection."""
 
     actions_by_method = {"PATCH": "experiment.decide"}
+    takes_precondition = True
 
     @extend_schema(request=RejectBody, responses=ExperimentDetailAnswer)
     def patch(self, request: Request, experiment_id: str) -> Response:
@@ -155,6 +158,7 @@ class Start(ApiView):
     """The beginning of the work."""
 
     actions_by_method = {"PATCH": "experiment.run"}
+    takes_precondition = True
 
     @extend_schema(request=StepBody, responses=ExperimentDetailAnswer)
     def patch(self, request: Request, experiment_id: str) -> Response:
@@ -170,6 +174,7 @@ class ShadowTest(ApiView):
     """The shadow test."""
 
     actions_by_method = {"PATCH": "experiment.run"}
+    takes_precondition = True
 
     @extend_schema(request=ShadowTestBody, responses=ExperimentDetailAnswer)
     def patch(self, request: Request, experiment_id: str) -> Response:
@@ -192,6 +197,7 @@ class Complete(ApiView):
     """The end."""
 
     actions_by_method = {"POST": "experiment.conclude"}
+    takes_precondition = True
 
     @extend_schema(request=CompleteBody, responses=ConclusionAnswer)
     def post(self, request: Request, experiment_id: str) -> Response:
@@ -208,6 +214,7 @@ class Rollback(ApiView):
     """The end of an experiment that is undone."""
 
     actions_by_method = {"PATCH": "experiment.conclude"}
+    takes_precondition = True
 
     @extend_schema(request=RollbackBody, responses=ExperimentDetailAnswer)
     def patch(self, request: Request, experiment_id: str) -> Response:

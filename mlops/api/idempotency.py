@@ -93,6 +93,12 @@ def claim(request: HttpRequest, view_class: Any, *, principal_name: str, at: dat
     return Claim(record.pk, record.claim)
 
 
+def not_taken() -> Problem:
+    """The refusal of a view that declares so."""
+    message = "Not taken here: this call changes nothing, or its answer holds a secret, which is not kept for a replay."
+    return Problem(400, "invalid", f"This call takes no {HEADER}.", errors=[{"field": HEADER, "message": message, "code": "invalid"}])
+
+
 def watched(held: Claim, *, one_transaction: bool) -> ExitStack:
     """Around the view: its acts are bound to the claim; with `one_transaction` the answer is committed together with them."""
     stack = ExitStack()

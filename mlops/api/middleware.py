@@ -128,7 +128,7 @@ class IdempotencyMiddleware:
         if not principal.may(getattr(cls, "actions_by_method", {}).get("POST", "undeclared")):
             return None
         if not getattr(cls, "takes_idempotency_key", True):
-            return http_response(Problem(400, "invalid", f"This call changes nothing and takes no {idempotency.HEADER}."))
+            return http_response(idempotency.not_taken())
         try:
             # Two keys may have one name; what one of them was answered is nothing to replay to the other.
             claimed = idempotency.claim(request, cls, principal_name=str(principal.key_id or principal.name), at=timezone.now())

@@ -1,7 +1,9 @@
-"""OpenAPI as the code says it: problems, keys, paging and query parameters on every operation."""
+"""OpenAPI as the views declare it: problems, query parameters and headers on every operation."""
 
+from types import SimpleNamespace
 from typing import Any
 
+import django_filters
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
 
@@ -27,8 +29,24 @@ ANSWERS = {
     "403": "Not allowed",
     "404": "Not found",
     "409": "Conflict",
-    "412": "Stale",
     "429": "Too many",
+    "503": "Not now",
+}
+OF_BODIES = {"413": "Too large", "415": "Neither JSON nor a form that is taken"}
+OF_PRECONDITIONS = {"412": "Stale"}
+IF_MATCH = {
+    "name": "If-Match",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string"},
+    "description": "The `ETag` that you decide on; 412 `stale` where it is no longer the present one.",
+}
+IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "minLength": 1, "maxLength": 200},
+    "description": "The same key and body again are performed once, and answered the same.",
 }
 
 
@@ -39,33 +57,59 @@ def without_closing_slashes(result: dict[str, Any], **_: Any) -> dict[str, Any]:
 
 
 class Schema(AutoSchema):
-    """AutoSchema, plus what every operation of this API shares."""
+    """AutoSchema, plus what every operation of this API shares, and what its view declares."""
 
     def get_operation(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
-        """The operation, with the problem answers and the view's own query parameters."""
+        """The operation, with the problem answers, the view's own query parameters, and the headers it takes."""
         operation: dict[str, Any] | None = super().get_operation(*args, **kwargs)
         if operation is None:
             return None
         content = {"application/problem+json": {"schema": PROBLEM}}
-        for status, description in ANSWERS.items():
+        for status, description in self._refusals().items():
             operation["responses"].setdefault(status, {"description": description, "content": content})
-        self._add_parameters(operation)
+        present = operation.get("parameters", [])
+        names = {parameter["name"] for parameter in present}
+        parameters = [*present, *(self._parameter(name) for name in self._known_parameters() if name not in names), *self._headers()]
+        if parameters:
+            operation["parameters"] = parameters
         return operation
 
-    def _add_parameters(self, operation: dict[str, Any]) -> None:
-        names = self.view.query_parameters if hasattr(self.view, "query_parameters") else ()
-        extra = list(names)
-        if self.method == "GET" and getattr(self.view, "ordering_fields", None):
-            extra.append("ordering")
-        if self.method == "GET" and getattr(self.view, "search_fields", None):
-            extra.append("search")
-        present = {parameter["name"] for parameter in operation.get("parameters", [])}
-        missing = [{"name": name, "in": "query", "required": False, "schema": {"type": "string"}} for name in extra if name not in present]
-        headers = (
-            [{"name": "Idempotency-Key", "in": "header", "required": False, "schema": {"type": "string"}}] if self.method == "POST" else []
-        )
-        if missing or headers:
-            operation["parameters"] = [*operation.get("parameters", []), *missing, *headers]
+    def _refusals(self) -> dict[str, str]:
+        bodies = OF_BODIES if self.method in ("POST", "PUT", "PATCH") else {}
+        return ANSWERS | bodies | (OF_PRECONDITIONS if self._takes_precondition() else {})
+
+    def _takes_precondition(self) -> bool:
+        return self.method != "GET" and getattr(self.view, "takes_precondition", False)
+
+    def _known_parameters(self) -> list[str]:
+        """What the view lets through for this method: the very list that a request is checked against."""
+        known = getattr(self.view, "known_parameters", lambda _: ())
+        return list(known(SimpleNamespace(method=self.method)))
+
+    def _parameter(self, name: str) -> dict[str, Any]:
+        filterset = getattr(self.view, "filterset_class", None)
+        declared = filterset.base_filters.get(name) if filterset else None
+        parameter = {"name": name, "in": "query", "required": False, "schema": {"type": "string"}}
+        if name == "ordering":
+            fields = getattr(self.view, "ordering_fields", ())
+            parameter["schema"] = {"type": "string", "enum": [f"{sign}{field}" for field in fields for sign in ("", "-")]}
+        elif declared is not None:
+            parameter["schema"] = _schema_of(declared)
+            if "help_text" in declared.extra:
+                parameter["description"] = declared.extra["help_text"]
+        return parameter
+
+    def _headers(self) -> list[dict[str, Any]]:
+        replayed = self.method == "POST" and getattr(self.view, "takes_idempotency_key", True)
+        return [IDEMPOTENCY_KEY] * replayed + [IF_MATCH] * self._takes_precondition()
+
+
+def _schema_of(declared: django_filters.Filter) -> dict[str, Any]:
+    """What a filter takes."""
+    if isinstance(declared, django_filters.ChoiceFilter):
+        return {"type": "string", "enum": [value for value, _ in declared.extra["choices"]]}
+    formats = {django_filters.UUIDFilter: "uuid", django_filters.IsoDateTimeFilter: "date-time"}
+    return {"type": "string", **({"format": formats[type(declared)]} if type(declared) in formats else {})}
 
 
 class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # the base registers subclasses without types

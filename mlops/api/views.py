@@ -26,7 +26,9 @@ class ApiView(APIView):
     actions_by_method: ClassVar[dict[str, str]] = {}
     query_parameters: ClassVar[Sequence[str]] = ()
     takes_idempotency_key: ClassVar[bool] = True
-    """Whether a POST changes something, so that performing it once matters."""
+    """Whether a POST changes something, so that performing it once matters, and its answer may be kept, because it holds no secret."""
+    takes_precondition: ClassVar[bool] = False
+    """Whether the unsafe methods take an `If-Match`, which their service checks under the lock."""
     file_limit: ClassVar[str] = ""
     """The setting that bounds the file which the view takes as multipart; a view with `MultiPartParser` names one."""
 

@@ -91,6 +91,7 @@ class ModelDetail(ApiView):
     """One model."""
 
     actions_by_method = {"PATCH": "model.configure"}
+    takes_precondition = True
 
     @staticmethod
     def quick(request: HttpRequest, names: Mapping[str, str]) -> Quickly:

@@ -71,6 +71,7 @@ class PromoteAnywhere(ApiView):
     """Promotion of a version that the path names alone."""
 
     actions_by_method = {"POST": "version.promote"}
+    takes_precondition = True
     query_parameters = ("model_name",)
 
     @extend_schema(
@@ -90,6 +91,7 @@ class Promote(ApiView):
     """Promotion."""
 
     actions_by_method = {"POST": "version.promote"}
+    takes_precondition = True
 
     @extend_schema(request=PromoteBody, responses={200: PromotionAnswer, 202: PromotionAnswer})
     def post(self, request: Request, model_name: str, version: str) -> Response:
@@ -104,6 +106,7 @@ class Rollback(ApiView):
     """Rollback."""
 
     actions_by_method = {"POST": "version.rollback"}
+    takes_precondition = True
 
     @extend_schema(request=RollbackBody, responses={200: PromotionAnswer, 202: PromotionAnswer})
     def post(self, request: Request, model_name: str, version: str) -> Response:
@@ -115,6 +118,7 @@ class Rollback(ApiView):
 
 
 class _PlainMove(ApiView):
+    takes_precondition = True
     service: ClassVar[Callable[..., ModelVersion]]
 
     @extend_schema(request=ActBody, responses=VersionAnswer)

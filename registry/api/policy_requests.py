@@ -94,6 +94,7 @@ class Approve(ApiView):
     """Granting a request."""
 
     actions_by_method = {"POST": "policy_request.decide"}
+    takes_precondition = True
 
     @extend_schema(operation_id="models_policy_requests_approve", request=DecideBody, responses=PolicyRequestAnswer)
     def post(self, request: Request, request_id: str) -> Response:
@@ -114,6 +115,7 @@ class Reject(ApiView):
     """Refusing a request."""
 
     actions_by_method = {"POST": "policy_request.decide"}
+    takes_precondition = True
 
     @extend_schema(operation_id="models_policy_requests_reject", request=DecideBody, responses=PolicyRequestAnswer)
     def post(self, request: Request, request_id: str) -> Response:

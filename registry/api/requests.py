@@ -56,6 +56,7 @@ class Approve(ApiView):
     """Granting a request."""
 
     actions_by_method = {"POST": "promotion_request.decide"}
+    takes_precondition = True
 
     @extend_schema(request=DecideBody, responses=PromotionAnswer)
     def post(self, request: Request, request_id: str) -> Response:
@@ -73,6 +74,7 @@ class Reject(ApiView):
     """Refusing a request."""
 
     actions_by_method = {"POST": "promotion_request.decide"}
+    takes_precondition = True
 
     @extend_schema(request=DecideBody, responses=RequestAnswer)
     def post(self, request: Request, request_id: str) -> Response:

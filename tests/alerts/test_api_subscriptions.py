@@ -118,8 +118,14 @@ def test_a_webhooks_secret_is_shown_once(scope: Principal, api: Api) -> None:
 
 
 def test_a_secret_is_not_kept_for_a_replay(scope: Principal, api: Api) -> None:
-    assert api("admin").post(CHANNELS, HOOK, headers={"Idempotency-Key": "k"}).status_code == 400
+    client = api("admin")
+
+    refused = client.post(CHANNELS, HOOK, headers={"Idempotency-Key": "k"})
+
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, "Idempotency-Key")
     assert Channel.objects.count() == 0
+    address = client.post(CHANNELS, HOOK).headers["Location"]
+    assert client.post(f"{address}/secret", headers={"Idempotency-Key": "k"}).status_code == 400
 
 
 @pytest.mark.parametrize(

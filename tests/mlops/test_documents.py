@@ -1,8 +1,10 @@
 """The OpenAPI document is valid, and its pages work from local files under our content security policy."""
 
+import inspect
 import io
 import re
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from django.conf import settings
 from django.contrib.staticfiles import finders
 from django.core.management import call_command
 from django.test import Client
+from django.urls import resolve
 
 from mlops.api.problem_page import as_html
 
@@ -37,7 +40,63 @@ def test_every_operation_says_what_can_go_wrong() -> None:
 
     assert len(operations) >= 6
     for operation in operations:
-        assert {"400", "401", "403", "404", "429"} <= set(operation["responses"]), operation["operationId"]
+        assert {"400", "401", "403", "404", "429", "503"} <= set(operation["responses"]), operation["operationId"]
+
+
+def test_what_takes_a_body_says_how_it_is_refused(document: dict[str, Any]) -> None:
+    for path, method, operation in operations_of(document):
+        assert ({"413", "415"} <= set(operation["responses"])) is (method in ("post", "put", "patch")), path
+
+
+@pytest.mark.parametrize(
+    ("path", "filters"),
+    [
+        ("/api/v1/ml-alerts", {"status", "severity", "alert_type", "model_name"}),
+        ("/api/v1/models", {"task", "model_type", "domain", "production_status"}),
+        ("/api/v1/models/{model_name}/versions", {"status", "algorithm", "limit"}),
+        ("/api/v1/models/promotion-requests", {"status", "kind", "model_name"}),
+        ("/api/v1/jobs", {"status", "kind"}),
+        ("/api/v1/audit", {"actor", "action", "object_type", "object_id", "request_id", "since", "until"}),
+        ("/v1/models", {"stage", "experiment_id", "status", "name", "algorithm"}),
+    ],
+)
+def test_a_list_says_what_it_is_filtered_by(document: dict[str, Any], path: str, filters: set[str]) -> None:
+    named = parameters_of(document["paths"][path]["get"], "query")
+
+    assert set(named) - {"page", "page_size", "ordering", "search"} == filters
+
+
+def test_a_filter_says_what_it_takes(document: dict[str, Any]) -> None:
+    alerts = parameters_of(document["paths"]["/api/v1/ml-alerts"]["get"], "query")
+    audit = parameters_of(document["paths"]["/api/v1/audit"]["get"], "query")
+    versions = parameters_of(document["paths"]["/v1/models"]["get"], "query")
+
+    assert alerts["severity"]["schema"] == {"type": "string", "enum": ["info", "warning", "critical"]}
+    assert alerts["ordering"]["schema"]["enum"][:2] == ["severity", "-severity"]
+    assert audit["since"]["schema"] == {"type": "string", "format": "date-time"}
+    assert (versions["experiment_id"]["schema"]["format"], versions["experiment_id"]["description"]) == ("uuid", "A study's id.")
+
+
+def test_the_query_parameters_are_those_that_are_let_through(document: dict[str, Any]) -> None:
+    for path, method, operation in operations_of(document):
+        known = view_at(path)().known_parameters(SimpleNamespace(method=method.upper()))
+
+        assert sorted(parameters_of(operation, "query")) == sorted(known), (method, path)
+
+
+def test_what_takes_a_precondition_says_so(document: dict[str, Any]) -> None:
+    for path, method, operation in operations_of(document):
+        takes = "condition(request" in inspect.getsource(getattr(view_at(path), method))
+
+        assert ("If-Match" in parameters_of(operation, "header"), "412" in operation["responses"]) == (takes, takes), (method, path)
+
+
+def test_an_idempotency_key_is_offered_where_it_is_taken(document: dict[str, Any]) -> None:
+    offered = {path for path, _, operation in operations_of(document) if "Idempotency-Key" in parameters_of(operation, "header")}
+    posts = {path for path, method, _ in operations_of(document) if method == "post"}
+
+    channels = "/api/v1/subscriptions/channels"
+    assert posts - offered == {"/v1/predict", "/v1/importance", channels, f"{channels}/{{channel_id}}/secret"}
 
 
 @pytest.mark.parametrize("path", ["/docs", "/docs/?script=", "/redoc", "/docs/problems"])
@@ -74,6 +133,21 @@ def test_every_answer_keeps_the_browser_safe(path: str) -> None:
 
     assert (answer["X-Content-Type-Options"], answer["X-Frame-Options"], answer["Referrer-Policy"]) == ("nosniff", "DENY", "same-origin")
     assert "frame-ancestors 'none'" in answer["Content-Security-Policy"]
+
+
+def operations_of(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
+    return [(path, method, one) for path, methods in document["paths"].items() for method, one in methods.items() if method != "parameters"]
+
+
+def parameters_of(operation: dict[str, Any], place: str) -> dict[str, Any]:
+    return {one["name"]: one for one in operation.get("parameters", []) if one["in"] == place}
+
+
+def view_at(path: str) -> Any:
+    view: Any = resolve(
+        re.sub(r"\{(\w+)\}", lambda name: "1" if name[1] == "number" else "0" * 8 + "-0000" * 3 + "-" + "0" * 12, path)
+    ).func
+    return view.cls
 
 
 def script_source(answer: Any) -> str:

@@ -158,6 +158,7 @@ class ModelDetail(ApiView):
     """One model version."""
 
     actions_by_method = {"DELETE": "version.delete"}
+    takes_precondition = True
 
     def known_parameters(self, request: Request) -> tuple[str, ...]:
         """Only deleting takes one."""
@@ -188,6 +189,7 @@ class PromoteModel(ApiView):
     """Promotion."""
 
     actions_by_method = {"POST": "version.promote"}
+    takes_precondition = True
 
     @extend_schema(
         operation_id="model_versions_promote", request=StageBody, responses={200: StagePromotionAnswer, 202: StagePromotionAnswer}
@@ -208,6 +210,7 @@ class ArchiveModel(ApiView):
     """The end of a version."""
 
     actions_by_method = {"POST": "version.archive"}
+    takes_precondition = True
 
     @extend_schema(operation_id="model_versions_archive", request=ActBody, responses=ModelVersionDetailAnswer)
     def post(self, request: Request, version_id: str) -> Response:

@@ -107,6 +107,7 @@ class SplitDetail(ApiView):
     """One split."""
 
     actions_by_method = {"PATCH": "split.write", "DELETE": "split.delete"}
+    takes_precondition = True
 
     def known_parameters(self, request: Request) -> tuple[str, ...]:
         """Only deleting takes one."""

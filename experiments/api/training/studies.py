@@ -100,6 +100,7 @@ class StudyDetail(ApiView):
     """One study."""
 
     actions_by_method = {"PATCH": "study.run", "DELETE": "study.delete"}
+    takes_precondition = True
 
     def known_parameters(self, request: Request) -> tuple[str, ...]:
         """Only deleting takes one."""
@@ -135,6 +136,7 @@ class CancelStudy(ApiView):
     """The end of a study before its time."""
 
     actions_by_method = {"POST": "study.run"}
+    takes_precondition = True
 
     @extend_schema(operation_id="studies_cancel", request=None, responses={202: StudyDetailAnswer, 200: StudyDetailAnswer})
     def post(self, request: Request, study_id: str) -> Response:
