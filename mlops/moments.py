@@ -1,9 +1,15 @@
-"""How a moment is written for people: in UTC, as an element that the browser rewrites in the viewer's zone, with UTC on hover."""
+"""How a moment is written: for programs in UTC with Z, for people as an element that the browser rewrites in the viewer's zone, with UTC on
+hover."""
 
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+
+
+def iso(moment: datetime) -> str:
+    """As answers write it: ISO 8601, in UTC with Z."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def when(moment: datetime | date | None, style: str = "relative") -> SafeString:

@@ -28,9 +28,10 @@ from experiments.states import SPLIT_LIFECYCLE, SplitStatus
 from mlops.audit.services import record
 from mlops.errors import DomainError, InvalidField, NotFound
 from mlops.jobs import services as jobs
-from mlops.jobs.models import Job
+from mlops.jobs.models import OPEN, Job
 from mlops.jobs.services import AlreadyRunning
 from mlops.lifecycle.mechanism import move
+from mlops.moments import iso
 from mlops.storable import clean
 from mlops.tenancy.roles import Principal
 from registry.services.dataset_files import Source, uploaded, working_folder
@@ -171,7 +172,7 @@ def delete_split(*, split_id: UUID, by: Principal, at: datetime, delete_artifact
         if job is not None and split.status == SplitStatus.PENDING:
             jobs.cancel(job=job, at=at, by=by)
         _write(split, deleted_at=at, updated_at=at, revision=split.revision + 1)
-        after = {"deleted_at": at.isoformat(), "artifacts": "deleted" if delete_artifacts else "kept"}
+        after = {"deleted_at": iso(at), "artifacts": "deleted" if delete_artifacts else "kept"}
         record(action="split.deleted", target=split, label=str(split), at=at, after=after, actor=by)
         if delete_artifacts:
             # Robust: the split is gone by then, whatever the storage says; what stays there belongs to nobody.
@@ -179,9 +180,9 @@ def delete_split(*, split_id: UUID, by: Principal, at: datetime, delete_artifact
 
 
 def _lock_job(split_id: UUID) -> Job | None:
-    """The job that prepares a pending split: an attempt locks its job first and the split after, and so does whoever locks both."""
+    """The open job that prepares a pending split: an attempt locks its job first and the split after, and so does whoever locks both."""
     job_id = Split.objects.filter(pk=split_id, status=SplitStatus.PENDING).values_list("job_id", flat=True).first()
-    return Job.objects.select_for_update().filter(pk=job_id).first() if job_id else None
+    return Job.objects.select_for_update().filter(pk=job_id, state__in=OPEN).first() if job_id else None
 
 
 def find_split(split_id: UUID) -> Split:

@@ -11,6 +11,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from mlops.api.bodies import NoBody
 from mlops.api.views import ApiView, ListView
 from mlops.audit.models import AuditEvent
 from mlops.audit.services import verify
@@ -121,7 +122,8 @@ class JobCancel(ApiView):
 
     @extend_schema(request=None, responses=JobSerializer)
     def post(self, request: Request, job_id: str) -> Response:
-        """Ask for the job to stop; a queued one ends at once, a running one at its next step."""
+        """Ask for the job to stop; a queued one ends at once, a running one at its next step. 409 `already_ended` after that."""
+        self.body(NoBody, request)
         return Response(JobSerializer(cancel(job=_job(job_id), at=timezone.now(), by=self.principal(request))).data)
 
 

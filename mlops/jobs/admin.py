@@ -67,9 +67,14 @@ class JobAdmin(ReadOnlyPlatformAdmin):
     @admin.action(description="Stop", permissions=["cancel"])
     def cancel(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
         """Ask the chosen jobs to stop."""
+        ended = 0
         for job in queryset:
-            services.cancel(job=job, at=timezone.now(), by=self.principal(request))
-        self.message_user(request, "A queued job ends at once, a running one at its next step.", messages.SUCCESS)
+            try:
+                services.cancel(job=job, at=timezone.now(), by=self.principal(request))
+            except services.AlreadyEnded:
+                ended += 1
+        told = f" {ended} of the chosen had ended already." if ended else ""
+        self.message_user(request, f"A queued job ends at once, a running one at its next step.{told}", messages.SUCCESS)
 
     @display(
         description="State",

@@ -22,6 +22,7 @@ from mlops.database.locking import unlocked
 from mlops.errors import DomainError
 from mlops.jobs.events import JobCancelled, JobFailed
 from mlops.jobs.models import OPEN, Job, JobState
+from mlops.moments import iso
 from mlops.outbox.events import Event
 from mlops.outbox.services import publish
 from mlops.telemetry.context import request_id
@@ -51,6 +52,20 @@ class AlreadyRunning(DomainError):
     def extra(self) -> dict[str, Any]:
         """The job that does it."""
         return {"job_id": str(self.job.pk)}
+
+
+class AlreadyEnded(DomainError):
+    """There is nothing left to stop."""
+
+    code = "already_ended"
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(f"{job.label} has ended already: it is {job.state}.")
+        self.job = job
+
+    def extra(self) -> dict[str, Any]:
+        """How it ended, and when."""
+        return {"current": self.job.state, "finished_at": iso(self.job.finished_at) if self.job.finished_at else None}
 
 
 class LeaseLost(Exception):
@@ -194,11 +209,16 @@ def waits_again(job: Job) -> bool:
 
 
 def cancel(*, job: Job, at: datetime, by: Principal) -> Job:
-    """Ask for the job to stop: a queued one ends at once, a running one at its next step. An ended one is left as it is."""
+    """Ask for the job to stop: a queued one ends at once, a running one at its next step. Asking again changes nothing.
+
+    Raises AlreadyEnded.
+    """
     by.authorize("job.cancel")
     with transaction.atomic(), acting(by):
         current = Job.objects.select_for_update().get(pk=job.pk, customer_id=by.customer_id)
-        if current.state in OPEN and current.cancel_requested_at is None:
+        if current.state not in OPEN:
+            raise AlreadyEnded(current)
+        if current.cancel_requested_at is None:
             record(action="job.cancelled", target=current, label=str(current), at=at, before={"state": current.state}, actor=by)
             current.cancel_requested_at = at
             current.save(update_fields=["cancel_requested_at"])

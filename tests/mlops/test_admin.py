@@ -223,10 +223,13 @@ def test_quoting_touches_only_what_a_spreadsheet_would_run(cell: object, wanted:
 def test_a_data_scientist_stops_a_job(site: Site, customer: Customer) -> None:
     job = make_job(customer)
 
-    site("data_scientist").post(url("jobs_job_changelist"), {"action": "cancel", "_selected_action": [str(job.pk)]})
+    browser, chosen = site("data_scientist"), {"action": "cancel", "_selected_action": [str(job.pk)]}
+    browser.post(url("jobs_job_changelist"), chosen)
+    again = browser.post(url("jobs_job_changelist"), chosen, follow=True)
 
     job.refresh_from_db()
     assert job.state == JobState.CANCELLED
+    assert "1 of the chosen had ended already" in again.text
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
+from rest_framework.test import APIClient
 
 from mlops.audit.models import AuditEvent
 from mlops.audit.services import record
@@ -21,7 +22,7 @@ from mlops.jobs import runner, services
 from mlops.jobs.models import Job, JobState
 from mlops.jobs.queries import jobs
 from mlops.jobs.runner import Attempt
-from mlops.jobs.services import AlreadyRunning, JobRefused, LeaseLost
+from mlops.jobs.services import AlreadyEnded, AlreadyRunning, JobRefused, LeaseLost
 from mlops.outbox import relay
 from mlops.outbox.models import Message
 from mlops.tenancy.context import customer as scoped
@@ -300,7 +301,8 @@ def test_cancelling_a_queued_job_ends_it_and_leaves_a_trace(customer: Customer) 
     job = make_job(customer)
 
     services.cancel(job=job, at=NOON, by=system(customer.pk))
-    services.cancel(job=job, at=NOON, by=system(customer.pk))
+    with pytest.raises(AlreadyEnded):
+        services.cancel(job=job, at=NOON, by=system(customer.pk))
 
     assert (job.state, services.start(job_id=job.pk, attempts=0), topics(customer)) == (JobState.CANCELLED, None, ["jobs.cancelled"])
     with scoped(customer.pk):
@@ -322,9 +324,29 @@ def test_a_job_somebody_wants_stopped_is_not_tried_again(customer: Customer) -> 
 def test_an_ended_job_cannot_be_cancelled(customer: Customer) -> None:
     job = do(lambda attempt: {}, make_job(customer))
 
-    services.cancel(job=job, at=NOON, by=system(customer.pk))
+    with pytest.raises(AlreadyEnded, match="it is succeeded"):
+        services.cancel(job=job, at=NOON, by=system(customer.pk))
 
+    job.refresh_from_db()
     assert (job.state, job.cancel_requested_at) == (JobState.SUCCEEDED, None)
+
+
+def test_a_job_is_cancelled_by_api_until_it_has_ended(api: Callable[..., APIClient], customer: Customer) -> None:
+    waiting, running = make_job(customer), make_job(customer)
+    services.start(job_id=running.pk, attempts=0)
+    client = api("data_scientist")
+    url = "/api/v1/jobs/{}/cancel"
+
+    refused = client.post(url.format(waiting.pk), {"force": True})
+    stopping = [client.post(url.format(running.pk), body) for body in (None, {})]
+    ended, again = (client.post(url.format(waiting.pk)) for _ in range(2))
+
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, "force")
+    assert [(one.status_code, one.json()["status"]) for one in stopping] == [(200, "running")] * 2
+    assert (ended.status_code, ended.json()["status"]) == (200, "cancelled")
+    problem = again.json()
+    assert (again.status_code, problem["code"], problem["current"]) == (409, "already_ended", "cancelled")
+    assert problem["finished_at"] == ended.json()["finished_at"]
 
 
 def test_cancelling_needs_the_right_and_the_customer(customer: Customer, other_customer: Customer) -> None:

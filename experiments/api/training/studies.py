@@ -19,6 +19,7 @@ from experiments.queries.studies import studies, trials_of
 from experiments.services.studies import cancel_study, change_study, create_study, delete_study
 from experiments.services.study_rows import IfMatch, find_study
 from experiments.states import StudyStatus, TrialState
+from mlops.api.bodies import NoBody
 from mlops.api.concurrency import check_if_match, etag
 from mlops.api.parameters import choice
 from mlops.api.views import ApiView, ListView
@@ -141,6 +142,7 @@ class CancelStudy(ApiView):
     @extend_schema(operation_id="studies_cancel", request=None, responses={202: StudyDetailAnswer, 200: StudyDetailAnswer})
     def post(self, request: Request, study_id: str) -> Response:
         """Stop it within a trial: 202 while a worker is still at it, 200 when it has stopped."""
+        self.body(NoBody, request)
         stopped = cancel_study(study_id=_known(study_id), by=self.principal(request), at=timezone.now(), if_match=condition(request))
         return answer(stopped.pk, status=200 if stopped.status == StudyStatus.CANCELLED else 202)
 

@@ -212,9 +212,11 @@ def test_cancel_ends_a_study_that_no_worker_has_begun(api: Api, scope: Principal
     study = ask_for_study(scope)
     client = api("data_scientist")
 
+    refused = client.post(f"{PATH}/{study.pk}/cancel", {"force": True})
     cancelled = client.post(f"{PATH}/{study.pk}/cancel")
     again = client.post(f"{PATH}/{study.pk}/cancel")
 
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, "force")
     assert (cancelled.status_code, cancelled.json()["status"]) == (200, "cancelled")
     assert (again.status_code, again.json()["code"]) == (409, "illegal_transition")
 
