@@ -20,6 +20,7 @@ from alerts.states import ALERT_LIFECYCLE, OPEN, AlertStatus, Decision
 from mlops.audit.services import record
 from mlops.errors import DomainError, InvalidField
 from mlops.lifecycle.mechanism import move
+from mlops.moments import iso
 from mlops.tenancy.roles import Principal
 
 log = structlog.get_logger(__name__)
@@ -38,7 +39,7 @@ class AlreadyDecided(DomainError):
 
     def extra(self) -> dict[str, Any]:
         """Who decided what, and when."""
-        decided_at = self.alert.decided_at.isoformat() if self.alert.decided_at else None
+        decided_at = iso(self.alert.decided_at) if self.alert.decided_at else None
         return {"decided_by": self.alert.decided_by, "decision": self.alert.decision, "decided_at": decided_at}
 
 

@@ -21,6 +21,7 @@ from mlops.artifacts.storage import storage
 from mlops.audit.services import record
 from mlops.errors import DomainError, InvalidField, NotFound
 from mlops.jobs import services as jobs
+from mlops.moments import iso
 from mlops.tenancy.persons import party_of, trace
 from mlops.tenancy.roles import Principal
 from registry.models import Dataset, ModelVersion, RegisteredModel
@@ -124,7 +125,7 @@ def delete_study(*, study_id: UUID, by: Principal, at: datetime, delete_artifact
         if study.status in (StudyStatus.PENDING, StudyStatus.RUNNING):
             raise StudyRunning(f"{study} is {study.status}. Cancel it first.")
         _write(study, deleted_at=at, updated_at=at, revision=study.revision + 1)
-        after = {"deleted_at": at.isoformat(), "artifacts": "deleted" if delete_artifacts else "kept"}
+        after = {"deleted_at": iso(at), "artifacts": "deleted" if delete_artifacts else "kept"}
         record(action="study.deleted", target=study, label=str(study), at=at, after=after, actor=by)
         if delete_artifacts:
             trials = Trial.objects.filter(study=study)

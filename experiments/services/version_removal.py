@@ -14,6 +14,7 @@ from mlops.artifacts.storage import storage
 from mlops.audit.services import record
 from mlops.errors import DomainError, NotFound
 from mlops.jobs.queries import open_jobs
+from mlops.moments import iso
 from mlops.tenancy.roles import Principal
 from registry.models import ModelVersion, PromotionRequest
 from registry.services.lookups import IfMatch, lock_version
@@ -63,7 +64,7 @@ def delete_version(
         removes = delete_artifacts and version.has_artifact
         version.deleted_at, version.artifact_deleted_at = at, at if removes else version.artifact_deleted_at
         version.save(update_fields=["deleted_at", "artifact_deleted_at"])
-        after = {"deleted_at": at.isoformat(), "artifact": "deleted" if removes else "kept", "artifact_sha256": version.artifact_sha256}
+        after = {"deleted_at": iso(at), "artifact": "deleted" if removes else "kept", "artifact_sha256": version.artifact_sha256}
         record(action="version.deleted", target=version, label=str(version), at=at, after=after, reason=reason, actor=by)
         if removes:
             # Robust: the version is gone by then, whatever the storage says; a file that stays is one that nothing refers to.

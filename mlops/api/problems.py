@@ -3,7 +3,6 @@
 from http import HTTPStatus
 from typing import Any
 
-import orjson
 import structlog
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.core.exceptions import ValidationError as ModelValidationError
@@ -15,6 +14,7 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
+from mlops.api.json import dumps
 from mlops.artifacts.storage import DigestMismatch, ObjectMissing
 from mlops.errors import DomainError, InvalidField, InvalidFields
 from mlops.telemetry.context import request_id
@@ -61,7 +61,7 @@ def document(problem: Problem) -> dict[str, Any]:
 
 def http_response(problem: Problem) -> HttpResponse:
     """The problem as an answer outside DRF."""
-    return HttpResponse(orjson.dumps(document(problem)), status=problem.status, content_type=CONTENT_TYPE, headers=problem.headers)
+    return HttpResponse(dumps(document(problem)), status=problem.status, content_type=CONTENT_TYPE, headers=problem.headers)
 
 
 def outage() -> Problem:

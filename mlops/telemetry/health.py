@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 
 from mlops.api.errors import read_only
 from mlops.api.problems import Problem, http_response
+from mlops.moments import iso
 from mlops.telemetry.metrics import scrape_registry
 
 log = structlog.get_logger(__name__)
@@ -31,7 +32,7 @@ _workers: tuple[float, bool] = (float("-inf"), False)
 @read_only
 def health(request: HttpRequest) -> JsonResponse:
     """Whether this process answers at all."""
-    return JsonResponse({"status": "ok", "time": datetime.now(UTC).isoformat().replace("+00:00", "Z")})
+    return JsonResponse({"status": "ok", "time": iso(datetime.now(UTC))})
 
 
 @read_only

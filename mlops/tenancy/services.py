@@ -10,6 +10,7 @@ from django.db import transaction
 
 from mlops.audit.services import record
 from mlops.errors import DomainError, InvalidField
+from mlops.moments import iso
 from mlops.tenancy.models import ApiKey, Customer, Membership, User
 from mlops.tenancy.principals import acting, forget_keys, new_secret
 from mlops.tenancy.roles import Principal, Role, system
@@ -114,7 +115,7 @@ def revoke_api_key(*, key: ApiKey, at: datetime, by: Principal) -> bool:
         revoked = ApiKey.objects.filter(pk=key.pk, customer_id=by.customer_id, revoked_at=None).update(revoked_at=at)
         if revoked:
             forget_keys()
-            record(action="key.revoked", target=key, label=str(key), at=at, after={"revoked_at": at.isoformat()}, actor=by)
+            record(action="key.revoked", target=key, label=str(key), at=at, after={"revoked_at": iso(at)}, actor=by)
     return bool(revoked)
 
 

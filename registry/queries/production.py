@@ -8,6 +8,7 @@ from uuid import UUID
 from django.db.models import QuerySet
 
 from mlops.lifecycle.models import Move
+from mlops.moments import iso
 from registry.models import DecisionRecord, ModelVersion, RegisteredModel
 from registry.queries.models import HEAVY, no_champion
 from registry.states import VersionStatus
@@ -40,7 +41,7 @@ def production_at(model: RegisteredModel, at: datetime | None = None) -> Product
     crowned = coronations(model)
     made = (crowned.filter(occurred_at__lte=at) if at else crowned).order_by("-occurred_at", "-sequence").first()
     if made is None:
-        raise no_champion(model, f" at {at.isoformat()}" if at else "")
+        raise no_champion(model, f" at {iso(at)}" if at else "")
     version = ModelVersion.objects.defer(*HEAVY).get(pk=made.object_id)
     later = crowned.filter(sequence__gt=made.sequence).order_by("sequence").values_list("occurred_at", flat=True).first()
     return Production(model, version, made.occurred_at, later, made.actor, made.on_behalf_of, made.reason)

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from mlops.audit.models import AuditEvent
 from mlops.errors import DomainError
+from mlops.moments import iso
 from mlops.tenancy.parties import common_adders, own
 from mlops.tenancy.persons import Party
 from mlops.tenancy.roles import Principal
@@ -34,7 +35,7 @@ class AlreadyDecided(DomainError):
 
     def extra(self) -> dict[str, Any]:
         """Who decided what, and when."""
-        decided_at = self.request.decided_at.isoformat() if self.request.decided_at else None
+        decided_at = iso(self.request.decided_at) if self.request.decided_at else None
         return {"decided_by": self.request.decided_by, "decision": self.request.status, "decided_at": decided_at}
 
 

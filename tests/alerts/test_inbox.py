@@ -115,7 +115,7 @@ def test_acting_twice_names_who_was_first(scope: Principal) -> None:
     assert late.value.extra() == {
         "decided_by": scope.name,
         "decision": "approve",
-        "decided_at": NOON.isoformat(),
+        "decided_at": "2026-03-02T12:00:00Z",
     }
 
 

@@ -250,6 +250,7 @@ def test_without_a_champion_there_is_no_production_version(api: Api, scope: Prin
     before = client.get("/api/v1/models/price/production?at=2020-01-01T00:00:00Z")
 
     assert [(one.status_code, one.json()["code"]) for one in (nobody, before)] == [(404, "no_production_version")] * 2
+    assert before.json()["detail"] == "price has no production version at 2020-01-01T00:00:00Z."
 
 
 @pytest.mark.parametrize("at", ["yesterday", "2999-01-01T00:00:00Z", "", "2026-13-01T00:00:00Z"])

@@ -332,6 +332,7 @@ def test_a_rejection_needs_a_reason_and_moves_nothing(api: Api, four_eyes: Model
     assert status_of(four_eyes) == "candidate"
     late = client.post(f"{where}/approve", {})
     assert (late.status_code, late.json()["code"], late.json()["decided_by"]) == (409, "already_decided", "lee@shop.example")
+    assert late.json()["decided_at"] == rejected["decided_at"]
 
 
 @pytest.mark.parametrize("act", ["approve", "reject"])
