@@ -13,6 +13,9 @@ from typing import Any
 
 from registry.rules.policy import Policy
 
+Segments = Mapping[str, Mapping[str, float | None]]
+"""Segment column → segment → its error (`ERROR_OF`) over the window."""
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -22,8 +25,7 @@ class Evidence:
     version: str
     metrics: Mapping[str, float | None]
     daily_mae: Mapping[date, float] = field(default_factory=dict)
-    segments: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
-    """Segment column → segment → its error (`ERROR_OF`) over the window."""
+    segments: Segments = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -238,18 +240,20 @@ def _rate(name: str, mine: Mapping[str, float | None], theirs: Mapping[str, floa
 
 def _segments(candidate: Evidence | None, champion: Evidence, policy: Policy, error: str) -> Gate:
     limit = f"no segment more than {policy.segment_tolerance_pct:g} % worse"
+    sides = (("the candidate", candidate), ("the champion", champion))
+    if unmeasured := [name for name, side in sides if side is None or not side.metrics]:
+        why = f"Nothing was measured of {' and '.join(unmeasured)}; the gate fails closed."
+        return _gate("segments", False, None, None, limit, "segments", why)
     worse: list[str] = []
     missing: list[str] = []
     compared = 0
-    for column, segments in champion.segments.items():
-        for segment, theirs in segments.items():
-            mine = candidate.segments.get(column, {}).get(segment) if candidate else None
-            gain = improvement_pct(mine, theirs)
-            if gain is None and not (theirs == 0 and mine == 0):
-                missing.append(segment)
-            elif gain is not None and gain < -policy.segment_tolerance_pct:
-                worse.append(f"{segment} ({-gain:.1f} % worse)")
-            compared += 1
+    for segment, mine, theirs in _pairs(candidate.segments if candidate else {}, champion.segments):
+        gain = improvement_pct(mine, theirs)
+        if gain is None and not (theirs == 0 and mine == 0):
+            missing.append(segment)
+        elif gain is not None and gain < -policy.segment_tolerance_pct:
+            worse.append(f"{segment} ({-gain:.1f} % worse)")
+        compared += 1
     if missing:
         return _gate(
             "segments",
@@ -272,6 +276,13 @@ def _segments(candidate: Evidence | None, champion: Evidence, policy: Policy, er
         )
     why = f"None of {compared} segments is worse." if compared else "The data names no segments."
     return _gate("segments", True, 0.0, 0.0, limit, "segments", why)
+
+
+def _pairs(mine: Segments, theirs: Segments) -> Iterator[tuple[str, float | None, float | None]]:
+    """Every segment that either side names, with the errors of both."""
+    for column in {**theirs, **mine}:
+        left, right = mine.get(column, {}), theirs.get(column, {})
+        yield from ((segment, left.get(segment), right.get(segment)) for segment in {**right, **left})
 
 
 def _significance(p_value: float | None, method: str, policy: Policy, what: str) -> Gate:

@@ -151,8 +151,33 @@ def test_without_the_candidates_evidence_every_gate_fails_but_none_raises() -> N
 def test_without_the_champions_evidence_it_fails_closed() -> None:
     judgement = judge(Evidence("v2", BETTER), Evidence("v1", {}), Policy(), p_value=None)
 
-    assert not judgement.passed
+    assert failed(judgement) == GATES
     assert "the champion" in gate(judgement, "improvement").why
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "said"),
+    [({}, {}, "the candidate and the champion"), (BETTER, {}, "the champion"), ({}, CHAMPION, "the candidate")],
+)
+@pytest.mark.parametrize("segments", [{}, SEGMENTS])
+def test_segments_of_what_was_not_measured_fail_closed(
+    mine: dict[str, Any], theirs: dict[str, Any], said: str, segments: dict[str, Any]
+) -> None:
+    found = gate(judge(Evidence("v2", mine), Evidence("v1", theirs, {}, segments), Policy(), p_value=0.01), "segments")
+
+    assert (found.passed, found.why) == (False, f"Nothing was measured of {said}; the gate fails closed.")
+
+
+def test_where_both_were_measured_the_data_may_name_no_segments() -> None:
+    found = gate(judge(Evidence("v2", BETTER), Evidence("v1", CHAMPION), Policy(), p_value=0.01), "segments")
+
+    assert (found.passed, found.why) == (True, "The data names no segments.")
+
+
+def test_a_segment_that_only_the_candidate_has_fails_closed() -> None:
+    found = gate(judge(Evidence("v2", BETTER, {}, SEGMENTS), Evidence("v1", CHAMPION), Policy(), p_value=0.01), "segments")
+
+    assert (found.passed, "HOBBIES" in found.why) == (False, True)
 
 
 def test_the_first_version_has_nobody_to_beat() -> None:
