@@ -10,9 +10,8 @@ from rest_framework.response import Response
 from mlops.api.parameters import whole_number
 from mlops.api.views import ApiView
 from mlops.errors import NotFound
-from registry.models import ModelVersion
 from registry.queries.models import find_model
-from registry.queries.shadow import LONGEST_DAYS, Pair, Shadow, last_rival, shadow_of
+from registry.queries.shadow import LONGEST_DAYS, Pair, Shadow, rival_of, shadow_of
 from registry.queries.shadow_plan import ALPHA, POWER, ShadowPlan, shadow_plan
 from registry.services.lookups import champion_of, version_of
 
@@ -93,21 +92,22 @@ class ShadowView(ApiView):
 
     @extend_schema(operation_id="models_shadow", responses=ShadowAnswer)
     def get(self, request: Request, model_name: str) -> Response:
-        """A version (`?version=`, default the newest shadowed one) beside the champion, over the last `days` (1–730, default 90) days."""
+        """A version (`?version=`) beside the champion, over the last `days` (1–730, default 90) days.
+
+        Default is the version in shadow or the challenger, also before its first pair; of several the one that was measured last.
+        """
         days = whole_number(request, "days", default=90, lowest=1, highest=LONGEST_DAYS)
         model = find_model(model_name)
         champion = champion_of(model)
         if champion is None:
             raise NotFound(f"{model.name} has no champion to stand beside.")
         named = request.query_params.get("version", "")
-        version = version_of(model, named) if named else last_rival(champion)
-        if version is None or version.pk == champion.pk:
-            raise NotFound(f"{_name(version) or 'Nothing'} is not measured beside {champion.version}.")
+        version = version_of(model, named) if named else rival_of(champion)
+        if version is None:
+            raise NotFound(f"{model.name} has no version in shadow and no challenger: nothing is measured beside {champion.version}.")
+        if version.pk == champion.pk:
+            raise NotFound(f"{champion.version} is the champion itself. Name a version that stands beside it.")
         return Response(_json(shadow_of(version, champion, days=days), shadow_plan(version, champion)))
-
-
-def _name(version: ModelVersion | None) -> str:
-    return version.version if version else ""
 
 
 def _json(found: Shadow, plan: ShadowPlan) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from registry.models.accuracy import OVERALL
 from registry.rules.arena import improvement_pct
 from registry.rules.policy import Policy, parse
 from registry.services.backtesting import step_of
+from registry.states import VersionStatus
 
 LONGEST_DAYS = 730
 MOST_SEGMENTS = 200
@@ -104,11 +105,15 @@ def shadow_of(
     return Shadow(version=version, champion=champion, days=found, segments=parts, **test)
 
 
-def last_rival(champion: ModelVersion) -> ModelVersion | None:
-    """The version whose evidence against the champion is the newest. Two queries."""
+def rival_of(champion: ModelVersion) -> ModelVersion | None:
+    """The version in shadow, or the challenger, beside this champion: of several the one whose evidence is the newest, else the newest one,
+    of which nothing need be known yet. Where none competes any more, the one that was measured last. Three queries."""
     newest = ShadowDay.objects.filter(champion=champion, segment_column=OVERALL).values("version").annotate(last=Max("scored_at"))
-    row = newest.order_by("-last", "version").first()
-    return ModelVersion.objects.filter(pk=row["version"]).select_related("model").first() if row else None
+    measured = [row["version"] for row in newest.order_by("-last", "version")]
+    competing = ModelVersion.objects.filter(model=champion.model_id, status__in=(VersionStatus.SHADOW, VersionStatus.CHALLENGER))
+    rivals = list(competing.order_by("-number").values_list("pk", flat=True))
+    chosen = next((one for one in [*(pk for pk in measured if pk in rivals), *rivals, *measured]), None)
+    return ModelVersion.objects.filter(pk=chosen).select_related("model").first() if chosen else None
 
 
 def _test(mine: list[float], theirs: list[float], *, block: int) -> dict[str, Any]:

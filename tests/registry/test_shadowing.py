@@ -261,11 +261,41 @@ def test_the_api_shows_summary_days_and_segments(api: Api, scope: Principal) -> 
     assert client.get("/api/v1/models/demand_forecast/shadow?days=0").status_code == 400
 
 
-@pytest.mark.parametrize("query", ["?version=v9", "?version=v2", ""])
-def test_what_is_not_shadowed_is_not_found(api: Api, scope: Principal, query: str) -> None:
-    make_arena()
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("?version=v9", "The model demand_forecast has no version v9."),
+        ("?version=v2", "v2 is the champion itself. Name a version that stands beside it."),
+        ("", "demand_forecast has no version in shadow and no challenger: nothing is measured beside v2."),
+    ],
+)
+def test_what_is_not_shadowed_is_not_found(api: Api, scope: Principal, query: str, said: str) -> None:
+    _, rival = make_arena()
+    moves.archive(version_id=rival.pk, by=scope, at=NOON, reason="Enough.")
 
-    assert api("viewer").get(f"/api/v1/models/demand_forecast/shadow{query}").status_code == 404
+    answer = api("viewer").get(f"/api/v1/models/demand_forecast/shadow{query}")
+
+    assert (answer.status_code, answer.json()["detail"]) == (404, said)
+
+
+@pytest.mark.parametrize(
+    ("measured", "ended", "shown"),
+    [([], [], "v4"), (["v3"], [], "v3"), (["v3"], ["v3"], "v4"), (["v4", "v3"], [], "v3"), (["v3"], ["v3", "v4"], "v3")],
+)
+def test_the_version_that_competes_is_shown(api: Api, scope: Principal, measured: list[str], ended: list[str], shown: str) -> None:
+    champion, rival = make_arena()
+    newest = moves.shadow(version_id=make_version(champion.model).pk, by=scope, at=NOON)
+    rivals = {"v3": rival, "v4": newest}
+    for hour, label in enumerate(measured):
+        make_days(rivals[label], champion, mine=1.5, theirs=2.0)
+        ShadowDay.objects.filter(version=rivals[label]).update(scored_at=NOON + timedelta(hours=hour))
+    for label in ended:
+        moves.archive(version_id=rivals[label].pk, by=scope, at=NOON, reason="Enough.")
+
+    body = api("viewer").get("/api/v1/models/demand_forecast/shadow").json()
+
+    assert (body["version"], body["champion"], body["days"] != []) == (shown, "v2", shown in measured)
+    assert body["plan"]["said"]
 
 
 def test_another_tenants_shadow_is_not_there(api: Api, scope: Principal, other_customer: Customer) -> None:
