@@ -53,7 +53,7 @@ EXPERIMENT_LIFECYCLE = Lifecycle(
         _S.REJECTED: {},
         _S.ROLLED_BACK: {},
     },
-    forced=frozenset({(_S.APPROVED, _S.PROPOSED)}),  # only because what was approved has been edited
+    forced={(_S.APPROVED, _S.PROPOSED): "what was approved is edited"},
 )
 
 OPEN = (_S.PROPOSED, _S.APPROVED, _S.IN_PROGRESS, _S.SHADOW_TESTING)

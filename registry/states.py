@@ -35,7 +35,7 @@ VERSION_LIFECYCLE = Lifecycle(
         _S.DEPRECATED: {_S.CHAMPION: "version.rollback", _S.ARCHIVED: "version.archive"},
         _S.ARCHIVED: {},
     },
-    forced=frozenset({(_S.CHAMPION, _S.DEPRECATED)}),  # only because another took its place
+    forced={(_S.CHAMPION, _S.DEPRECATED): "another version takes its place"},
 )
 
 STAGES = {
@@ -79,7 +79,7 @@ REQUEST_LIFECYCLE = Lifecycle(
         RequestStatus.REJECTED: {},
         RequestStatus.OVERTAKEN: {},
     },
-    forced=frozenset({(RequestStatus.PENDING, RequestStatus.OVERTAKEN)}),  # its version went another way, or a stronger ask came
+    forced={(RequestStatus.PENDING, RequestStatus.OVERTAKEN): "its version goes another way, or a stronger ask comes"},
 )
 
 
@@ -97,7 +97,7 @@ POLICY_REQUEST_LIFECYCLE = Lifecycle(
         RequestStatus.REJECTED: {},
         RequestStatus.OVERTAKEN: {},
     },
-    forced=frozenset({(RequestStatus.PENDING, RequestStatus.OVERTAKEN)}),  # the settings it names were changed, or asked for anew
+    forced={(RequestStatus.PENDING, RequestStatus.OVERTAKEN): "the settings it names are changed, or asked for anew"},
 )
 
 

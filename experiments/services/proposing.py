@@ -13,7 +13,6 @@ from experiments.services.finding import advance, lock_experiment
 from experiments.states import EXPERIMENT_LIFECYCLE, ExperimentStatus, ExperimentType
 from mlops.audit.services import record
 from mlops.errors import InvalidField
-from mlops.lifecycle.mechanism import IllegalMove
 from mlops.outbox.services import publish
 from mlops.tenancy.persons import party_of
 from mlops.tenancy.roles import Principal
@@ -64,7 +63,7 @@ def edit(*, experiment_id: UUID, changes: Mapping[str, Any], by: Principal, at: 
     with transaction.atomic():
         experiment = lock_experiment(experiment_id, if_match)
         if experiment.status not in (ExperimentStatus.PROPOSED, ExperimentStatus.APPROVED):
-            raise IllegalMove(str(experiment), experiment.status, "edited", EXPERIMENT_LIFECYCLE.allowed(experiment.status))
+            raise EXPERIMENT_LIFECYCLE.refusal(label=str(experiment), current=experiment.status, wanted="edited", deed="be edited")
         before = {name: getattr(experiment, name) for name in changes}
         new = {name: value for name, value in changes.items() if before[name] != value}
         if not new:

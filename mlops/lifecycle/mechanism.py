@@ -25,9 +25,9 @@ class IllegalMove(DomainError):
 
     code = "illegal_transition"
 
-    def __init__(self, label: str, current: str, wanted: str, allowed: list[str]) -> None:
-        follow = ", ".join(allowed) if allowed else "nothing: it is an end state"
-        super().__init__(f"{label} is {current} and cannot become {wanted}. Allowed from {current}: {follow}.")
+    def __init__(self, label: str, current: str, wanted: str, allowed: list[str], *, deed: str = "", way_out: str = "") -> None:
+        follow = ", ".join(allowed) or way_out or "nothing: it is an end state"
+        super().__init__(f"{label} is {current} and cannot {deed or f'become {wanted}'}. Allowed from {current}: {follow}.")
         self.current, self.wanted, self.allowed = current, wanted, allowed
 
     def extra(self) -> dict[str, Any]:
@@ -43,8 +43,8 @@ class Lifecycle:
     states: type[models.TextChoices]
     initial: str
     moves: Mapping[str, Mapping[str, str]]
-    forced: frozenset[tuple[str, str]] = field(default_factory=frozenset)
-    """Moves that only follow from another one (a champion is deprecated because another took its place)."""
+    forced: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """Moves that only follow from something else, and what that is (a champion is deprecated when another version takes its place)."""
 
     def allowed(self, current: str) -> list[str]:
         """Statuses that may follow by somebody's decision, in the table's order."""
@@ -56,11 +56,17 @@ class Lifecycle:
             for target, action in targets.items():
                 yield source, target, action
 
+    def refusal(self, *, label: str, current: str, wanted: str, deed: str = "") -> IllegalMove:
+        """That there is no such step, with what there is. `deed` says in words what was wanted, where that is no status."""
+        ways = [f"it becomes {target} when {cause}" for (source, target), cause in self.forced.items() if source == current]
+        way_out = f"nothing by itself; {' or '.join(ways)}" if ways else ""
+        return IllegalMove(label, current, wanted, self.allowed(current), deed=deed, way_out=way_out)
+
     def check(self, *, label: str, current: str, target: str, actor: Principal, forced: bool = False) -> None:
         """Raise IllegalMove or Forbidden unless the actor may make this move."""
         action = self.moves.get(current, {}).get(target)
         if action is None or ((current, target) in self.forced and not forced):
-            raise IllegalMove(label, current, target, self.allowed(current))
+            raise self.refusal(label=label, current=current, wanted=target)
         if not forced:
             actor.authorize(action)
 
@@ -139,7 +145,7 @@ def _change_status(lifecycle: Lifecycle, step: Step, actor: Principal) -> str:
     lifecycle.check(label=step.label, current=current, target=step.to, actor=actor, forced=step.forced)
     if not type(row).objects.filter(pk=row.pk, status=current).update(status=step.to, **step.changes):
         row.refresh_from_db()
-        raise IllegalMove(step.label, row.status, step.to, lifecycle.allowed(row.status))
+        raise lifecycle.refusal(label=step.label, current=row.status, wanted=step.to)
     row.status = step.to
     for name, value in step.changes.items():
         setattr(row, name, value)

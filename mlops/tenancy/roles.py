@@ -1,7 +1,7 @@
 """Who may do what: the one table that decides, and the one function that asks it."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 from uuid import UUID
 
 from django.db.models import TextChoices
@@ -30,45 +30,53 @@ class Role(TextChoices):
 
 _LADDER = [Role.VIEWER, Role.DATA_SCIENTIST, Role.ML_MANAGER, Role.ADMIN]
 
-ACTIONS: dict[str, Role] = {
+
+class Action(NamedTuple):
+    """Something that not everybody may do: the least role it takes, and what it is in words."""
+
+    role: Role
+    deed: str
+
+
+ACTIONS: dict[str, Action] = {
     # Whatever is not listed is refused.
-    "read": Role.VIEWER,
-    "job.cancel": Role.DATA_SCIENTIST,
-    "dataset.write": Role.DATA_SCIENTIST,
-    "dataset.delete": Role.ADMIN,
-    "model.register": Role.DATA_SCIENTIST,
-    "model.configure": Role.ML_MANAGER,
-    "version.register": Role.DATA_SCIENTIST,
-    "version.shadow": Role.DATA_SCIENTIST,
-    "version.challenge": Role.DATA_SCIENTIST,
-    "version.judge": Role.DATA_SCIENTIST,
-    "version.promote": Role.ML_MANAGER,
-    "version.rollback": Role.ML_MANAGER,
-    "version.archive": Role.ML_MANAGER,
-    "promotion_request.decide": Role.ML_MANAGER,
-    "policy_request.decide": Role.ML_MANAGER,
-    "model.retrain": Role.DATA_SCIENTIST,
-    "model.actuals": Role.DATA_SCIENTIST,
-    "alert.read": Role.VIEWER,
-    "alert.act": Role.ML_MANAGER,
-    "subscription.own": Role.VIEWER,
-    "channel.manage": Role.ADMIN,
-    "split.write": Role.DATA_SCIENTIST,
-    "split.delete": Role.ADMIN,
-    "study.run": Role.DATA_SCIENTIST,
-    "study.delete": Role.ADMIN,
-    "model.predict": Role.VIEWER,
-    "version.delete": Role.ADMIN,
-    "storage.clean": Role.ADMIN,
-    "experiment.propose": Role.DATA_SCIENTIST,
-    "experiment.comment": Role.DATA_SCIENTIST,
-    "experiment.run": Role.DATA_SCIENTIST,
-    "experiment.decide": Role.ML_MANAGER,
-    "experiment.conclude": Role.ML_MANAGER,
-    "audit.verify": Role.ML_MANAGER,
-    "schedule.configure": Role.ADMIN,
-    "member.manage": Role.ADMIN,
-    "key.manage": Role.ADMIN,
+    "read": Action(Role.VIEWER, "read here"),
+    "job.cancel": Action(Role.DATA_SCIENTIST, "cancel jobs"),
+    "dataset.write": Action(Role.DATA_SCIENTIST, "upload or map data sets"),
+    "dataset.delete": Action(Role.ADMIN, "delete data sets"),
+    "model.register": Action(Role.DATA_SCIENTIST, "register models"),
+    "model.configure": Action(Role.ML_MANAGER, "change a model's settings"),
+    "version.register": Action(Role.DATA_SCIENTIST, "register versions"),
+    "version.shadow": Action(Role.DATA_SCIENTIST, "put versions into shadow"),
+    "version.challenge": Action(Role.DATA_SCIENTIST, "let versions compete"),
+    "version.judge": Action(Role.DATA_SCIENTIST, "have versions judged"),
+    "version.promote": Action(Role.ML_MANAGER, "promote versions"),
+    "version.rollback": Action(Role.ML_MANAGER, "roll back to a former champion"),
+    "version.archive": Action(Role.ML_MANAGER, "archive versions"),
+    "promotion_request.decide": Action(Role.ML_MANAGER, "decide on promotion requests"),
+    "policy_request.decide": Action(Role.ML_MANAGER, "decide on policy requests"),
+    "model.retrain": Action(Role.DATA_SCIENTIST, "retrain models"),
+    "model.actuals": Action(Role.DATA_SCIENTIST, "send actuals"),
+    "alert.read": Action(Role.VIEWER, "mark alerts as read"),
+    "alert.act": Action(Role.ML_MANAGER, "approve or dismiss alerts"),
+    "subscription.own": Action(Role.VIEWER, "subscribe to alerts"),
+    "channel.manage": Action(Role.ADMIN, "manage channels"),
+    "split.write": Action(Role.DATA_SCIENTIST, "make or change splits"),
+    "split.delete": Action(Role.ADMIN, "delete splits"),
+    "study.run": Action(Role.DATA_SCIENTIST, "run studies"),
+    "study.delete": Action(Role.ADMIN, "delete studies"),
+    "model.predict": Action(Role.VIEWER, "ask models for predictions"),
+    "version.delete": Action(Role.ADMIN, "delete versions"),
+    "storage.clean": Action(Role.ADMIN, "clean the storage"),
+    "experiment.propose": Action(Role.DATA_SCIENTIST, "propose experiments"),
+    "experiment.comment": Action(Role.DATA_SCIENTIST, "comment on experiments"),
+    "experiment.run": Action(Role.DATA_SCIENTIST, "run experiments"),
+    "experiment.decide": Action(Role.ML_MANAGER, "decide on experiments"),
+    "experiment.conclude": Action(Role.ML_MANAGER, "conclude experiments"),
+    "audit.verify": Action(Role.ML_MANAGER, "verify the audit trail"),
+    "schedule.configure": Action(Role.ADMIN, "change schedules"),
+    "member.manage": Action(Role.ADMIN, "manage members"),
+    "key.manage": Action(Role.ADMIN, "manage API keys"),
 }
 SERVICE_ACTIONS = frozenset({"model.actuals"})
 """What a service key may do; it cannot even read the rest."""
@@ -78,9 +86,10 @@ class Forbidden(Exception):
     """The principal's role does not allow the action."""
 
     def __init__(self, action: str, role: Role) -> None:
-        needed = ACTIONS.get(action)
-        allowed = f"it needs the role {needed.value}" if needed else "nobody may"
-        super().__init__(f"The role {role.value} may not {action.replace('.', ' ').replace('_', ' ')}: {allowed}.")
+        known = ACTIONS.get(action)
+        super().__init__(
+            f"The role {role.value} may not {known.deed}: that takes the role {known.role.value}." if known else "Nobody may do this."
+        )
         self.action = action
 
 
@@ -112,7 +121,7 @@ class Principal:
         if self.role is Role.SERVICE:
             return action in SERVICE_ACTIONS
         needed = ACTIONS.get(action)
-        return needed is not None and self.role.includes(needed)
+        return needed is not None and self.role.includes(needed.role)
 
     def authorize(self, action: str) -> None:
         """Raise Forbidden unless the action is allowed."""

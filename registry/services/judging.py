@@ -10,7 +10,6 @@ from django.db import transaction
 
 from mlops.database.reading import reading
 from mlops.errors import InvalidField
-from mlops.lifecycle.mechanism import IllegalMove
 from mlops.outbox.services import publish
 from mlops.tenancy.roles import Principal
 from registry.events import PromotionPending
@@ -22,7 +21,7 @@ from registry.services.evidence import record_decision
 from registry.services.lookups import champion_of, lock_version
 from registry.services.moves import move_version
 from registry.services.promotion import promote
-from registry.states import AUTO_PROMOTING, Trigger, VersionStatus
+from registry.states import AUTO_PROMOTING, VERSION_LIFECYCLE, Trigger, VersionStatus
 
 log = structlog.get_logger(__name__)
 
@@ -145,7 +144,7 @@ def _let_compete(
 def check_judgeable(version: ModelVersion) -> None:
     """Raise IllegalMove or InvalidField for what cannot be judged: an archived version, or the champion itself."""
     if version.status == VersionStatus.ARCHIVED:
-        raise IllegalMove(str(version), version.status, "judged", [])
+        raise VERSION_LIFECYCLE.refusal(label=str(version), current=version.status, wanted="judged", deed="be judged")
     if version.status == VersionStatus.CHAMPION:
         raise InvalidField("version", "This version is the champion; it is what others are judged against.")
 

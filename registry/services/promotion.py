@@ -13,7 +13,7 @@ from django.db import transaction
 
 from mlops.audit.services import record
 from mlops.errors import DomainError, InvalidField, NotFound
-from mlops.lifecycle.mechanism import IllegalMove, move
+from mlops.lifecycle.mechanism import move
 from mlops.outbox.services import publish
 from mlops.tenancy.persons import party_of, trace
 from mlops.tenancy.roles import Principal
@@ -104,8 +104,8 @@ def foresee(*, version_id: UUID, by: Principal | None = None) -> None:
     if version is None:
         raise NotFound("There is no such version.")
     ascent = _standing(version.model, version)
-    if VersionStatus.CHAMPION not in _allowed(version):
-        raise IllegalMove(str(version), version.status, VersionStatus.CHAMPION, _allowed(version))
+    if VersionStatus.CHAMPION not in VERSION_LIFECYCLE.allowed(version.status):
+        raise VERSION_LIFECYCLE.refusal(label=str(version), current=version.status, wanted=VersionStatus.CHAMPION)
     if by is not None:
         _check_move(ascent, by)
     back = version.status == VersionStatus.DEPRECATED
@@ -126,7 +126,7 @@ def rollback(
         ascent = _ascent(version_id, if_match)
         _check_move(ascent, by)
         if ascent.version.status != VersionStatus.DEPRECATED:
-            raise IllegalMove(str(ascent.version), ascent.version.status, "champion by rollback", _allowed(ascent.version))
+            raise VERSION_LIFECYCLE.refusal(label=str(ascent.version), current=ascent.version.status, wanted="champion by rollback")
         return _roll_back(ascent, by=by, at=at, reason=reason, emergency=emergency)
 
 
@@ -183,10 +183,6 @@ def _standing(model: RegisteredModel, version: ModelVersion) -> _Ascent:
 def _check_move(ascent: _Ascent, by: Principal) -> None:
     version = ascent.version
     VERSION_LIFECYCLE.check(label=str(version), current=version.status, target=VersionStatus.CHAMPION, actor=by)
-
-
-def _allowed(version: ModelVersion) -> list[str]:
-    return VERSION_LIFECYCLE.allowed(version.status)
 
 
 def _roll_back(ascent: _Ascent, *, by: Principal, at: datetime, reason: str, emergency: bool, override: bool = False) -> Outcome:

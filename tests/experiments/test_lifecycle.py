@@ -101,7 +101,7 @@ def test_an_edit_that_changes_nothing_revokes_nothing(scope: Principal) -> None:
 def test_what_was_begun_or_ended_is_not_edited(scope: Principal, status: str) -> None:
     experiment = make_experiment(scope, status)
 
-    with pytest.raises(IllegalMove, match="cannot become edited"):
+    with pytest.raises(IllegalMove, match="cannot be edited"):
         proposing.edit(experiment_id=experiment.pk, changes={"hypothesis": "Another one."}, by=scope, at=NOON)
 
 

@@ -75,6 +75,20 @@ def test_a_refusal_says_what_is_allowed(scope: Principal) -> None:
     assert refusal.value.allowed == ["challenger", "champion", "archived"]
 
 
+@pytest.mark.parametrize(
+    ("status", "way_out"),
+    [
+        ("champion", "nothing by itself; it becomes deprecated when another version takes its place"),
+        ("archived", "nothing: it is an end state"),
+    ],
+)
+def test_a_refusal_says_how_a_status_is_left_that_nobody_leaves(scope: Principal, status: str, way_out: str) -> None:
+    with pytest.raises(IllegalMove) as refusal:
+        to(make_version(status), "shadow", by=scope)
+
+    assert str(refusal.value) == f"Demand v1 is {status} and cannot become shadow. Allowed from {status}: {way_out}."
+
+
 def test_a_role_too_low_moves_nothing(scope: Principal, customer: Customer) -> None:
     version = make_version("shadow")
 

@@ -111,6 +111,7 @@ def test_promoting_the_champion_again_is_an_illegal_transition(api: Api, scope: 
 
     body = response.json()
     assert (response.status_code, body["code"], body["current"], body["allowed"]) == (409, "illegal_transition", "champion", [])
+    assert "it is an end state" not in body["detail"]
 
 
 @pytest.mark.parametrize(
@@ -355,6 +356,11 @@ def test_a_request_is_not_decided_on_numbers_that_have_changed_since(api: Api, f
 def test_a_data_scientist_does_not_decide(api: Api, four_eyes: ModelVersion) -> None:
     where = api(email="kim@shop.example").post(f"{BASE}/promote/v2")["Location"]
 
+    refused = api("viewer").post(f"{where}/approve", {})
+    assert (refused.status_code, refused.json()["detail"]) == (
+        403,
+        "The role viewer may not decide on promotion requests: that takes the role ml_manager.",
+    )
     assert api("data_scientist").post(f"{where}/approve", {}).status_code == 403
     assert api("data_scientist").post(f"{where}/reject", {"reason": "No."}).status_code == 403
 
