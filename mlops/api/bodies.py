@@ -114,7 +114,7 @@ def _child(field: Any) -> Field:
 
 
 def _choices(field: Field) -> str:
-    return f", one of {', '.join(map(str, field.choices))}" if isinstance(field, serializers.ChoiceField) else ""
+    return f" ({', '.join(map(str, field.choices))})" if isinstance(field, serializers.ChoiceField) else ""
 
 
 def _called(value: Any) -> str:
