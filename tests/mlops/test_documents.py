@@ -4,6 +4,7 @@ import inspect
 import io
 import re
 from collections.abc import Callable
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,10 +20,15 @@ from mlops.api.problem_page import as_html
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture(scope="module")
-def document() -> dict[str, Any]:
+@cache
+def read_document() -> dict[str, Any]:
     answer: dict[str, Any] = Client().get("/api/schema").json()
     return answer
+
+
+@pytest.fixture
+def document(db: None) -> dict[str, Any]:
+    return read_document()
 
 
 def test_the_document_validates_without_a_warning() -> None:
