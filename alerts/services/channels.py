@@ -222,7 +222,7 @@ def _own_channel(by: Principal, at: datetime) -> Channel:
 
 
 def _lock(channel_id: UUID, if_match: ChannelMatch | None) -> Channel:
-    channel = Channel.objects.select_for_update().filter(pk=channel_id, owner=None, deleted_at=None).first()
+    channel = Channel.objects.select_for_update(no_key=True).filter(pk=channel_id, owner=None, deleted_at=None).first()
     if channel is None:
         raise NotFound("There is no such channel.")
     if if_match is not None:
@@ -231,7 +231,7 @@ def _lock(channel_id: UUID, if_match: ChannelMatch | None) -> Channel:
 
 
 def _lock_subscription(subscription_id: UUID, by: Principal, if_match: SubscriptionMatch | None) -> Subscription:
-    subscription = Subscription.objects.select_for_update().filter(pk=subscription_id).first()
+    subscription = Subscription.objects.select_for_update(no_key=True).filter(pk=subscription_id).first()
     if subscription is None:
         raise NotFound("There is no such subscription.")
     try:

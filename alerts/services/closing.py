@@ -13,7 +13,7 @@ from mlops.tenancy.roles import Principal
 
 def lock_alert(alert_id: UUID) -> MLAlert:
     """Lock the row, then look. Call inside a transaction. Raises NotFound."""
-    alert = MLAlert.objects.select_for_update().filter(pk=alert_id).first()
+    alert = MLAlert.objects.select_for_update(no_key=True).filter(pk=alert_id).first()
     if alert is None:
         raise NotFound("There is no such alert.")
     return alert

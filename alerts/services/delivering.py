@@ -52,7 +52,7 @@ def lease(*, channel_id: UUID, at: datetime) -> Delivery | None:
     Whoever holds or paused the channel has already promised that somebody looks again, and so does this.
     """
     with transaction.atomic():
-        channel = Channel.objects.select_for_update().filter(pk=channel_id, enabled=True, deleted_at=None).first()
+        channel = Channel.objects.select_for_update(no_key=True).filter(pk=channel_id, enabled=True, deleted_at=None).first()
         if channel is None or _later(channel.leased_until, at) or _later(channel.paused_until, at):
             return None
         delivery = _pending(channel_id).filter(due_at__lte=at).order_by("due_at", "created_at", "pk").first()
@@ -88,7 +88,7 @@ def resend(*, delivery_id: UUID, by: Principal, at: datetime) -> Delivery:
         delivery = Delivery.objects.select_related("channel").filter(pk=delivery_id).first()
         if delivery is None:
             raise NotFound("There is no such delivery.")
-        channel = Channel.objects.select_for_update().get(pk=delivery.channel_id)
+        channel = Channel.objects.select_for_update(no_key=True).get(pk=delivery.channel_id)
         if not channel.enabled or channel.deleted_at:
             raise NotDead("The channel is disabled or deleted; enable it first.")
         changed = Delivery.objects.filter(pk=delivery_id, status=DeliveryStatus.DEAD).update(
@@ -112,7 +112,7 @@ def drop_pending(channel: Channel, *, why: str, at: datetime) -> int:
 def _note(delivery: Delivery, result: Result, *, at: datetime) -> None:
     """Write what became of the attempt; nothing where the lease ran out and another attempt was begun."""
     with transaction.atomic():
-        channel = Channel.objects.select_for_update().get(pk=delivery.channel_id)
+        channel = Channel.objects.select_for_update(no_key=True).get(pk=delivery.channel_id)
         mine = _pending(channel.pk).filter(pk=delivery.pk, attempts=delivery.attempts)
         mine.update(last_status=result.status, last_error=result.error[:500])
         if result.delivered:

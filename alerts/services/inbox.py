@@ -110,7 +110,7 @@ def _open_or_create(finding: Finding, at: datetime) -> tuple[MLAlert, bool]:
     """The open alert of the cause, locked, or a new one; and which of the two."""
     cause = finding.cause[:300]
     while True:
-        found = MLAlert.objects.select_for_update().filter(cause_key=cause, status__in=OPEN).first()
+        found = MLAlert.objects.select_for_update(no_key=True).filter(cause_key=cause, status__in=OPEN).first()
         if found is not None:
             return found, False
         try:

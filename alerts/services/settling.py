@@ -73,7 +73,7 @@ def _settle(waiting: QuerySet[MLAlert], answer: Callable[[MLAlert], Settlement |
         found = [alert.pk for alert in waiting.order_by("pk") if answer(alert) is not None]
     settled = 0
     with transaction.atomic():
-        for alert in list(MLAlert.objects.select_for_update().filter(pk__in=found).order_by("pk")):
+        for alert in list(MLAlert.objects.select_for_update(no_key=True).filter(pk__in=found).order_by("pk")):
             given = answer(alert) if alert.is_open else None
             if given is not None:
                 close_alert(alert, given.decision, by=system(required()), at=at, notes=given.said, outcome={}, decided_by=given.who)

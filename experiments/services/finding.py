@@ -26,7 +26,7 @@ def find_experiment(experiment_id: UUID) -> Experiment:
 
 def lock_experiment(experiment_id: UUID, if_match: IfMatch | None = None) -> Experiment:
     """Lock the row, then look. Call inside a transaction, before any model is locked. `if_match` may refuse what it finds (412)."""
-    found = Experiment.objects.select_for_update().filter(pk=experiment_id).first()
+    found = Experiment.objects.select_for_update(no_key=True).filter(pk=experiment_id).first()
     if found is None:
         raise NotFound("There is no such experiment.")
     if if_match is not None:

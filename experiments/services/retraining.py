@@ -157,7 +157,7 @@ def _check_history(model: RegisteredModel, dataset: Dataset | None) -> None:
 def end_without_version(*, job_id: UUID, status: RetrainingStatus, error: str, at: datetime) -> None:
     """The retraining's job failed or was cancelled: say so in the log, and tell those who care about a failure. Repeats change nothing."""
     with transaction.atomic():
-        run = RetrainingRun.objects.select_for_update().filter(job_id=job_id, status__in=OPEN).first()
+        run = RetrainingRun.objects.select_for_update(no_key=True).filter(job_id=job_id, status__in=OPEN).first()
         if run is not None:
             _end(run, status, error, at=at)
 
@@ -173,7 +173,7 @@ def discard_artifacts(run: RetrainingRun) -> None:
 def _close_ended(model: RegisteredModel, *, at: datetime) -> None:
     """End what the log still calls open although its job has ended: the news of that may be on its way for a while, and must not bar
     the next retraining. The caller holds the model's lock and its exclusive key, so no open job is among them."""
-    for run in RetrainingRun.objects.select_for_update().filter(model=model, status__in=OPEN):
+    for run in RetrainingRun.objects.select_for_update(no_key=True).filter(model=model, status__in=OPEN):
         job = all_jobs().filter(pk=run.job_id).first() if run.job_id else None
         if job is not None and job.state == JobState.CANCELLED:
             _end(run, RetrainingStatus.CANCELLED, "Cancelled.", at=at)

@@ -94,7 +94,7 @@ def _follow(version_id: UUID, target: ExperimentStatus, *, by: Principal, at: da
         named = as_uuid(str(version.lineage.get("experiment") or ""))
         linked = ExperimentVersion.objects.filter(version=version).values_list("experiment_id", flat=True)
         for experiment_id in sorted({*linked, *([named] if named else [])}):
-            experiment = Experiment.objects.select_for_update().filter(pk=experiment_id, status__in=OPEN).first()
+            experiment = Experiment.objects.select_for_update(no_key=True).filter(pk=experiment_id, status__in=OPEN).first()
             if experiment is None:
                 log.info("experiment.not_followed", experiment=str(experiment_id), version=str(version))
                 continue

@@ -70,7 +70,7 @@ def _prepare(split: Split, attempt: Attempt) -> None:
         attempt.progress(0.9, "Keeping the parts")
         parts = files.store_parts(cut.files, cut.prepared.parts, split_id=split.pk)
     with attempt.fenced():
-        current = Split.objects.select_for_update().get(pk=split.pk)
+        current = Split.objects.select_for_update(no_key=True).get(pk=split.pk)
         if split.source == Split.Source.URI:
             Split.objects.filter(pk=split.pk).update(source_sha256=source.sha256, source_size=source.size)
         splitting.mark_ready(split=current, cut=cut, parts=parts, by=_by(attempt), at=timezone.now())
@@ -89,7 +89,7 @@ def _read(split_id: UUID) -> Split:
 
 
 def _fail(split_id: UUID, problems: list[dict[str, Any]], by: Principal) -> bool:
-    split = Split.objects.select_for_update().get(pk=split_id)
+    split = Split.objects.select_for_update(no_key=True).get(pk=split_id)
     if split.status != SplitStatus.PENDING:
         return False
     splitting.mark_failed(split=split, problems=problems, by=by, at=timezone.now())

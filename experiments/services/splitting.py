@@ -182,7 +182,7 @@ def delete_split(*, split_id: UUID, by: Principal, at: datetime, delete_artifact
 def _lock_job(split_id: UUID) -> Job | None:
     """The open job that prepares a pending split: an attempt locks its job first and the split after, and so does whoever locks both."""
     job_id = Split.objects.filter(pk=split_id, status=SplitStatus.PENDING).values_list("job_id", flat=True).first()
-    return Job.objects.select_for_update().filter(pk=job_id, state__in=OPEN).first() if job_id else None
+    return Job.objects.select_for_update(no_key=True).filter(pk=job_id, state__in=OPEN).first() if job_id else None
 
 
 def find_split(split_id: UUID) -> Split:
@@ -195,7 +195,7 @@ def find_split(split_id: UUID) -> Split:
 
 def lock_split(split_id: UUID, if_match: IfMatch | None = None) -> Split:
     """Lock the row, then look. Call inside a transaction. `if_match` may refuse what it finds (412). Raises NotFound."""
-    found = Split.objects.select_for_update().filter(pk=split_id, deleted_at=None).first()
+    found = Split.objects.select_for_update(no_key=True).filter(pk=split_id, deleted_at=None).first()
     if found is None:
         raise NotFound("There is no such split.")
     if if_match is not None:

@@ -45,7 +45,7 @@ def find_study(study_id: UUID) -> Study:
 
 def lock_study(study_id: UUID, if_match: IfMatch | None = None) -> Study:
     """Lock the row, then look. Call inside a transaction. Raises NotFound."""
-    found = Study.objects.select_for_update().filter(pk=study_id, deleted_at=None).first()
+    found = Study.objects.select_for_update(no_key=True).filter(pk=study_id, deleted_at=None).first()
     if found is None:
         raise NotFound("There is no such study.")
     if if_match is not None:
@@ -62,7 +62,7 @@ def open_jobs(study: Study, *, lock: bool = False) -> list[Job]:
     """Jobs of the study that wait or run, in the order of their locks."""
     keys = [job_key(study.pk, worker) for worker in range(study.workers)]
     found = Job.objects.filter(customer_id=required(), exclusive_key__in=keys, state__in=OPEN).order_by("pk")
-    return list(found.select_for_update() if lock and connection.features.has_select_for_update else found)
+    return list(found.select_for_update(no_key=True) if lock and connection.features.has_select_for_update else found)
 
 
 def advance(study: Study, to: StudyStatus, *, by: Principal, at: datetime, reason: str = "", **changes: Any) -> None:
@@ -117,7 +117,7 @@ def drop_trials_of(study: Study, job_id: UUID, *, at: datetime, error: str) -> N
 def follow_job(job: Job, *, cancelled: bool, by: Principal, at: datetime, error: str) -> None:
     """A worker's job has ended badly, perhaps without a word. When it was the last one, the study ends too: with what its trials found, if
     they found anything. Repeats change nothing."""
-    study = Study.objects.select_for_update().filter(pk=job.payload["study_id"]).first()
+    study = Study.objects.select_for_update(no_key=True).filter(pk=job.payload["study_id"]).first()
     if study is None or study.status not in (StudyStatus.PENDING, StudyStatus.RUNNING):
         return
     if open_jobs(study):

@@ -162,7 +162,7 @@ def _is(value: object) -> str:
 
 
 def _for_update() -> str:
-    return "FOR UPDATE" if connection.features.has_select_for_update else ""
+    return "FOR NO KEY UPDATE" if connection.features.has_select_for_update else ""
 
 
 def values_of(trial: FrozenTrial, names: Collection[str] | None = None) -> dict[str, Any]:

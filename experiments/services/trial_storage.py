@@ -312,7 +312,7 @@ class TrialStorage(BaseStorage):
     def _set_study_attr(self, study_id: int, column: str, key: str, value: Any) -> None:
         self._expect(study_id)
         with transaction.atomic():
-            study = Study.objects.select_for_update().only("pk", column).get(pk=self._study_id)
+            study = Study.objects.select_for_update(no_key=True).only("pk", column).get(pk=self._study_id)
             setattr(study, column, getattr(study, column) | {key: rows.encode(value)})
             study.save(update_fields=[column])
 

@@ -101,7 +101,7 @@ def witnessed(witness: Witness) -> Iterator[None]:
 
 
 def _lock_head() -> AuditHead:
-    locked = AuditHead.objects.select_for_update()
+    locked = AuditHead.objects.select_for_update(no_key=True)
     try:
         return locked.get()
     except AuditHead.DoesNotExist:

@@ -110,7 +110,7 @@ def configure(*, schedule: Schedule, cron: str, enabled: bool, at: datetime, by:
     by.authorize("schedule.configure")
     check_cron(cron)
     with transaction.atomic(), acting(by):
-        task = PeriodicTask.objects.select_related("crontab").select_for_update(of=("self",)).get(pk=schedule.periodic_task_id)
+        task = PeriodicTask.objects.select_related("crontab").select_for_update(of=("self",), no_key=True).get(pk=schedule.periodic_task_id)
         before = {"cron": _text(task.crontab), "enabled": task.enabled}
         after = {"cron": cron, "enabled": enabled}
         if before != after:

@@ -169,7 +169,7 @@ def gain(*, job_id: UUID, attempt: int) -> None:
 def fenced(*, job_id: UUID, attempt: int) -> Iterator[None]:
     """A transaction that commits only if this attempt still owns the job: what it writes appears once, whole, or not at all."""
     with transaction.atomic():
-        if not Job.objects.select_for_update().filter(pk=job_id, state=JobState.RUNNING, attempt=attempt).first():
+        if not Job.objects.select_for_update(no_key=True).filter(pk=job_id, state=JobState.RUNNING, attempt=attempt).first():
             raise LeaseLost
         yield
 
@@ -189,7 +189,7 @@ def fail(*, job: Job, error: str, final: bool) -> None:
     # An error may quote what a file held; PostgreSQL keeps neither NUL nor lone surrogates.
     error = error.replace("\x00", "␀").encode("utf-8", "backslashreplace").decode()
     with transaction.atomic():
-        current = _mine(job.pk, job.attempt).select_for_update().first()
+        current = _mine(job.pk, job.attempt).select_for_update(no_key=True).first()
         if current is None:
             return
         mine, left = _mine(job.pk, job.attempt), current.max_attempts - current.attempt
@@ -215,7 +215,7 @@ def cancel(*, job: Job, at: datetime, by: Principal) -> Job:
     """
     by.authorize("job.cancel")
     with transaction.atomic(), acting(by):
-        current = Job.objects.select_for_update().get(pk=job.pk, customer_id=by.customer_id)
+        current = Job.objects.select_for_update(no_key=True).get(pk=job.pk, customer_id=by.customer_id)
         if current.state not in OPEN:
             raise AlreadyEnded(current)
         if current.cancel_requested_at is None:
@@ -242,7 +242,7 @@ def take_up_abandoned() -> int:
     taken = 0
     for job_id in list(expired.order_by("lease_expires_at", "pk").values_list("pk", flat=True)[:100]):
         with transaction.atomic():
-            job = expired.select_for_update().filter(pk=job_id).first()  # a late heartbeat may have renewed it meanwhile
+            job = expired.select_for_update(no_key=True).filter(pk=job_id).first()  # a late heartbeat may have renewed it meanwhile
             if job is not None:
                 log.warning("job.abandoned", job_id=str(job.pk), kind=job.kind, attempt=job.attempt)
                 fail(job=job, error=f"The worker stopped answering during attempt {job.attempt} of {job.max_attempts}.", final=False)

@@ -109,7 +109,7 @@ def resend(*, message_id: UUID, at: datetime, by: Principal) -> bool:
     """Bring a dead message of the actor's customer back. False if there is none."""
     with transaction.atomic(), acting(by):
         dead = Message.objects.filter(pk=message_id, customer_id=by.customer_id).exclude(dead_at=None)
-        message = dead.select_for_update().first()
+        message = dead.select_for_update(no_key=True).first()
         if message is None:
             return False
         record(action="message.resent", target=message, label=str(message), at=at, before={"last_error": message.last_error}, actor=by)

@@ -119,7 +119,7 @@ def _locked(names: dict[str, str], at: datetime) -> dict[str, LoginRecord]:
             LoginRecord.objects.filter(pk__in=list(longest_untouched)).delete()
         fresh = [LoginRecord(name=name, last_at=at) for name in sorted(names.values())]
         LoginRecord.objects.bulk_create(fresh, ignore_conflicts=True)
-    rows = {row.name: row for row in found.select_for_update().order_by("name")}
+    rows = {row.name: row for row in found.select_for_update(no_key=True).order_by("name")}
     return {kind: rows[name] for kind, name in names.items()} if len(rows) == len(names) else _locked(names, at)
 
 

@@ -180,7 +180,7 @@ def make_panel(
 
 def mark_ready(*, version: DatasetVersion, made: Panelled, by: Principal, at: datetime) -> DatasetVersion:
     """The panel is there. Call inside a transaction; the data set's mapping becomes the one that worked."""
-    dataset = Dataset.objects.select_for_update().get(pk=version.dataset_id)
+    dataset = Dataset.objects.select_for_update(no_key=True).get(pk=version.dataset_id)
     report = made.report
     move(
         DATASET_VERSION_LIFECYCLE,
@@ -205,7 +205,7 @@ def mark_ready(*, version: DatasetVersion, made: Panelled, by: Principal, at: da
 
 def mark_failed(*, version: DatasetVersion, problems: list[dict[str, Any]], by: Principal, at: datetime) -> DatasetVersion:
     """The source could not be read. Call inside a transaction."""
-    Dataset.objects.select_for_update().get(pk=version.dataset_id)
+    Dataset.objects.select_for_update(no_key=True).get(pk=version.dataset_id)
     told = "; ".join(str(problem["message"]) for problem in problems)
     report = {"problems": clean(problems)}
     move(
@@ -320,7 +320,7 @@ def _commit(
 
 
 def _locked(dataset: Dataset) -> Dataset:
-    found = Dataset.objects.select_for_update().filter(pk=dataset.pk).first()
+    found = Dataset.objects.select_for_update(no_key=True).filter(pk=dataset.pk).first()
     if found is None:
         raise NotFound(f"The data set {dataset.name} was deleted meanwhile.")
     return found

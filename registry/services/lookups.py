@@ -83,8 +83,12 @@ def hold_dataset(dataset_id: UUID) -> None:
 
 
 def lock_model(model_id: UUID, if_match: IfMatch | None = None) -> RegisteredModel:
-    """Lock the model's row: lock first, then look. Call inside a transaction. `if_match` may refuse what it finds (412)."""
-    model = RegisteredModel.objects.select_for_update().filter(pk=model_id).first()
+    """Lock the model's row: lock first, then look. Call inside a transaction. `if_match` may refuse what it finds (412).
+
+    As everywhere, its key stays free: references are checked when their transaction commits, holding the head of the audit trail by then,
+    and would wait for whoever holds the key and waits for that head.
+    """
+    model = RegisteredModel.objects.select_for_update(no_key=True).filter(pk=model_id).first()
     if model is None:
         raise NotFound("There is no such model.")
     if if_match is not None:
@@ -94,7 +98,7 @@ def lock_model(model_id: UUID, if_match: IfMatch | None = None) -> RegisteredMod
 
 def lock_version(version_id: UUID, if_match: IfMatch | None = None) -> tuple[RegisteredModel, ModelVersion]:
     """Lock the version's model, then read the version as it is under that lock. Raises NotFound."""
-    model = RegisteredModel.objects.select_for_update(of=("self",)).filter(versions=version_id).order_by().first()
+    model = RegisteredModel.objects.select_for_update(of=("self",), no_key=True).filter(versions=version_id).order_by().first()
     if model is None:
         raise NotFound("There is no such version.")
     if if_match is not None:

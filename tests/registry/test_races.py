@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+from threading import Barrier, Event
 from typing import Any
 from uuid import UUID
 
@@ -10,14 +10,15 @@ import pytest
 from django.db import connection, transaction
 from rest_framework.test import APIClient
 
-from mlops.audit.services import verify
+from mlops.audit.services import record, verify
 from mlops.database.reading import reading
 from mlops.errors import DomainError
 from mlops.lifecycle.models import Move
 from mlops.tenancy.principals import acting
-from mlops.tenancy.roles import Principal
-from registry.models import DecisionRecord, ModelVersion, PromotionRequest, RegisteredModel
+from mlops.tenancy.roles import Principal, system
+from registry.models import DecisionRecord, ModelVersion, PromotionRequest, RegisteredModel, RetrainingRun
 from registry.services import policy_changes
+from registry.services.lookups import lock_model
 from registry.services.registration import configure_model
 from tests.conftest import NOON
 from tests.registry.factories import make_champion, make_model, make_version
@@ -236,3 +237,30 @@ def test_registering_one_name_at_once_makes_one_model(api: Api, model: Registere
     answers = at_once(*(lambda client=client: client.post("/api/v1/models", {"name": "price"}) for client in clients))
 
     assert sorted(answer.status_code for answer in answers) == [201, 409, 409, 409]
+
+
+@pytest.mark.postgres_only
+def test_what_comes_to_refer_to_a_model_waits_for_nobody_who_holds_it(model: RegisteredModel) -> None:
+    """Its reference is checked when it commits, and it may hold the head of the audit trail by then, for which the other waits."""
+    held, referred = Event(), Event()
+
+    def decide() -> None:
+        with transaction.atomic(), acting(system(model.customer_id)):
+            lock_model(model.pk)
+            held.set()
+            assert referred.wait(20)
+            record(action="decided", target=model, label="x", at=NOON)
+
+    def refer() -> None:
+        assert held.wait(20)
+        with transaction.atomic(), acting(system(model.customer_id)):
+            with connection.cursor() as cursor:
+                cursor.execute("SET LOCAL lock_timeout = '5s'")
+            RetrainingRun.objects.create(model=model, model_name=model.name, trigger_type="manual", requested_by="x", started_at=NOON)
+            record(action="referred", target=model, label="x", at=NOON)
+            referred.set()
+
+    at_once(decide, refer)
+
+    with transaction.atomic():
+        assert verify().intact
