@@ -1,8 +1,9 @@
 """Columns and records from anywhere into canonical types, or a problem that names the row.
 
-The rules are the same wherever a model is asked: null, NaN and an absent optional value are missing; a number must be finite; text
-that reads as a number is one in a frame (files hold texts) but not in a record (JSON has numbers); whole numbers serve as categories;
-0 and 1 serve as flags; a moment is ISO 8601, and one with an offset is taken to UTC.
+The rules are the same wherever a model is asked: null, NaN and an absent optional value are missing; texts mean what they mean when a
+split is read (`engine.tabular.texts`: trimmed, some words are missing values, TRUE is a flag); a number must be finite; text that reads as
+a number is one in a frame (files hold texts) but not in a record (JSON has numbers); whole numbers serve as categories; 0 and 1 serve as
+flags; a moment is ISO 8601, and one with an offset is taken to UTC.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,8 +14,10 @@ import polars as pl
 
 from engine.tabular.columns import MOMENT, Column
 from engine.tabular.problems import MOST_TOLD, CellProblem, PredictError
+from engine.tabular.texts import NULL_WORDS, flag, flags, numbers, says_nothing, word, words
 
-_FLAGS = {"true": True, "false": False, "1": True, "0": False}
+_TEXTS = (pl.String, pl.Categorical, pl.Enum)
+_DIGITS = {"0": False, "1": True}
 _MAX_SHOWN = 40
 
 
@@ -29,6 +32,7 @@ def canonical(frame: pl.DataFrame, columns: Sequence[Column]) -> pl.DataFrame:
         raise PredictError(absent)
     problems: list[CellProblem] = []
     read: list[pl.Series] = []
+    frame = frame.with_columns(_categories(frame, columns))
     for column in columns:
         series, found = _READERS[column.kind](frame[column.name])
         problems += found
@@ -36,6 +40,13 @@ def canonical(frame: pl.DataFrame, columns: Sequence[Column]) -> pl.DataFrame:
     if problems:
         raise PredictError(problems)
     return pl.DataFrame(read) if read else pl.DataFrame()
+
+
+def _categories(frame: pl.DataFrame, columns: Sequence[Column]) -> list[pl.Expr]:
+    """Texts of categories as a split reads them, in one expression each: all at once they cost what one does."""
+    schema = frame.schema
+    held = [column.name for column in columns if column.kind == "categorical" and schema[column.name] in _TEXTS]
+    return [words(pl.col(name).cast(pl.String)).alias(name) for name in held]
 
 
 def from_records(records: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> tuple[pl.DataFrame, tuple[str, ...]]:
@@ -63,7 +74,7 @@ def from_records(records: Sequence[Mapping[str, Any]], columns: Sequence[Column]
 
 def _cell(value: object, column: Column) -> tuple[object, str]:
     """The canonical value of one JSON value, and what is wrong with it ("" where nothing is)."""
-    if value is None:
+    if value is None or (isinstance(value, str) and column.kind != "categorical" and says_nothing(value)):
         return None, ""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     whole = isinstance(value, int) and not isinstance(value, bool)
@@ -74,10 +85,12 @@ def _cell(value: object, column: Column) -> tuple[object, str]:
             return None, f"Must be a number, not {_shown(value)}."
         case "boolean" if isinstance(value, bool) or (whole and value in (0, 1)):
             return bool(value), ""
+        case "boolean" if isinstance(value, str) and flag(value) is not None:
+            return flag(value), ""
         case "boolean":
             return None, f"Must be true or false, not {_shown(value)}."
         case "categorical" if isinstance(value, str) or whole:
-            return str(value), ""
+            return word(str(value)), ""
         case "categorical":
             return None, f"Must be a text, not {_shown(value)}."
         case "datetime" if isinstance(value, str | date):
@@ -122,10 +135,16 @@ def _read_numbers(series: pl.Series) -> tuple[pl.Series, list[CellProblem]]:
         values = series.cast(pl.Float64).fill_nan(None)
         return values, list(_bad(series, values.is_infinite(), "must be finite."))
     if series.dtype == pl.String:
-        values = series.str.strip_chars().cast(pl.Float64, strict=False)
-        unread = values.is_null() & series.is_not_null() & (series.str.strip_chars() != "")
-        return values.fill_nan(None), [*_bad(series, unread, "is not a number."), *_bad(series, values.is_infinite(), "must be finite.")]
+        values, unread = _read_texts(series, numbers(series.name))
+        return values, [*_bad(series, unread, "is not a number."), *_bad(series, values.is_infinite(), "must be finite.")]
     return _wrong(series, pl.Float64(), "Must hold numbers")
+
+
+def _read_texts(series: pl.Series, expression: pl.Expr) -> tuple[pl.Series, pl.Series]:
+    """What an expression reads in texts, and where it reads nothing though something is said."""
+    said = words(pl.col(series.name), NULL_WORDS).alias("said")
+    read, told = series.to_frame().select(expression.alias("read"), said).get_columns()
+    return read.alias(series.name), read.is_null() & told.is_not_null()
 
 
 def _read_flags(series: pl.Series) -> tuple[pl.Series, list[CellProblem]]:
@@ -135,14 +154,15 @@ def _read_flags(series: pl.Series) -> tuple[pl.Series, list[CellProblem]]:
         values = series.cast(pl.Float64).fill_nan(None)
         return values == 1, list(_bad(series, values.is_not_null() & ~values.is_in([0.0, 1.0]), "is not true or false."))
     if series.dtype == pl.String:
-        flags = series.str.strip_chars().str.to_lowercase().replace_strict(_FLAGS, default=None, return_dtype=pl.Boolean)
-        unread = flags.is_null() & series.is_not_null() & (series != "")
-        return flags, list(_bad(series, unread, "is not true or false."))
+        raw = pl.col(series.name)
+        digits = raw.str.strip_chars().replace_strict(_DIGITS, default=None, return_dtype=pl.Boolean)
+        found, unread = _read_texts(series, pl.coalesce(flags(raw), digits))
+        return found, list(_bad(series, unread, "is not true or false."))
     return _wrong(series, pl.Boolean(), "Must hold true or false")
 
 
 def _read_categories(series: pl.Series) -> tuple[pl.Series, list[CellProblem]]:
-    if series.dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null) or series.dtype.is_integer():
+    if series.dtype in (pl.String, pl.Null) or series.dtype.is_integer():
         return series.cast(pl.String), []
     if series.dtype.is_float():
         # A column of whole numbers with gaps is often read as floats.
@@ -160,8 +180,8 @@ def _read_moments(series: pl.Series) -> tuple[pl.Series, list[CellProblem]]:
     if series.dtype in (pl.Date, pl.Null):
         return series.cast(MOMENT), []
     if series.dtype == pl.String:
-        moments = pl.Series(series.name, [_moment(value) if value else None for value in series], dtype=MOMENT)
-        unread = moments.is_null() & series.is_not_null() & (series != "")
+        moments = pl.Series(series.name, [None if value is None else _moment(value) for value in series], dtype=MOMENT)
+        unread = moments.is_null() & pl.Series([value is not None and not says_nothing(value) for value in series], dtype=pl.Boolean)
         return moments, list(_bad(series, unread, "is no ISO 8601 date or time."))
     return _wrong(series, MOMENT, "Must hold dates or times")
 

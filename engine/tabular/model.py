@@ -70,7 +70,7 @@ class TabularModel:
     def predict(self, frame: pl.DataFrame, *, threads: int = 1) -> Predictions:
         """Answers row by row. Columns may stand in any order; extra ones are ignored and told. Raises PredictError."""
         read = canonical(frame, self.preprocessor.columns)
-        raw, notes = self.raw(read, threads=threads), self._notes(frame, read)
+        raw, notes = self.fitted.raw(self.preprocessor.matrix(read), threads=threads), self._notes(frame, read)
         answers = answers_of(raw, self.fitted.shape.link)
         if isinstance(self.postprocessor, Classes):
             return Predictions(self.postprocessor.answers(answers), self.postprocessor.named(answers), raw, notes)

@@ -132,7 +132,11 @@ class Preprocessor:
 
     def transform(self, frame: pl.DataFrame) -> Matrix:
         """The matrix of a frame that has at least these features, in any order. Raises PredictError naming cells that cannot be read."""
-        values = self.assemble(canonical(frame, self.columns))
+        return self.matrix(canonical(frame, self.columns))
+
+    def matrix(self, frame: pl.DataFrame) -> Matrix:
+        """The matrix of a canonical frame."""
+        values = self.assemble(frame)
         if self.encoding.fill:
             values = np.where(np.isnan(values), np.asarray(self.fills), values)
         if self.encoding.scale:

@@ -13,13 +13,11 @@ import polars as pl
 from engine.frames.columns import uses_decimal_comma
 from engine.frames.mapping import Decimal
 from engine.frames.problems import Findings, shorten
-from engine.frames.values import NULL_WORDS, as_number, read_dates
+from engine.frames.values import read_dates
 from engine.tabular.columns import MOMENT, Column, Kind
 from engine.tabular.sources import Source
+from engine.tabular.texts import FLAG_WORDS, NULL_WORDS, flags, numbers, words
 
-TEXT_NULLS = ("", "?", "nan", "null", "n/a", "#n/a", "<na>", "\\n")
-"""What means "no value" among texts. Narrower than for numbers: NA and None are names of categories, too."""
-FLAG_WORDS = ("true", "false")
 MOSTLY = 0.9
 PROBED = 20_000
 ZONED = ("%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S%.f%z", "%Y-%m-%d %H:%M:%S%z", "%Y-%m-%d %H:%M:%S%.f%z", "%Y-%m-%dT%H:%M%z")
@@ -38,7 +36,6 @@ class Reading:
     source: pl.DataType
     loose: bool = False
     """Whether values are text that means something else."""
-    trimmed: bool = False
     pattern: str | None = None
     decimal: Decimal = "."
     empty: bool = False
@@ -53,42 +50,22 @@ class Reading:
         raw = pl.col(self.name)
         match self.column.kind:
             case "categorical":
-                return _category(raw, self.source, trimmed=self.trimmed).alias(self.name)
+                return words(raw.cast(pl.String)).alias(self.name)
             case "boolean":
-                return (_word(raw, NULL_WORDS).str.to_lowercase() == "true" if self.loose else raw).alias(self.name)
+                return (flags(raw) if self.loose else raw).alias(self.name)
             case "datetime":
-                moment = read_moment(_word(raw, NULL_WORDS), self.pattern) if self.pattern else _moment(raw, self.source)
+                moment = read_moment(words(raw, NULL_WORDS), self.pattern) if self.pattern else _moment(raw, self.source)
                 return moment.alias(self.name)
             case "numeric":
                 if not self.loose:
                     return _plain_number(raw, self.source).cast(self.column.dtype).alias(self.name)
                 if self.column.whole:  # by way of a float, large numbers would change
                     return raw.str.strip_chars().cast(pl.Int64, strict=False).alias(self.name)
-                return _number(self.name, decimal=self.decimal).alias(self.name)
+                return numbers(self.name, decimal=self.decimal).alias(self.name)
 
     def to_json(self) -> dict[str, Any]:
         shown = {"name": self.name, "kind": self.column.kind, "dtype": str(self.column.dtype), "found": self.found}
         return shown | ({"format": self.pattern} if self.pattern else {}) | ({"decimal": ","} if self.decimal == "," else {})
-
-
-def _word(raw: pl.Expr, nulls: Sequence[str]) -> pl.Expr:
-    text = raw.str.strip_chars()
-    return pl.when(text.str.to_lowercase().is_in(list(nulls))).then(None).otherwise(text)
-
-
-def _category(raw: pl.Expr, source: pl.DataType, *, trimmed: bool) -> pl.Expr:
-    if trimmed:
-        return _word(raw, TEXT_NULLS)
-    text = raw.cast(pl.String)
-    return pl.when(text != "").then(text) if isinstance(source, pl.String | pl.Categorical | pl.Enum) else text
-
-
-def _number(name: str, *, decimal: Decimal) -> pl.Expr:
-    text = pl.col(name).str.strip_chars()
-    quick = text.cast(pl.Float64, strict=False).fill_nan(None)
-    return (
-        as_number(name, pl.String(), decimal=decimal) if decimal == "," else pl.coalesce(quick, as_number(name, pl.String(), decimal="."))
-    )
 
 
 def _plain_number(raw: pl.Expr, source: pl.DataType) -> pl.Expr:
@@ -131,7 +108,7 @@ def read_columns(source: Source, *, findings: Findings, wanted: Sequence[str] | 
         if decimal is None:
             decimal = "," if source.loose == "text" and uses_decimal_comma(batch) else "."
         for guess in guesses:
-            guess.look(batch[guess.name], numbers=source.loose == "text", decimal=decimal)
+            guess.look(batch[guess.name], loose=source.loose == "text", decimal=decimal)
     found = {guess.name: guess.reading(source.loose == "text", decimal or ".", findings) for guess in guesses}
     return tuple(found.get(name) or _reading_of(name, source.schema[name]) for name in names)
 
@@ -142,7 +119,7 @@ def as_moments(reading: Reading, source: Source, *, findings: Findings) -> Readi
         return reading
     guess = _Guess(reading.name)
     for batch in source.batches([reading.name]):
-        guess.look(batch[reading.name].cast(pl.String), numbers=False, decimal=".")
+        guess.look(batch[reading.name].cast(pl.String), loose=False, decimal=".")
     parsed = guess.reading(False, ".", findings)
     return parsed if parsed.column.kind == "datetime" else reading
 
@@ -175,21 +152,21 @@ class _Guess:
     patterns: tuple[str, ...] | None = None
     odd: list[str] = field(default_factory=list)
 
-    def look(self, values: pl.Series, *, numbers: bool, decimal: Decimal) -> None:
-        texts = values.to_frame().select(_word(pl.col(self.name), NULL_WORDS)).to_series().drop_nulls()
+    def look(self, values: pl.Series, *, loose: bool, decimal: Decimal) -> None:
+        texts = values.to_frame().select(words(pl.col(self.name), NULL_WORDS)).to_series().drop_nulls()
         if texts.is_empty():
             return
-        if numbers and self.numbers >= MOSTLY * self.seen and not self.coded:
+        if loose and self.numbers >= MOSTLY * self.seen and not self.coded:
             self._look_for_numbers(texts, decimal)
-        if numbers and self.flags == self.seen:
-            self.flags += int(texts.str.to_lowercase().is_in(FLAG_WORDS).sum())
+        if loose and self.flags == self.seen:
+            self.flags += int(texts.str.to_lowercase().is_in(list(FLAG_WORDS)).sum())
         if self.patterns != () and not self.numbers:
             self.patterns = self._patterns(texts)
         self.seen += texts.len()
 
     def _look_for_numbers(self, texts: pl.Series, decimal: Decimal) -> None:
         frame = texts.to_frame(self.name)
-        parsed = frame.select(_number(self.name, decimal=decimal)).to_series()
+        parsed = frame.select(numbers(self.name, decimal=decimal)).to_series()
         self.numbers += parsed.len() - parsed.null_count()
         self.coded = bool(texts.str.contains(r"^[+-]?(0\d|\d{19})\d*$").any())
         self.whole = self.whole and bool(texts.str.contains(r"^[+-]?\d+$").all())
@@ -205,11 +182,11 @@ class _Guess:
         frame = texts.unique(maintain_order=True).to_frame(self.name)
         return tuple(pattern for pattern in tried if _fits(frame, self.name, pattern))
 
-    def reading(self, numbers: bool, decimal: Decimal, findings: Findings) -> Reading:
-        found = "text" if numbers else "String"
-        if numbers and self.seen and self.flags == self.seen:
+    def reading(self, loose: bool, decimal: Decimal, findings: Findings) -> Reading:
+        found = "text" if loose else "String"
+        if loose and self.seen and self.flags == self.seen:
             return Reading(Column(self.name, "boolean"), found, pl.String(), loose=True)
-        if numbers and self.seen and self.numbers == self.seen and not self.coded:
+        if loose and self.seen and self.numbers == self.seen and not self.coded:
             whole = self.whole
             return Reading(Column(self.name, "numeric", whole), found, pl.String(), loose=True, decimal="." if whole else decimal)
         if self.patterns and not self.numbers:
@@ -217,10 +194,10 @@ class _Guess:
                 told = f"Dates of {self.name!r} can be read in several ways; {self.patterns[0]} was taken."
                 findings.warn("ambiguous_dates", told, column=self.name, examples=self.patterns)
             return Reading(Column(self.name, "datetime"), found, pl.String(), loose=True, pattern=self.patterns[0])
-        if numbers and not self.coded and self.seen and self.numbers >= MOSTLY * self.seen:
+        if loose and not self.coded and self.seen and self.numbers >= MOSTLY * self.seen:
             told = f"{self.name!r} is taken for text because {self.seen - self.numbers} of its {self.seen} values are no numbers."
             findings.warn("mostly_numbers", told, column=self.name, rows=self.seen - self.numbers, examples=shorten(self.odd))
-        return Reading(Column(self.name, "categorical"), found, pl.String(), trimmed=numbers, empty=not self.seen)
+        return Reading(Column(self.name, "categorical"), found, pl.String(), empty=not self.seen)
 
 
 def _fits(frame: pl.DataFrame, name: str, pattern: str) -> bool:

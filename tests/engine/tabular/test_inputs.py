@@ -90,7 +90,7 @@ def test_records_become_a_frame_and_extra_names_are_told() -> None:
     ("column", "value"),
     [
         (SIZE, "3"), (SIZE, True), (SIZE, [1]), (SIZE, float("inf")), (SIZE, 10**400), (TOWN, 1.5), (TOWN, True), (TOWN, {}),
-        (GARDEN, "true"), (GARDEN, 2), (GARDEN, 1.0), (SOLD, 5), (SOLD, "yesterday"), (SOLD, True),
+        (GARDEN, "yes"), (GARDEN, "1"), (GARDEN, 2), (GARDEN, 1.0), (SOLD, 5), (SOLD, "yesterday"), (SOLD, True),
     ],
 )  # fmt: skip
 def test_record_of_a_wrong_type_names_its_row(column: Column, value: object) -> None:
