@@ -16,9 +16,10 @@ from engine.tabular.algorithms import ALGORITHMS
 from engine.tabular.algorithms.protocol import LINKS, Link, Shape
 from engine.tabular.columns import TASKS, Task
 from engine.tabular.documents import ArtifactError, entries, listed, number, one_of, text, whole
+from engine.tabular.limits import MAX_FEATURES, MAX_NAME
 from engine.tabular.model import TabularModel
 from engine.tabular.postprocessing import Classes, classes_from_json, values_from_json
-from engine.tabular.preprocessing import MAX_FEATURES, MAX_NAME, Preprocessor
+from engine.tabular.preprocessing import Preprocessor
 
 __all__ = ["FORMAT", "ArtifactError", "dump", "load"]
 

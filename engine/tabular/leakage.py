@@ -27,6 +27,12 @@ SUMMED = 0.9999
 MOST_SUMMED = 200
 """Numeric features that are looked at together."""
 ID_NAME = re.compile(r"(^|[_\-. ])(id|uuid|guid|key|index|row|no|nr|number|instant|code)([_\-. ]|$)|Id$|ID$|^(id|uuid)", re.IGNORECASE)
+TICKS = (1_000_000, 1_000, 1)
+"""Microseconds in the units that moments are counted in."""
+EPOCH = (1_000_000_000_000_000, 4_102_444_800_000_000)
+"""From 2001 to 2100, in microseconds since 1970: where numbers are taken for moments, as no two units overlap there."""
+NEAR_TICKS = 10 * 366 * 86_400_000_000
+"""How far from the rows' own times a number is still taken for a moment."""
 HELD_HASHES = 1 << 20
 HASH_SEED = 7_919
 
@@ -85,13 +91,15 @@ def look_for_leaks(
         known = one.rows - one.missing
         if known == 0:
             findings.warn("empty_feature", f"{name!r} has no value in any row.", column=name, rows=one.rows)
-        elif one.distinct == 1 and one.distinct_is_exact and not one.missing:
+        elif constant(one):
             findings.warn("constant_feature", f"{name!r} has the same value in every row.", column=name, rows=known)
+        elif _is_copy(sample, name, plan, findings):
+            told_alone = True
         elif _is_identifier(one, sample[name]):
             told = f"{name!r} looks like an identifier: nearly every row has a value of its own. A model can only memorize it."
             findings.warn("id_like", told, column=name, rows=known)
         else:
-            told_alone |= _check_copy(sample, name, plan, findings)
+            told_alone |= _tells(sample, name, plan, findings)
     if plan.task == "regression" and not told_alone:
         _check_sum(sample, [name for name in features if described[name].column.kind == "numeric"], plan.target, findings)
     _check_times(sample, described, plan, features, findings)
@@ -99,9 +107,17 @@ def look_for_leaks(
         parts = f"{PARTS[1]} and {PARTS[2]}"
         told = f"{twins} rows of {parts} have the same features and target as a row of {PARTS[0]} ({twins / rows:.2%} of all rows)."
         findings.warn("duplicates_across_parts", told, rows=twins)
+    if plan.entity_column and plan.strategy != "entity":
+        told = f"Rows have an entity ({plan.entity_column!r}), and the split ignores it: train may hold rows of those it is judged by."
+        findings.warn("entity_ignored", told, column=plan.entity_column)
     if plan.entity_column and plan.entity_column in features:
         told = f"{plan.entity_column!r} names the entity: as a feature it says nothing about entities that are new."
         findings.warn("entity_as_feature", told, column=plan.entity_column)
+
+
+def constant(one: ColumnProfile) -> bool:
+    """Whether every row has the same value."""
+    return one.distinct == 1 and one.distinct_is_exact and not one.missing
 
 
 def _is_identifier(one: ColumnProfile, values: pl.Series) -> bool:
@@ -119,20 +135,31 @@ def _is_identifier(one: ColumnProfile, values: pl.Series) -> bool:
     return in_order or (bool(ID_NAME.search(one.name)) and one.distinct == known) or (dense and one.distinct == known)
 
 
-def _check_copy(sample: pl.DataFrame, name: str, plan: SplitPlan, findings: Findings) -> bool:
+def _is_copy(sample: pl.DataFrame, name: str, plan: SplitPlan, findings: Findings) -> bool:
+    """Whether the feature is the target. Equality needs no statistics: a few rows suffice where all of them are equal."""
+    pair = _pair(sample, name, plan)
+    if pair.height < min(FEWEST_ROWS, sample.height) or pair["target"].n_unique() < 2 or not _is_equal(pair):
+        return False
+    findings.warn("target_copied", f"{name!r} is the target itself: the same value in every row.", column=name, rows=pair.height)
+    return True
+
+
+def _tells(sample: pl.DataFrame, name: str, plan: SplitPlan, findings: Findings) -> bool:
     """Whether the feature alone tells the target."""
-    pair = sample.select(pl.col(name).alias("feature"), pl.col(plan.target).alias("target")).drop_nulls()
+    pair = _pair(sample, name, plan)
     if pair.height < FEWEST_ROWS:
         return False
-    if _is_equal(pair):
-        findings.warn("target_copied", f"{name!r} is the target itself: the same value in every row.", column=name, rows=pair.height)
-        return True
     explained = _explained_variance(pair) if plan.task == "regression" else _explained_errors(pair)
     if explained < ALMOST_ALL:
         return False
     told = f"{name!r} alone tells the target almost completely ({explained:.1%}). Is it known before the target is?"
     findings.warn("target_told", told, column=name, rows=pair.height)
     return True
+
+
+def _pair(sample: pl.DataFrame, name: str, plan: SplitPlan) -> pl.DataFrame:
+    """`feature` and `target` of the rows that have both."""
+    return sample.select(pl.col(name).alias("feature"), pl.col(plan.target).alias("target")).drop_nulls()
 
 
 def _check_sum(sample: pl.DataFrame, numeric: Sequence[str], target: str, findings: Findings) -> None:
@@ -150,6 +177,10 @@ def _check_sum(sample: pl.DataFrame, numeric: Sequence[str], target: str, findin
     if not spread > 0 or not 1 - float(left @ left) / spread >= SUMMED:
         return
     parts = [name for name, weight in zip(varying, weights, strict=True) if abs(weight) > 0.01 * centered.std()]
+    if len(parts) == 1:  # an identifier, perhaps, which is why it was not told before
+        told = f"{parts[0]!r} times a weight is the target. Is it known before the target is?"
+        findings.warn("target_told", told, column=parts[0], rows=rows.height)
+        return
     told = f"The target is a sum of {', '.join(map(repr, parts))}, each with a weight. Are they known before the target is?"
     findings.warn("target_summed", told[:1000], column=parts[0], rows=rows.height)
 
@@ -203,10 +234,31 @@ def _check_times(
         named = time or moments[0]
         told = f"Rows have a time ({named!r}), and the split ignores it: train holds rows later than those it is judged by."
         findings.warn("time_ignored", told, column=named)
-    if not time or described[time].column.kind != "datetime":
+    own = _ticks(sample[time]) if time else None
+    if own is None:
         return
-    for name in moments:
-        later = int((sample[name] > sample[time]).sum())
+    for name in features:
+        ticks = _ticks(sample[name], near=own) if name != time else None
+        later = int((ticks > own).sum()) if ticks is not None else 0
         if later:
             told = f"{name!r} lies after the row's own time {time!r} in {later} of {sample.height} rows: it was not known then."
             findings.warn("time_travel", told, column=name, rows=later)
+
+
+def _ticks(values: pl.Series, *, near: pl.Series | None = None) -> pl.Series | None:
+    """Moments as microseconds since 1970; numbers that can be seconds, milli- or microseconds since then likewise; None for all others.
+
+    `near`: numbers that lie further than NEAR_TICKS from all of these moments are no moments.
+    """
+    if values.dtype.is_temporal():
+        return values.to_physical()
+    low, high = (values.min(), values.max()) if values.dtype.is_numeric() else (None, None)
+    if low is None or high is None:
+        return None
+    for unit in TICKS:
+        if EPOCH[0] <= low * unit and high * unit <= EPOCH[1]:  # type: ignore[operator]  # of numbers they are numbers
+            ticks = (values.cast(pl.Float64) * unit).cast(pl.Int64, strict=False)
+            first, last = (0, 0) if near is None else (near.min(), near.max())
+            close = near is None or (first - NEAR_TICKS <= ticks.min() and ticks.max() <= last + NEAR_TICKS)  # type: ignore[operator]
+            return ticks if close else None
+    return None

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.tabular.documents import ArtifactError, entries, listed, maybe, number, whole
+from engine.tabular.limits import MAX_CLASSES
 from engine.tabular.problems import TrainingError
 from engine.tabular.scoring import cumulated
 
 Floats = NDArray[np.float64]
 Label = str | int | float | bool
 
-MAX_CLASSES = 200
 MAX_DECIMALS = 12
 DEFAULT_THRESHOLD = 0.5
 

@@ -12,7 +12,9 @@ import polars as pl
 
 from engine.frames.problems import Findings, FrameProblem
 from engine.tabular.columns import PARTS, Column, PartName
-from engine.tabular.leakage import Twins, look_for_leaks
+from engine.tabular.grouping import grouped
+from engine.tabular.leakage import Twins, constant, look_for_leaks
+from engine.tabular.parts import PartsSeen
 from engine.tabular.profiling import Profiler, shown_moment
 from engine.tabular.sources import Format, Source, TableLimits, open_source
 from engine.tabular.splitting import Assigned, SplitPlan, assign
@@ -73,9 +75,10 @@ def prepare(
     readings = read_columns(source, findings=findings, wanted=names)
     readings = tuple(as_moments(one, source, findings=findings) if one.name == plan.time_column else one for one in readings)
     _check_kinds(source, readings, plan, findings)
+    features = plan.features or tuple(name for name in names if name not in (plan.target, plan.entity_column, plan.time_column))
+    _check_width(features, limits, findings)
     findings.stop_on_errors()
     assigned = _assigned(source, readings, plan, limits, findings)
-    features = plan.features or tuple(name for name in names if name not in (plan.target, plan.entity_column, plan.time_column))
     cut = _Cut(Converter(source, readings), assigned, plan, features, outputs)
     cut.walk()
     cut.converter.tell(findings)
@@ -90,7 +93,7 @@ def prepare(
         profile=[one.to_json() | {"role": _role(one.name, plan, features)} for one in cut.profiler.profile()],
         reading=source.describe() | {"columns": [one.to_json() for one in readings]},
         left_out=assigned.left_out,
-        warnings=tuple(problem for problem in findings.problems if problem.severity == "warning"),
+        warnings=grouped(problem for problem in findings.problems if problem.severity == "warning"),
     )
 
 
@@ -131,6 +134,12 @@ def _check_kinds(source: Source, readings: Sequence[Reading], plan: SplitPlan, f
         findings.error("not_a_time", told, column=plan.time_column, examples=_examples(source, plan.time_column))
 
 
+def _check_width(features: Sequence[str], limits: TableLimits, findings: Findings) -> None:
+    if len(features) > limits.max_features:
+        told = f"There are {len(features):,} features; {limits.max_features:,} can be learned from. Name those to use as features."
+        findings.error("too_many_features", told, rows=0, examples=features[limits.max_features :])
+
+
 def _examples(source: Source, name: str) -> list[Any]:
     batch = next(iter(source.batches([name])), None)
     return [] if batch is None else batch[name].drop_nulls().head(5).to_list()
@@ -167,6 +176,7 @@ class _Cut:
     def __post_init__(self) -> None:
         self.profiler = Profiler(self.converter.columns)
         time = [self.plan.time_column] if self.plan.time_column and self.plan.time_column not in self.features else []
+        self.seen = PartsSeen(self.plan.target, self.plan.task, self.features)
         self.twins = Twins([*self.features, *time, self.plan.target])  # the same values at another time are another row
 
     def walk(self) -> None:
@@ -180,6 +190,7 @@ class _Cut:
                 chosen = batch.filter(pl.Series(numbers == position))
                 self.rows[part] += chosen.height
                 self._widen(part, chosen)
+                self.seen.add(part, chosen)
                 writers[part].add(chosen)
             kept = numbers >= 0
             frame = batch.filter(pl.Series(kept))
@@ -209,6 +220,8 @@ class _Cut:
         known = [one for one in profile if one.name in self.features and one.missing < one.rows]
         if not known:
             findings.error("no_features", "No feature has a value in any row: there is nothing to learn from.")
+        elif not findings.has_errors:
+            self.seen.judge(findings, told=[one.name for one in profile if constant(one) or one.missing == one.rows])
         if not findings.has_errors:
             twins = self.twins.rows
             look_for_leaks(self.profiler.sample, profile, self.plan, self.features, twins=twins, rows=self.assigned.rows, findings=findings)

@@ -19,14 +19,13 @@ from numpy.typing import NDArray
 from engine.tabular.columns import KINDS, Column, Kind
 from engine.tabular.documents import ArtifactError, entries, flag, listed, maybe, number, one_of, text, whole
 from engine.tabular.inputs import canonical
+from engine.tabular.limits import MAX_FEATURES, MAX_NAME
 from engine.tabular.problems import TrainingError
 
 Floats = NDArray[np.float64]
 
-MAX_FEATURES = 2_000
 MAX_COLUMNS = 20_000
 MAX_CATEGORIES = 10_000
-MAX_NAME = 200
 LARGEST = float(np.finfo(np.float32).max)
 """Several libraries hold features in 32 bits; what is beyond is taken to that border, by all alike."""
 

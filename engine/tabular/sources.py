@@ -16,6 +16,7 @@ import polars as pl
 from engine.frames.dialect import Dialect, find_dialect, text_chunks
 from engine.frames.limits import ReadLimits
 from engine.frames.problems import Findings, refuse, shorten
+from engine.tabular.limits import MAX_CLASSES, MAX_FEATURES, MAX_NAME
 
 CELLS_PER_BATCH = 1 << 20
 """Rows × columns in memory at once."""
@@ -23,7 +24,6 @@ BYTES_PER_BATCH = 32 << 20
 LARGEST_BATCH, SMALLEST_BATCH = 65_536, 256
 LINE_BYTES = 4 << 20
 """Of CSV text per block, several of which are read ahead; a row must fit in two."""
-MAX_NAME = 255
 BOMB_RATIO = 200
 FREE_BYTES = 1 << 30
 """What any file may decode to; beyond it, BOMB_RATIO times its own size."""
@@ -41,7 +41,9 @@ class TableLimits:
     """Of CSV after unpacking and re-encoding."""
     max_rows: int = 50_000_000
     max_columns: int = 2_048
-    max_classes: int = 1_000
+    """Features, and those that are none."""
+    max_features: int = MAX_FEATURES
+    max_classes: int = MAX_CLASSES
 
     def for_text(self) -> ReadLimits:
         """The same, as the readers of text know them."""

@@ -19,6 +19,7 @@ import polars as pl
 from engine.frames.problems import Findings, shorten
 from engine.tabular.columns import PARTS, PartName, Task
 from engine.tabular.keys import LEFT_OUT, Codes, KeyCounts, Keys, entity_keys, rank_thresholds, row_keys, time_keys
+from engine.tabular.limits import MAX_CLASSES
 
 Strategy = Literal["random", "time", "entity"]
 Numbers = npt.NDArray[np.int8]
@@ -326,7 +327,7 @@ def _by_rank(plan: SplitPlan, codes: Codes, kept: int, classes: Classes, finding
 def split(frame: pl.DataFrame, plan: SplitPlan, *, findings: Findings | None = None) -> dict[PartName, pl.DataFrame]:
     """A canonical frame in memory, cut as a file would be. Raises FrameError with what stands against it."""
     findings = findings or Findings()
-    assigned = assign([frame], plan, max_classes=1_000, findings=findings)
+    assigned = assign([frame], plan, max_classes=MAX_CLASSES, findings=findings)
     findings.stop_on_errors()
     if assigned is None:
         raise RuntimeError("A split that failed says why.")

@@ -8,13 +8,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from engine.tabular.columns import Task
-from engine.tabular.postprocessing import DEFAULT_THRESHOLD, MAX_CLASSES, Classes, Label, PostprocessingOptions, Values, learn_values
+from engine.tabular.limits import MAX_CLASSES
+from engine.tabular.postprocessing import DEFAULT_THRESHOLD, Classes, Label, PostprocessingOptions, Values, learn_values
 from engine.tabular.problems import TrainingError
 
 Floats = NDArray[np.float64]
 
 MIN_TRAIN_ROWS = 2
-MIN_CLASS_ROWS = 2
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,6 @@ def _classes(series: pl.Series, options: PostprocessingOptions) -> Classes:
         raise TrainingError(series.name, "The target has one class in the training part; there is nothing to learn.")
     if counted.height > MAX_CLASSES:
         raise TrainingError(series.name, f"The target has {counted.height} classes; at most {MAX_CLASSES} are allowed. Is it a regression?")
-    rare = counted.filter(pl.col("count") < MIN_CLASS_ROWS)["label"]
-    if len(rare):
-        raise TrainingError(
-            series.name, f"The class {rare[0]!r} has one row in the training part; every class needs at least {MIN_CLASS_ROWS}."
-        )
     threshold = DEFAULT_THRESHOLD if options.threshold == "f1" else options.threshold
     return Classes(tuple(cast("list[Label]", counted["label"].to_list())), float(threshold))
 

@@ -14,9 +14,10 @@ from engine.tabular.algorithms import algorithm as algorithm_named
 from engine.tabular.algorithms.protocol import Algorithm, Problem, answers_of, as_two
 from engine.tabular.columns import TASKS, Column, Task, columns_of
 from engine.tabular.inputs import canonical
+from engine.tabular.limits import MAX_NAME
 from engine.tabular.model import TabularModel
 from engine.tabular.postprocessing import DEFAULT_THRESHOLD, Classes, PostprocessingOptions, Values, best_f1_threshold
-from engine.tabular.preprocessing import MAX_NAME, Matrix, PreprocessingOptions, Preprocessor, check_columns, learn
+from engine.tabular.preprocessing import Matrix, PreprocessingOptions, Preprocessor, check_columns, learn
 from engine.tabular.problems import PredictError, ScoringError, TrainingError
 from engine.tabular.scoring import Answers, Metric, score_all
 from engine.tabular.scoring import metric as metric_named

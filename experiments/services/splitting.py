@@ -20,7 +20,8 @@ from engine.formats.tables import ChildLimits, Cut, cut_safely
 from engine.formats.trial import UnsafeFile
 from engine.frames.problems import FrameError, FrameProblem
 from engine.tabular.columns import PARTS
-from engine.tabular.sources import MAX_NAME, TableLimits
+from engine.tabular.limits import MAX_NAME
+from engine.tabular.sources import TableLimits
 from engine.tabular.splitting import PlanError, SplitPlan
 from experiments.models import Split, Study
 from experiments.services import split_files as files

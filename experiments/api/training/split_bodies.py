@@ -6,7 +6,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from engine.tabular.columns import PARTS, TASKS
-from engine.tabular.sources import MAX_NAME
+from engine.tabular.limits import MAX_FEATURES, MAX_NAME
 from engine.tabular.splitting import MAX_SEED, STRATEGIES
 from experiments.services.splitting import MAX_NAME_LENGTH
 from mlops.api.bodies import JSONTextField
@@ -14,7 +14,6 @@ from registry.api.bodies import NumberField
 
 DEFAULT_FRACTIONS = {"train": 0.7, "validation": 0.15, "test": 0.15}
 LONGEST_TEXT = 10_000
-MAX_FEATURES = 2_048
 
 
 @extend_schema_field({"type": "object", "properties": {part: {"type": "number"} for part in PARTS}, "required": list(PARTS)})

@@ -150,10 +150,64 @@ def test_an_entity_among_the_features_is_warned_of(tmp_path: Path) -> None:
     assert ("entity_as_feature", "shop") in warnings(tmp_path, table, plan)
 
 
-def test_few_rows_prove_nothing(tmp_path: Path) -> None:
-    table = frame(leak=pl.col("y")).drop("label").head(leakage.FEWEST_ROWS - 1)
+def test_few_rows_prove_nothing_but_a_copy(tmp_path: Path) -> None:
+    table = frame(line=pl.col("y") * 2).drop("label").head(leakage.FEWEST_ROWS - 1)
 
     assert warnings(tmp_path, table, REGRESSION) == []
+    assert warnings(tmp_path, table.with_columns(leak=pl.col("y")), REGRESSION) == [("target_copied", "leak")]
+
+
+@pytest.mark.parametrize("rows", [12, ROWS])
+def test_a_copy_that_looks_like_an_identifier_is_a_copy(tmp_path: Path, rows: int) -> None:
+    """And not the sum of itself."""
+    table = frame(y=pl.int_range(ROWS) * 3 + 5, leak=pl.int_range(ROWS) * 3 + 5).drop("label").head(rows)
+
+    assert warnings(tmp_path, table, REGRESSION) == [("target_copied", "leak")]
+
+
+def test_an_identifier_that_is_the_target_times_a_weight_is_no_sum(tmp_path: Path) -> None:
+    numbers = pl.Series(np.random.default_rng(8).permutation(ROWS))
+    table = frame(y=pl.lit(numbers) * 2.5 + 1, leak=numbers).drop("label")
+
+    assert warnings(tmp_path, table, REGRESSION) == [("id_like", "leak"), ("target_told", "leak")]
+
+
+@pytest.mark.parametrize("strategy", ["random", "time"])
+def test_an_entity_that_the_split_ignores_is_warned_of(tmp_path: Path, strategy: Any) -> None:
+    day = pl.lit(at("2024-01-01")) + pl.duration(days=pl.int_range(ROWS))
+    table = frame(shop=pl.format("shop {}", pl.int_range(ROWS) % 40), day=day).drop("label")
+    plan = SplitPlan("y", "regression", strategy, entity_column="shop", time_column="day")
+
+    found = warnings(tmp_path, table, plan)
+
+    assert ("entity_ignored", "shop") in found
+    entity = SplitPlan("y", "regression", "entity", entity_column="shop", features=("x",))
+    assert "entity_ignored" not in [code for code, _ in warnings(tmp_path, table, entity)]
+
+
+@pytest.mark.parametrize("unit", ["seconds", "milliseconds", "microseconds"])
+@pytest.mark.parametrize("counted", [("sold",), ("delivered",), ("sold", "delivered")], ids=str)
+def test_a_later_time_that_is_counted_since_1970_is_warned_of(tmp_path: Path, unit: str, counted: tuple[str, ...]) -> None:
+    size = {"seconds": 1_000_000, "milliseconds": 1_000, "microseconds": 1}[unit]
+    sold = pl.lit(at("2024-01-01")) + pl.duration(days=pl.int_range(ROWS) * 7 % ROWS)
+    table = frame(sold=sold, delivered=sold + pl.duration(days=2), paid=sold - pl.duration(days=1)).drop("label")
+    price = pl.Series(np.random.default_rng(2).integers(0, 10**10, ROWS))
+    table = table.with_columns(pl.col(*counted).to_physical() // size, price=pl.lit(price))
+
+    found = warnings(tmp_path, table, SplitPlan("y", "regression", "time", time_column="sold"))
+
+    assert [column for code, column in found if code == "time_travel"] == ["delivered"]
+
+
+def test_many_warnings_of_one_kind_are_one(tmp_path: Path) -> None:
+    table = frame(**{f"c{number:03}": pl.lit(number) for number in range(293)}, nothing=pl.lit(None, dtype=pl.Float64)).drop("label")
+
+    prepared, _ = cut(tmp_path, parquet(tmp_path, table), REGRESSION)
+
+    many, one = prepared.warnings
+    assert (many.code, many.column, many.rows, one.code) == ("constant_feature", None, ROWS, "empty_feature")
+    assert many.message == "293 columns have the same value in every row."
+    assert many.examples == ("c000", "c001", "c002", "c003", "c004")
 
 
 def test_a_feature_of_the_same_moment_is_no_later_one(tmp_path: Path) -> None:

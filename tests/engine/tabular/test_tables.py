@@ -167,7 +167,7 @@ def test_records_keep_their_types_and_dates_in_them_are_found(tmp_path: Path) ->
         ([1], "unreadable_records"),
         ({"y": 1}, "unreadable_records"),
         ([{"": 1}], "unusable_name"),
-        ([{"x" * 256: 1}], "unusable_name"),
+        ([{"x" * 201: 1}], "unusable_name"),
     ],
 )
 def test_records_that_are_no_table_are_refused(tmp_path: Path, records: Any, code: str) -> None:
@@ -191,6 +191,7 @@ BAD: dict[str, tuple[bytes | str, str]] = {
     "cut gzip": (gzip.compress(table(5_000).encode())[:-30], "damaged_gzip"),
     "damaged gzip": (b"\x1f\x8b\x08\x00garbagegarbage", "damaged_gzip"),
     "too many columns": (",".join(f"c{n}" for n in range(10_000)) + "\n" + ",".join("1" for n in range(10_000)), "too_many_columns"),
+    "too many features": (",".join(f"c{n}" for n in range(2_001)) + ",y\n1" + ",1" * 2_001 + "\n", "too_many_features"),
     "infinite": (table() + "inf,red,3\n", "infinite_values"),
     "no such target": ("x,z\n1,2\n", "no_column"),
     "text for a regression": ("x,y\n1,high\n2,low\n", "target_not_numeric"),
@@ -216,7 +217,7 @@ def test_a_file_that_cannot_be_used_says_why(tmp_path: Path, name: str) -> None:
     [
         ("x,y\n" + "".join(f"{n},a\n" for n in range(9)), "constant_target"),
         ("x,y\n" + "".join(f"{n},{'ab'[n % 2]}\n" for n in range(20)) + "1,c\n", "single_member"),
-        ("x,y\n" + "".join(f"{n},{n}\n" for n in range(1_500)), "too_many_classes"),
+        ("x,y\n" + "".join(f"{n},{n % 201}\n" for n in range(1_500)), "too_many_classes"),
         ("x,y\n" + "".join(f"{n},2024-01-{n + 1:02d}\n" for n in range(9)), "target_is_a_time"),
         ("x,y\n1,a\n2,b\n3,a\n4,b\n", "empty_part"),
     ],

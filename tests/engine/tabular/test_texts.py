@@ -11,8 +11,8 @@ from engine.tabular.texts import NULL_WORDS, TEXT_NULLS, flag, flags, says_nothi
 from tests.engine.tabular.samples import REGRESSION, cut, frames, parquet
 
 ODD = [
-    " Private", "Private\t", "\u00a0Private\u2003", "\x1cPrivate", "?", " ? ", "", "   ", "NaN", "nan ", "NA", "None", "n/a", "#N/A", "<NA>",
-    "\\N", "null", "-", "TRUE", " False ", "true", "yes", "1", "İ", "ﬀ",
+    " Private", "Private\t", "\u00a0Private\u2003", "\x1cPrivate", "?", " ? ", "", "   ", "NaN", "nan ", "NA", "None", "n/a", "#N/A",
+    "<NA>", "\\N", "null", "-", "TRUE", " False ", "true", "yes", "1", "İ", "ﬀ",
 ]  # fmt: skip
 
 

@@ -231,8 +231,8 @@ def _bad(change: Callable[[pl.DataFrame], pl.DataFrame], part: str = "train", ca
 BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "constant target": (_bad(lambda frame: frame.with_columns(price=pl.lit(1.0))), "price", "nothing to learn"),
     "one class": (_bad(lambda frame: frame.filter("dear"), case="binary"), "dear", "one class"),
-    "class of one row": (
-        _bad(lambda f: f.with_columns(band=pl.Series(["odd", *f["band"][1:]])), case="multiclass"), "band", "'odd' has one row",
+    "class that only validation has": (
+        {"case": "multiclass", "validation": houses(20).with_columns(band=pl.lit("odd"))}, "band", "'odd', which training did not see",
     ),
     "class unknown to training": (
         _bad(lambda f: f.with_columns(band=pl.Series(["odd", *f["band"][1:]])), "validation", "multiclass"), "band", "'odd'",
