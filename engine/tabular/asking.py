@@ -24,7 +24,7 @@ class Question:
 
 
 def ask(model: TabularModel, question: Question) -> dict[str, Any]:
-    """`predictions`, `probabilities` and `notes`; or, explaining, `method`, `importances` and `explanations`.
+    """`predictions` and `probabilities`, or, explaining, `method`, `importances` and `explanations`; and always `notes`.
 
     Without records an explanation is the importance measured in training. Raises PredictError naming row and feature.
     """
@@ -41,7 +41,7 @@ def ask(model: TabularModel, question: Question) -> dict[str, Any]:
         "method": overall.method,
         "importances": [{"feature": name, "importance": share} for name, share in overall.values],
         "explanations": [asdict(one) for one in explanations],
-        "notes": _ignored(extra),
+        "notes": [*_ignored(extra), *model.unseen(frame)],
     }
 
 

@@ -85,10 +85,12 @@ class TabularModel:
         known = {*self.features, self.target}
         extra = sorted(name for name in frame.columns if name not in known)
         notes = [f"Columns that are no feature of this model were ignored: {', '.join(extra)[:300]}."] if extra else []
-        for feature in self.preprocessor.features:
-            if feature.column.kind == "categorical" and not feature.dropped:
-                notes += _unseen(read[feature.column.name], feature)
-        return notes
+        return notes + self.unseen(read)
+
+    def unseen(self, frame: pl.DataFrame) -> list[str]:
+        """What people should know of a canonical frame: the categories that training did not see, feature by feature."""
+        used = (one for one in self.preprocessor.features if one.column.kind == "categorical" and not one.dropped)
+        return [note for feature in used for note in _unseen(frame[feature.column.name], feature)]
 
     @property
     def signature(self) -> dict[str, Any]:

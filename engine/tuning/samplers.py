@@ -6,6 +6,7 @@ that share a study never draw the same points.
 """
 
 import random
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +27,19 @@ def seed_of(seed: int, number: int) -> int:
     return int.from_bytes(blake2b(f"{seed}:{number}".encode(), digest_size=4).digest(), "big")
 
 
-def sampler(name: str, *, seed: int, number: int, space: Space, n_trials: int = 100, workers: int = 1, queued: int = 0) -> "BaseSampler":
-    """The sampler of trial `number`. `queued`: trials that were given their parameters beforehand and take no point of a grid."""
+def sampler(
+    name: str,
+    *,
+    seed: int,
+    number: int,
+    space: Space,
+    n_trials: int = 100,
+    workers: int = 1,
+    queued: int = 0,
+    tried: Sequence[Mapping[str, Any]] = (),
+) -> "BaseSampler":
+    """The sampler of trial `number`. `queued`: trials that were given their parameters beforehand; `tried`: the points of a grid that they
+    are, so that no other trial has them."""
     from optuna.samplers import RandomSampler, TPESampler
 
     own = seed_of(seed, number)
@@ -41,17 +53,24 @@ def sampler(name: str, *, seed: int, number: int, space: Space, n_trials: int = 
 
         return CmaSampler(seed=own, n_startup_trials=1)
     if name == "grid":
-        return grid_sampler(space, seed=seed, index=number - queued)
+        return grid_sampler(space, seed=seed, index=number - queued, tried=tried)
     raise ValueError(f"There is no sampler {name!r}.")
 
 
-def grid_sampler(space: Space, *, seed: int, index: int) -> "BaseSampler":
-    """The sampler that gives one point of the grid, in an order shuffled by the seed, beginning again after the last."""
+def grid_sampler(space: Space, *, seed: int, index: int, tried: Sequence[Mapping[str, Any]] = ()) -> "BaseSampler":
+    """The sampler that gives one of the grid's points not tried yet, in an order shuffled by the seed, beginning again after the last."""
     from engine.tuning.grid import PointSampler
 
     points: list[dict[str, Any]] = list(space.grid())
     random.Random(seed).shuffle(points)  # noqa: S311 - an order, no secret
+    gone = {key_of(point) for point in tried}
+    points = [point for point in points if key_of(point) not in gone] or points
     return PointSampler(points[index % len(points)])
+
+
+def key_of(point: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What tells one point from another; 1 and true are different."""
+    return tuple((name, isinstance(value, bool), value) for name, value in sorted(point.items()))
 
 
 def pruner(name: str, *, rounds: int) -> "BasePruner":

@@ -62,7 +62,17 @@ class Range:
         count = math.floor((self.high - self.low) / step + 1e-8) + 1
         if count > LARGEST_GRID:
             return None
-        return [self.low + step * i for i in range(count)]
+        return [self._nth(i, step) for i in range(count)]
+
+    def point(self, value: Any) -> Scalar:
+        """The point of a grid that a value of this range is, which may differ in its last digits."""
+        step = self.step or (1 if self.whole else None)
+        found: Scalar = value if step is None else self._nth(round((value - self.low) / step), step)
+        return found
+
+    def _nth(self, number: int, step: float) -> float:
+        """The last step may end beyond the range by the last digit of a float."""
+        return min(self.low + step * number, self.high)
 
 
 @dataclass(frozen=True)
@@ -81,6 +91,11 @@ class Choice:
     def points(self) -> list[Scalar]:
         """The choices."""
         return list(self.choices)
+
+    def point(self, value: Any) -> Scalar:
+        """The choice itself."""
+        chosen: Scalar = value
+        return chosen
 
 
 @dataclass(frozen=True)
@@ -111,6 +126,10 @@ class Space:
         self.grid_size()
         axes = [one.points() or [] for one in self.searched.values()]
         return [dict(zip(self.searched, point, strict=True)) for point in product(*axes)]
+
+    def point(self, params: Mapping[str, Any]) -> dict[str, Scalar]:
+        """The point of the grid that parameters which fit this space are."""
+        return {name: one.point(params[name]) for name, one in self.searched.items()}
 
     def misfit(self, params: Mapping[str, Any]) -> str:
         """Why a trial of this space could not have had these parameters (fixed ones included); empty if it could."""

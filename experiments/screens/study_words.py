@@ -5,6 +5,7 @@ from datetime import datetime
 
 from experiments.models import Study
 from experiments.queries.studies import remaining_seconds
+from experiments.services.study_rows import TIMED_OUT
 from experiments.states import StudyStatus
 
 OPEN = (StudyStatus.PENDING, StudyStatus.RUNNING)
@@ -20,9 +21,12 @@ def sentence(study: Study, *, at: datetime) -> str:
     done = f"{study.finished_trials:,} of {study.n_trials:,} trials"
     best = "" if study.best_value is None else f"the best {study.metric} is {value(study.best_value)}, of trial {study.best_number}"
     if study.status == StudyStatus.COMPLETED:
+        ended = study.user_attrs.get(TIMED_OUT)
+        cut = f" Its time-out ended the search after {ended:,} of {study.n_trials:,} trials." if ended is not None else ""
         became = f" It became {study.version.version} of {study.model.name}." if study.version else " It led to no version."
         return (
-            f"Trial {study.best_number} is the best of {study.finished_trials:,}: {study.metric} {value(study.best_value or 0.0)}.{became}"
+            f"Trial {study.best_number} is the best of {ended or study.finished_trials:,}: "
+            f"{study.metric} {value(study.best_value or 0.0)}.{cut}{became}"
         )
     if study.status == StudyStatus.FAILED:
         return f"The study failed after {done}: {study.error or 'nobody said why'}"

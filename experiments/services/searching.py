@@ -172,6 +172,7 @@ def _run_trial(run: _Search) -> None:
         n_trials=study.n_trials,
         workers=study.workers,
         queued=int(study.system_attrs.get("queued", 0)),
+        tried=study.system_attrs.get("tried", ()),
     )
     try:
         params = spaces.suggest(trial, run.space)

@@ -2,19 +2,20 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 
-from engine.tuning.spaces import Space
+from engine.tuning import samplers
 from experiments.models import Experiment, Split, Study, Trial
 from experiments.services.finding import lock_experiment
 from experiments.services.running import begin
 from experiments.services.splitting import lock_ready_split
 from experiments.services.study_rows import KEPT, SEARCH_JOB, IfMatch, end_cancelled, job_key, lock_study, open_jobs
-from experiments.services.study_settings import FORECAST, Settings, model_name_from, settings_of
+from experiments.services.study_settings import FORECAST, MOST_TRIALS, Settings, model_name_from, settings_of
 from experiments.services.trainers import ASKED_BY
 from experiments.states import STUDY_LIFECYCLE, ExperimentStatus, StudyStatus, TrialState
 from mlops.artifacts.storage import storage
@@ -67,12 +68,14 @@ def create_study(
         _hold_data(dataset, model_name or model_name_from(name), task)
         settings = settings_of(asked, task=task)
         earlier = _earlier(warm_start_from)
+        warm = _warm(earlier, settings)
+        settings = _with_budget(settings, warm)
         model = _model(model_name or model_name_from(name), settings, dataset, by=by, at=at)
         if proposal is not None:
             _begin_proposal(proposal, model, name, by=by, at=at)
         source: dict[str, Any] = {"split": split, "dataset": None if split else dataset or model.dataset}
         study = _insert(settings, name=name, description=description, source=source, model=model, proposal=proposal, by=by, at=at)
-        _queue(study, earlier, settings.space)
+        _queue(study, earlier, warm)
         _request_jobs(study, by=by, at=at)
     return study
 
@@ -271,32 +274,62 @@ def _insert(
     return study
 
 
-def _queue(study: Study, earlier: Study | None, space: Space) -> None:
-    """The best trials of an earlier study wait as the first ones of this, where this space could have had them."""
+@dataclass(frozen=True)
+class _Warm:
+    """The trials that an earlier study gives, each with where it comes from; and why others were not taken over."""
+
+    queued: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def points(self) -> list[dict[str, Any]]:
+        """Their parameters."""
+        return [params for params, _ in self.queued]
+
+
+def _warm(earlier: Study | None, settings: Settings) -> _Warm:
+    """The best trials of an earlier study that this space could have had, none of them twice."""
     if earlier is None:
-        return
-    notes, queued = [], []
+        return _Warm()
+    if (earlier.algorithm, earlier.task) != (settings.algorithm, settings.task):
+        return _Warm(notes=(f"Nothing was taken over from {earlier}: it searched {earlier.algorithm} for {earlier.task}.",))
+    notes: list[str] = []
+    queued: dict[Any, tuple[dict[str, Any], dict[str, Any]]] = {}
     best = Trial.objects.filter(study=earlier, state=TrialState.COMPLETE).exclude(value=None)
     best = best.order_by("value" if earlier.direction == Study.Direction.MINIMIZE else "-value", "number")
-    if (earlier.algorithm, earlier.task) != (study.algorithm, study.task):
-        notes.append(f"Nothing was taken over from {earlier}: it searched {earlier.algorithm} for {earlier.task}.")
-    else:
-        for trial in best[: min(MOST_WARM, study.n_trials)]:
-            why = space.misfit({name: value for name, value in trial.params.items() if name not in space.fixed})
-            if why:
-                notes.append(f"Trial {trial.number} of {earlier} was not taken over: {why}.")
-            else:
-                params = {name: trial.params[name] for name in space.searched}
-                queued.append((params, {"warm_start": str(earlier.pk), "trial": trial.number}))
-        if not best.exists():
-            notes.append(f"Nothing was taken over from {earlier}: none of its trials is complete.")
+    space, grid = settings.space, settings.sampler == "grid"
+    for trial in best[: MOST_WARM if grid else min(MOST_WARM, settings.n_trials)]:
+        why = space.misfit({name: value for name, value in trial.params.items() if name not in space.fixed})
+        if why:
+            notes.append(f"Trial {trial.number} of {earlier} was not taken over: {why}.")
+            continue
+        params = space.point(trial.params) if grid else {name: trial.params[name] for name in space.searched}
+        queued.setdefault(samplers.key_of(params), (params, {"warm_start": str(earlier.pk), "trial": trial.number}))
+    if not best.exists():
+        notes.append(f"Nothing was taken over from {earlier}: none of its trials is complete.")
+    return _Warm(tuple(queued.values()), tuple(notes))
+
+
+def _with_budget(settings: Settings, warm: _Warm) -> Settings:
+    """Trials that are queued take none of a grid's budget; as they are points of it, there are never more trials than points."""
+    if settings.sampler != "grid" or not warm.queued:
+        return settings
+    wanted = min(settings.n_trials + len(warm.queued), settings.space.grid_size(), MOST_TRIALS)
+    return replace(settings, n_trials=wanted)
+
+
+def _queue(study: Study, earlier: Study | None, warm: _Warm) -> None:
+    """The best trials of an earlier study wait as the first ones of this."""
+    if earlier is None:
+        return
     Trial.objects.bulk_create(
         [
             Trial(study=study, number=number, state=TrialState.WAITING, system_attrs={"fixed_params": params}, user_attrs=origin)
-            for number, (params, origin) in enumerate(queued)
+            for number, (params, origin) in enumerate(warm.queued)
         ]
     )
-    _write(study, warm_start=earlier, last_trial_number=len(queued), system_attrs={"queued": len(queued)}, user_attrs={"notes": notes})
+    attrs = {"queued": len(warm.queued)} | ({"tried": warm.points} if study.sampler == "grid" else {})
+    _write(study, warm_start=earlier, last_trial_number=len(warm.queued), system_attrs=attrs, user_attrs={"notes": list(warm.notes)})
 
 
 def _request_jobs(study: Study, *, by: Principal, at: datetime) -> None:

@@ -23,7 +23,7 @@ from experiments.models import Study, Trial
 from experiments.services import study_rows
 from experiments.services.split_files import read_part
 from experiments.services.study_objectives import ForecastObjective, TabularObjective
-from experiments.services.study_rows import KEPT, best_trial, lock_study, open_jobs
+from experiments.services.study_rows import CONCLUDES, KEPT, TIMED_OUT, best_trial, lock_study, open_jobs
 from experiments.services.study_settings import space_of_study
 from experiments.services.trainers import trainer
 from experiments.states import StudyStatus, TrialState
@@ -253,8 +253,8 @@ def _register(
     if made.evaluation is not None:
         store_run(version=version, evaluation=made.evaluation, purpose=BacktestRun.Purpose.JUDGE, at=now, job_id=attempt.job_id)
     by = system(attempt.customer_id, name=attempt.requested_by)
+    told = _told(locked, made, short=CONCLUDES in attempt.payload)
     study_rows.drop_open_trials(locked, at=now, error="The time was over before this trial began.")
-    told = locked.user_attrs | {"notes": [*locked.user_attrs.get("notes", []), *made.notes]}
     study_rows.advance(locked, StudyStatus.COMPLETED, by=by, at=now, version=version, finished_at=now, user_attrs=told)
     value = float(trial.value or 0.0)
     publish(
@@ -267,6 +267,16 @@ def _register(
     log.info("study.completed", study=str(study.pk), version=str(version), trial=trial.number, value=trial.value)
     attempt.finish(result)
     return result
+
+
+def _told(study: Study, made: _Made, *, short: bool) -> dict[str, Any]:
+    """What people should know of a locked study that ends. `short`: it is known why not all trials were run."""
+    told: dict[str, Any] = dict(study.user_attrs)
+    told["notes"] = [*told.get("notes", []), *made.notes]
+    if study.timeout_s and not short and study.finished_trials < study.n_trials:
+        told["notes"] += [f"Ended by its time-out after {study.finished_trials:,} of {study.n_trials:,} trials."]
+        told[TIMED_OUT] = study.finished_trials
+    return told
 
 
 def _lineage(study: Study, trial: Trial) -> dict[str, Any]:

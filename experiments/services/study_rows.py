@@ -29,6 +29,8 @@ CONCLUDES = "concludes"
 """In a job's payload: it runs no trials."""
 KEPT = "artifacts"
 """Where a study's system attributes name the files its conclusion has stored, until one becomes a version."""
+TIMED_OUT = "ended_by_timeout_after"
+"""Where a study's user attributes say how many trials had ended when its time-out ended the search."""
 _KEPT_PREFIX = "cma:"
 
 IfMatch = Callable[[Study], None]

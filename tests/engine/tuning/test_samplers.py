@@ -62,6 +62,16 @@ def test_a_grid_is_walked_once_in_an_order_of_the_seed() -> None:
     assert sorted(seen) == sorted(tuple(point.values()) for point in FINITE.grid())
 
 
+def test_points_of_a_grid_that_were_tried_are_not_tried_again() -> None:
+    space = Space({"rate": Range(0.1, 0.7, whole=False, step=0.1), "flag": Choice((True, 1))})
+    tried = [space.point({"rate": 0.3, "flag": True}), space.point({"rate": 0.1 + 0.2, "flag": 1})]
+
+    drawn = [samplers.grid_sampler(space, seed=3, index=index, tried=tried)._point for index in range(12)]  # type: ignore[attr-defined]
+
+    assert {samplers.key_of(point) for point in [*tried, *drawn]} == {samplers.key_of(point) for point in space.grid()}
+    assert len({samplers.key_of(point) for point in drawn}) == 12
+
+
 def test_cma_es_comes_closer_than_chance_on_a_bowl_in_five_dimensions() -> None:
     names = [f"x{i}" for i in range(5)]
     space = Space({name: Range(-5.0, 5.0, whole=False) for name in names})

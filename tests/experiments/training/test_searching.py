@@ -11,6 +11,7 @@ from django.utils import timezone
 from experiments.jobs_training import cancel_study as follow_cancelled_job
 from experiments.jobs_training import fail_study as follow_failed_job
 from experiments.models import Study, Trial
+from experiments.screens.study_words import sentence
 from experiments.services import deciding, proposing, study_rows
 from experiments.services.studies import cancel_study
 from experiments.services.study_conclusion import tier_of
@@ -183,6 +184,30 @@ def test_a_warm_start_tries_the_best_of_an_earlier_study_first(scope: Principal)
     assert warm.warm_start_id == earlier.pk
 
 
+STEPPED = {"n_estimators": 4, "learning_rate": {"type": "float", "low": 0.1, "high": 0.7, "step": 0.1}}
+LEAVES = {"num_leaves": {"type": "int", "low": 4, "high": 8, "step": 2}}
+
+
+@pytest.mark.parametrize(("asked", "expected"), [(None, 21), (4, 9), (18, 21)])
+def test_a_grid_with_a_warm_start_tries_every_point_once(scope: Principal, asked: int | None, expected: int) -> None:
+    """Trials that wait from the start take none of its budget, and what they try is not tried again."""
+    split = make_ready_split()
+    space = STEPPED | LEAVES
+    earlier = run_study(ask_for_study(scope, name="Earlier", split_id=split.pk, search_space=space, n_trials=6, sampler="random"))
+    best = sorted(trials_of(earlier), key=lambda trial: trial.value)[:5]
+
+    warm = ask_for_study(
+        scope, name="Warm", split_id=split.pk, sampler="grid", search_space=space, n_trials=asked, warm_start_from=earlier.pk
+    )
+    warm = run_study(warm)
+
+    tried = [(round(trial.params["learning_rate"], 6), trial.params["num_leaves"]) for trial in trials_of(warm)]
+    taken = {(round(trial.params["learning_rate"], 6), trial.params["num_leaves"]) for trial in best}
+    assert len(set(tried)) == len(tried)
+    assert (len(tried), warm.n_trials) == (expected - (5 - len(taken)) * (asked == 4),) * 2
+    assert set(tried[: len(taken)]) == taken
+
+
 def test_a_warm_start_leaves_out_what_the_new_space_could_not_have(scope: Principal) -> None:
     split = make_ready_split()
     earlier = run_study(ask_for_study(scope, name="Earlier", split_id=split.pk, n_trials=3))
@@ -210,6 +235,15 @@ def test_the_time_out_ends_the_search_with_what_there_is(scope: Principal, monke
 
     assert study.status == "completed"
     assert 0 < study.finished_trials < 500
+    assert study.user_attrs["notes"] == [f"Ended by its time-out after {study.finished_trials} of 500 trials."]
+    assert f"Its time-out ended the search after {study.finished_trials} of 500 trials." in sentence(study, at=timezone.now())
+
+
+def test_a_study_that_ran_all_its_trials_was_ended_by_no_time_out(scope: Principal) -> None:
+    study = run_study(ask_for_study(scope, n_trials=2, timeout_s=3600))
+
+    assert (study.status, study.user_attrs.get("notes", [])) == ("completed", [])
+    assert "time-out" not in sentence(study, at=timezone.now())
 
 
 def test_a_time_out_before_the_first_trial_fails_the_study(scope: Principal) -> None:
