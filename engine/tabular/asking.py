@@ -24,14 +24,16 @@ class Question:
 
 
 def ask(model: TabularModel, question: Question) -> dict[str, Any]:
-    """`predictions` and `probabilities`, or, explaining, `method`, `importances` and `explanations`; and always `notes`.
+    """`predictions`, `probabilities` and the `unit` (empty without one), or, explaining, `method`, `importances` and `explanations`; and
+    always `notes`.
 
     Without records an explanation is the importance measured in training. Raises PredictError naming row and feature.
     """
     if not question.explain:
         frame, extra = model.read(question.records)
         found = model.predict(frame)
-        return {"predictions": found.values, "probabilities": found.probabilities, "notes": [*_ignored(extra), *found.notes]}
+        notes = [*_ignored(extra), *found.notes]
+        return {"predictions": found.values, "probabilities": found.probabilities, "unit": model.unit, "notes": notes}
     from engine.tabular.explaining import explain, importance
 
     frame, extra = model.read(question.records)

@@ -59,6 +59,11 @@ class TabularModel:
         return self.postprocessor.labels if isinstance(self.postprocessor, Classes) else ()
 
     @property
+    def unit(self) -> str:
+        """Of the numbers it answers; empty where nobody named one, and for classification."""
+        return self.postprocessor.unit if isinstance(self.postprocessor, Values) else ""
+
+    @property
     def size_bytes(self) -> int:
         """Of the library's own model: about what the whole takes in memory, for caches that count."""
         return len(self.fitted.content)

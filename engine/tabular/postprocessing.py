@@ -7,7 +7,7 @@ from typing import Any, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.tabular.documents import ArtifactError, entries, listed, maybe, number, whole
+from engine.tabular.documents import ArtifactError, entries, listed, maybe, number, text, whole
 from engine.tabular.limits import MAX_CLASSES
 from engine.tabular.problems import TrainingError
 from engine.tabular.scoring import cumulated
@@ -16,6 +16,7 @@ Floats = NDArray[np.float64]
 Label = str | int | float | bool
 
 MAX_DECIMALS = 12
+MAX_UNIT = 40
 DEFAULT_THRESHOLD = 0.5
 
 
@@ -24,14 +25,22 @@ class PostprocessingOptions:
     """How answers are made.
 
     Two classes: `threshold` on the second's probability, or "f1" for the one that has the best F1 on the validation part.
-    Regression: `clip` to the range of the target seen in training; then the value times `factor` (a change of unit, for example
-    0.001 for thousands), rounded to `decimals` places.
+    Regression: `clip` to the range of the target seen in training, or to `low` and `high` in the target's unit, which go before; then the
+    value times `factor` (a change of unit, for example 0.001 for thousands), rounded to `decimals` places. `unit` names what comes out.
     """
 
     threshold: float | Literal["f1"] = DEFAULT_THRESHOLD
     clip: bool = False
+    low: float | None = None
+    high: float | None = None
     factor: float = 1.0
     decimals: int | None = None
+    unit: str = ""
+
+    @property
+    def bounded(self) -> bool:
+        """Whether values are clipped."""
+        return self.clip or self.low is not None or self.high is not None
 
     def __post_init__(self) -> None:
         if self.threshold != "f1" and not (isinstance(self.threshold, int | float) and 0 < self.threshold < 1):
@@ -40,6 +49,13 @@ class PostprocessingOptions:
             raise TrainingError("factor", "Must be a finite number other than 0.")
         if self.decimals is not None and not 0 <= self.decimals <= MAX_DECIMALS:
             raise TrainingError("decimals", f"Must be from 0 to {MAX_DECIMALS}.")
+        for name, bound in (("low", self.low), ("high", self.high)):
+            if bound is not None and not np.isfinite(bound):
+                raise TrainingError(name, "Must be a finite number.")
+        if self.low is not None and self.high is not None and self.low >= self.high:
+            raise TrainingError("high", "Must be above low.")
+        if len(self.unit) > MAX_UNIT or not self.unit.isprintable():
+            raise TrainingError("unit", f"Must be a text of at most {MAX_UNIT} printable characters.")
 
 
 @dataclass(frozen=True)
@@ -69,12 +85,13 @@ class Classes:
 
 @dataclass(frozen=True)
 class Values:
-    """`low` and `high` bound the value in the target's unit; then comes `factor`, then rounding to `decimals`."""
+    """`low` and `high` bound the value in the target's unit; then comes `factor`, then rounding to `decimals`. `unit`: of the answers."""
 
     low: float | None = None
     high: float | None = None
     factor: float = 1.0
     decimals: int | None = None
+    unit: str = ""
 
     def bounded(self, values: Floats) -> Floats:
         """In the unit of the target: what metrics are computed on."""
@@ -88,7 +105,8 @@ class Values:
         return cast("list[float]", rounded.tolist())
 
     def to_json(self) -> dict[str, Any]:
-        return {"low": self.low, "high": self.high, "factor": self.factor, "decimals": self.decimals}
+        told = {"low": self.low, "high": self.high, "factor": self.factor, "decimals": self.decimals}
+        return told | ({"unit": self.unit} if self.unit else {})
 
 
 Postprocessor = Classes | Values
@@ -124,20 +142,28 @@ def classes_from_json(value: object) -> Classes:
 
 def values_from_json(value: object) -> Values:
     """The inverse of `Values.to_json`. Raises ArtifactError."""
-    given = entries(value, "postprocessor", {"low", "high", "factor", "decimals"})
+    if isinstance(value, dict):
+        value = {"unit": "", **value}  # written only where there is one
+    given = entries(value, "postprocessor", {"low", "high", "factor", "decimals", "unit"})
     low, high = maybe(given["low"], number, "low"), maybe(given["high"], number, "high")
     if low is not None and high is not None and low > high:
         raise ArtifactError("low is above high")
     factor = number(given["factor"], "factor")
     if factor == 0:
         raise ArtifactError("factor is 0")
-    return Values(low, high, factor, maybe(given["decimals"], lambda item, name: whole(item, name, 0, MAX_DECIMALS), "decimals"))
+    unit = text(given["unit"], "unit")
+    if len(unit) > MAX_UNIT:
+        raise ArtifactError(f"unit has more than {MAX_UNIT} characters")
+    return Values(low, high, factor, maybe(given["decimals"], lambda item, name: whole(item, name, 0, MAX_DECIMALS), "decimals"), unit)
 
 
 def learn_values(target: Sequence[float] | Floats, options: PostprocessingOptions) -> Values:
-    """The regression postprocessor for a training target."""
-    low, high = (float(np.min(target)), float(np.max(target))) if options.clip else (None, None)
-    return Values(low, high, options.factor, options.decimals)
+    """The regression postprocessor for a training target. Raises TrainingError where a bound lies beyond the other end of its range."""
+    least, most = (float(np.min(target)), float(np.max(target))) if options.clip else (None, None)
+    low, high = (least if options.low is None else options.low), (most if options.high is None else options.high)
+    if low is not None and high is not None and low >= high:
+        raise TrainingError("low" if options.low is not None else "high", f"Nothing lies between {low:g} and {high:g}.")
+    return Values(low, high, options.factor, options.decimals, options.unit)
 
 
 def _label(value: object, name: str) -> Label:

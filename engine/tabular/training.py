@@ -155,7 +155,7 @@ def _problem(goal: Target, task: Task, judge: Metric, options: PostprocessingOpt
         metric=judge.name,
         direction=judge.direction,
         score=lambda given: _value(judge, _answers(goal, given, goal.finish)),
-        plain=judge.needs == "probabilities" or not (options.clip or options.threshold not in ("f1", DEFAULT_THRESHOLD)),
+        plain=judge.needs == "probabilities" or not (options.bounded or options.threshold not in ("f1", DEFAULT_THRESHOLD)),
     )
 
 

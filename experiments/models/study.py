@@ -33,7 +33,18 @@ class Study(TenantModel):
         MINIMIZE = "minimize", "Minimize"
         MAXIMIZE = "maximize", "Maximize"
 
-    frozen_fields: ClassVar[tuple[str, ...]] = ("split", "dataset", "algorithm", "task", "metric", "direction", "search_space", "seed")
+    frozen_fields: ClassVar[tuple[str, ...]] = (
+        "split",
+        "dataset",
+        "algorithm",
+        "task",
+        "metric",
+        "direction",
+        "search_space",
+        "seed",
+        "preprocessing",
+        "postprocessing",
+    )
 
     name = models.CharField(max_length=200)
     description = models.TextField(blank=True)
@@ -56,6 +67,8 @@ class Study(TenantModel):
     seed = models.PositiveBigIntegerField(default=0)
     workers = models.PositiveSmallIntegerField(default=1, help_text="How many jobs share the search.")
     search_space = models.JSONField(default=dict, help_text="Per parameter: type, bounds or choices, or a fixed value.")
+    preprocessing = models.JSONField(default=dict, blank=True, help_text="Options of what is learnt about columns; empty: the defaults.")
+    postprocessing = models.JSONField(default=dict, blank=True, help_text="Options of how answers are made; empty: the defaults.")
     last_trial_number = models.PositiveIntegerField(default=0, editable=False, help_text="Trials given out so far; numbers start at 0.")
     finished_trials = models.PositiveIntegerField(default=0, editable=False)
     best_value = models.FloatField(null=True, blank=True)

@@ -94,7 +94,7 @@ def _row(found: Answered, told: Answered, record: dict[str, Any]) -> dict[str, A
     unit = LINKS.get(one["link"], one["link"])
     told_unit = f"{unit} of {one['label']}" if one["label"] is not None else unit
     return {
-        "prediction": _said(told.answer["predictions"][0]),
+        "prediction": f"{_said(told.answer['predictions'][0])} {told.answer.get('unit', '')}".strip(),
         "probabilities": sorted(probabilities[0].items(), key=lambda entry: -entry[1])[:5] if probabilities else [],
         "notes": told.answer["notes"],
         "raw": one["raw"],

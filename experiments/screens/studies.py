@@ -61,7 +61,7 @@ def new_study(request: HttpRequest) -> HttpResponse:
             dataset = Dataset.objects.filter(pk=named).first() if named else None
             made = create_study(by=principal, at=timezone.now(), dataset=dataset, **form.asked())
         except InvalidField as wrong:
-            name = FIELDS.get(wrong.field, wrong.field.partition(".")[0])
+            name = _field_of(wrong.field)
             form.add_error(name if name in form.fields else None, str(wrong))
         except DomainError as refusal:
             show_refusal(form, refusal)
@@ -163,6 +163,12 @@ def cancel(request: HttpRequest, pk: UUID) -> HttpResponse:
 def revision_of_study(pk: UUID) -> int | None:
     """Counts every change people make."""
     return Study.objects.filter(pk=pk).values_list("revision", flat=True).first()
+
+
+def _field_of(named: str) -> str:
+    """The form's name for a field of the service: an option has a field of its own, a parameter of the search space has not."""
+    first, _, rest = named.partition(".")
+    return rest if first in ("preprocessing", "postprocessing") else FIELDS.get(named, first)
 
 
 def _initial(request: HttpRequest) -> dict[str, Any]:

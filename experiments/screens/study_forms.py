@@ -6,12 +6,15 @@ from uuid import UUID
 
 from django import forms
 
+from engine.tabular.options import MOST_CATEGORIES, MOST_CATEGORY_ROWS, PREPROCESSING
+from engine.tabular.postprocessing import MAX_DECIMALS, MAX_UNIT
 from engine.tuning.samplers import PRUNERS, SAMPLERS
 from experiments.models import Experiment, Split, Study
 from experiments.services.study_settings import FORECAST, LARGEST_SEED, LONGEST_TIMEOUT, MOST_TRIALS, MOST_WORKERS, metrics_of, space_of
 from experiments.states import ExperimentStatus, SplitStatus
 from registry.models import Dataset
 
+POSTPROCESSING = ("threshold", "clip", "low", "high", "factor", "decimals", "unit")
 SHOWN = 200
 """Entries of a select; older ones are named by the API."""
 SAMPLER_WORDS = {
@@ -24,6 +27,9 @@ PRUNER_WORDS = {"none": "None", "median": "Median of the others", "hyperband": "
 _TASKS = {"regression": "Regression", "classification": "Classification", FORECAST: "Forecast"}
 _PLAIN = ("algorithm", "metric", "n_trials", "timeout_s", "sampler", "pruner", "seed", "workers", "search_space")
 _RUNNABLE = (ExperimentStatus.APPROVED, ExperimentStatus.IN_PROGRESS, ExperimentStatus.SHADOW_TESTING)
+
+
+_ANY_NUMBER = forms.NumberInput(attrs={"step": "any"})
 
 
 class StudyForm(forms.Form):
@@ -53,6 +59,23 @@ class StudyForm(forms.Form):
         max_length=100_000,
         widget=forms.Textarea(attrs={"rows": 6, "spellcheck": "false", "class": "ty-code"}),
         help_text="JSON: per parameter a range, choices or a fixed value. Empty: the default of algorithm and task, shown below.",
+    )
+    threshold = forms.CharField(
+        required=False,
+        max_length=20,
+        help_text="Of two classes: the probability from which on the second is answered, or f1 for the best F1 on validation.",
+    )
+    clip = forms.BooleanField(required=False, label="Clip to the training range", help_text="Of numbers: none beyond what training saw.")
+    low = forms.FloatField(required=False, label="At least", help_text="In the target's unit.", widget=_ANY_NUMBER)
+    high = forms.FloatField(required=False, label="At most", help_text="In the target's unit.", widget=_ANY_NUMBER)
+    factor = forms.FloatField(required=False, help_text="Answers are multiplied by it: 0.001 for thousands.", widget=_ANY_NUMBER)
+    decimals = forms.IntegerField(required=False, min_value=0, max_value=MAX_DECIMALS, help_text="Answers are rounded to so many places.")
+    unit = forms.CharField(required=False, max_length=MAX_UNIT, help_text="Comes with every prediction. Example: thousand €")
+    most_categories = forms.IntegerField(
+        required=False, min_value=1, max_value=MOST_CATEGORIES, help_text="The most frequent of a feature are kept. Default: 1,000."
+    )
+    min_category_rows = forms.IntegerField(
+        required=False, min_value=1, max_value=MOST_CATEGORY_ROWS, help_text="Categories of fewer rows are pooled. Default: 1."
     )
     proposal = forms.ChoiceField(required=False, label="Experiment", help_text="The approved experiment it belongs to.")
     warm_start = forms.ChoiceField(required=False, label="Begin with the best of", help_text="An earlier study of the same algorithm.")
@@ -92,6 +115,8 @@ class StudyForm(forms.Form):
         wanted = (
             ("What", ("name", "source", "model_name", "algorithm", "metric", "n_trials")),
             ("How", ("sampler", "pruner", "timeout_s", "seed", "workers", "warm_start", "proposal")),
+            ("Answers", POSTPROCESSING),
+            ("Columns", PREPROCESSING),
             ("Search space", ("search_space", "description")),
         )
         return [(heading, [self[name] for name in names]) for heading, names in wanted]
@@ -109,6 +134,21 @@ class StudyForm(forms.Form):
             raise forms.ValidationError("Must be an object: a range, choices or a fixed value for each parameter.")
         return value
 
+    def clean_threshold(self) -> float | str | None:
+        """A number, or f1; None where nothing was written."""
+        text: str = self.cleaned_data["threshold"].strip().lower()
+        if text in ("", "f1"):
+            return text or None
+        try:
+            return float(text)
+        except ValueError:
+            raise forms.ValidationError("Must be a number between 0 and 1, or f1.") from None
+
+    def _options(self, names: tuple[str, ...]) -> dict[str, Any]:
+        """What was written of these options."""
+        given = {name: self.cleaned_data[name] for name in names}
+        return {name: value for name, value in given.items() if value is not None and value is not False and value != ""}
+
     def asked(self) -> dict[str, Any]:
         """The arguments of the service, without the data set's row."""
         given = self.cleaned_data
@@ -121,6 +161,8 @@ class StudyForm(forms.Form):
             "proposal_id": UUID(given["proposal"]) if given["proposal"] else None,
             "warm_start_from": UUID(given["warm_start"]) if given["warm_start"] else None,
             **{name: given[name] for name in _PLAIN},
+            "preprocessing": self._options(PREPROCESSING),
+            "postprocessing": self._options(POSTPROCESSING),
         }
 
     def dataset_id(self) -> UUID | None:

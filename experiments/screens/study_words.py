@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from engine.tabular.options import in_words
 from experiments.models import Study
 from experiments.queries.studies import remaining_seconds
 from experiments.services.study_rows import TIMED_OUT
@@ -62,6 +63,7 @@ def settings_of(study: Study) -> list[tuple[str, str]]:
         ("Workers", str(study.workers)),
         ("Time-out", duration(study.timeout_s) if study.timeout_s else "none"),
     ]
+    rows += in_words(study.preprocessing, study.postprocessing)
     return rows + ([("Experiment", str(study.proposal))] if study.proposal else [])
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings as conf
 from django.db import transaction
 
 from engine.tuning import samplers
@@ -15,7 +16,7 @@ from experiments.services.finding import lock_experiment
 from experiments.services.running import begin
 from experiments.services.splitting import lock_ready_split
 from experiments.services.study_rows import KEPT, SEARCH_JOB, IfMatch, end_cancelled, job_key, lock_study, open_jobs
-from experiments.services.study_settings import FORECAST, MOST_TRIALS, Settings, model_name_from, settings_of
+from experiments.services.study_settings import FORECAST, MOST_TRIALS, Settings, check_classes, model_name_from, settings_of
 from experiments.services.trainers import ASKED_BY
 from experiments.states import STUDY_LIFECYCLE, ExperimentStatus, StudyStatus, TrialState
 from mlops.artifacts.storage import storage
@@ -30,6 +31,8 @@ from registry.services.lookups import hold_dataset
 from registry.services.registration import register_model
 
 MOST_WARM = 5
+BYTES_PER_VALUE = 8
+"""Of a part in memory, as a model takes it."""
 EDITABLE = frozenset({"name", "description"})
 _RUNNABLE = (ExperimentStatus.APPROVED, ExperimentStatus.IN_PROGRESS, ExperimentStatus.SHADOW_TESTING)
 
@@ -67,6 +70,8 @@ def create_study(
         task = split.task if split else FORECAST
         _hold_data(dataset, model_name or model_name_from(name), task)
         settings = settings_of(asked, task=task)
+        if split is not None:
+            _check_split(split, settings)
         earlier = _earlier(warm_start_from)
         warm = _warm(earlier, settings)
         settings = _with_budget(settings, warm)
@@ -180,6 +185,20 @@ def _split(split_id: UUID | None, task: str, dataset: Dataset | None) -> Split |
     return split
 
 
+def _check_split(split: Split, settings: Settings) -> None:
+    """Raise InvalidField for a split whose parts do not fit into a worker's memory, or whose classes do not go with the options."""
+    rows = sum(int(split.parts[part]["rows"]) for part in ("train", "validation") if part in split.parts)
+    wanted, allowed = rows * len(split.features) * BYTES_PER_VALUE, conf.TRAINING_MEMORY_BYTES
+    if wanted > allowed:
+        raise InvalidField(
+            "split_id",
+            f"{rows:,} rows of train and validation × {len(split.features):,} features × {BYTES_PER_VALUE} bytes are {wanted:,} bytes; "
+            f"{allowed:,} are allowed (TRAINING_MEMORY_BYTES). Make a split of fewer rows or features.",
+        )
+    target: dict[str, Any] = next((column for column in split.profile if column["name"] == split.target), {})
+    check_classes(settings.postprocessing, target.get("distinct") if split.task == "classification" else None)
+
+
 def _hold_data(dataset: Dataset | None, model_name: str, task: str) -> None:
     """Keep the data set of a forecast from deletion: the one that is named, or the model's. Raises NotFound."""
     named = RegisteredModel.objects.filter(name=model_name).values_list("dataset_id", flat=True)
@@ -262,6 +281,8 @@ def _insert(
         seed=settings.seed,
         workers=settings.workers,
         search_space=settings.space.to_json(),
+        preprocessing=settings.preprocessing,
+        postprocessing=settings.postprocessing,
         created_by=by.on_behalf_of or by.name,
         created_by_id=by.user_id,
         created_at=at,
@@ -269,6 +290,7 @@ def _insert(
     )
     study.save(force_insert=True)
     asked = {"algorithm": study.algorithm, "metric": study.metric, "n_trials": study.n_trials, "model": model.name, "seed": study.seed}
+    asked |= {name: given for name in ("preprocessing", "postprocessing") if (given := getattr(study, name))}
     asked |= {name: str(one.pk) for name, one in source.items() if one is not None}
     record(action="study.created", target=study, label=str(study), at=at, after=asked | trace(by), actor=by)
     return study

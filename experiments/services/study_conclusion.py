@@ -122,6 +122,7 @@ def _fit_tabular(study: Study, objective: TabularObjective, params: dict[str, An
         "split": str(objective.split.pk),
         "split_id": str(objective.split.pk),
         "parts": {name: objective.split.parts[name]["sha256"] for name in PARTS},
+        **_processing(study, trained.model),
     }
     return _Made(
         document=_document(with_importance(trained.model, objective.parts["train"])),
@@ -133,6 +134,15 @@ def _fit_tabular(study: Study, objective: TabularObjective, params: dict[str, An
         lineage=lineage,
         notes=notes,
     )
+
+
+def _processing(study: Study, model: "TabularModel") -> dict[str, Any]:
+    """What was asked for beside the parameters, and what became of it: a threshold that was found, bounds that were learnt."""
+    told: dict[str, Any] = {"preprocessing": study.preprocessing} if study.preprocessing else {}
+    if study.postprocessing:
+        learnt = {name: value for name, value in model.postprocessor.to_json().items() if name != "labels"}
+        told |= {"postprocessing": study.postprocessing, "postprocessor": learnt}
+    return told
 
 
 def _measure_on_test(model: "TabularModel", objective: TabularObjective) -> tuple[dict[str, float], tuple[str, ...]]:

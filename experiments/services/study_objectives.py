@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
-from engine.tabular.columns import PARTS
+from engine.tabular.columns import PARTS, Task
 from engine.tuning.limits import rounds_parameter
 from engine.tuning.spaces import Space
 from experiments.models import Split, Study
@@ -65,20 +65,24 @@ class TabularObjective:
 
     def fit(self, params: dict[str, Any], report: Report) -> "Trained":
         """One fit; equal parameters give an equal model."""
+        from engine.tabular.options import postprocessing_of, preprocessing_of
         from engine.tabular.training import train
 
+        task: Task = self.study.task  # type: ignore[assignment]  # one of the two; forecasts have another objective
         return train(
             train=self.parts["train"],
             validation=self.parts["validation"],
             target=self.split.target,
             features=self.split.features,
-            task=self.study.task,  # type: ignore[arg-type]  # one of the two; forecasts have another objective
+            task=task,
             algorithm=self.study.algorithm,
             params=params,
             metric=self.study.metric,
             seed=self.study.seed,
             threads=1,
             report=report,
+            preprocessing=preprocessing_of(self.study.preprocessing),
+            postprocessing=postprocessing_of(self.study.postprocessing, task),
         )
 
 
@@ -118,7 +122,8 @@ def objective_of(study: Study) -> TabularObjective | ForecastObjective:
         return _forecast(study)
     if study.split is None:
         raise JobRefused("The study has no split.")
-    return TabularObjective(study, study.split, {name: read_part(study.split, name) for name in PARTS if name != "test"})
+    columns = [study.split.target, *study.split.features]  # what the parts hold besides is not needed here
+    return TabularObjective(study, study.split, {name: read_part(study.split, name, columns) for name in PARTS if name != "test"})
 
 
 def _forecast(study: Study) -> ForecastObjective:

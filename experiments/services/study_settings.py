@@ -48,6 +48,8 @@ class Settings:
     seed: int
     workers: int
     space: Space
+    preprocessing: dict[str, Any]
+    postprocessing: dict[str, Any]
 
 
 def settings_of(values: Mapping[str, Any], *, task: str) -> Settings:
@@ -75,6 +77,8 @@ def settings_of(values: Mapping[str, Any], *, task: str) -> Settings:
         seed=_whole("seed", values.get("seed"), 0, LARGEST_SEED, default=0),
         workers=_whole("workers", values.get("workers"), 1, MOST_WORKERS, default=1),
         space=space,
+        preprocessing=_options("preprocessing", values.get("preprocessing"), task),
+        postprocessing=_options("postprocessing", values.get("postprocessing"), task),
     )
 
 
@@ -95,6 +99,34 @@ def space_of(value: Any, *, algorithm: str, task: str) -> Space:
 def space_of_study(study: "Study") -> Space:
     """The space a study was made with."""
     return space_of(study.search_space, algorithm=study.algorithm, task=study.task)
+
+
+def _options(field: str, value: Any, task: str) -> dict[str, Any]:
+    """Options as somebody wrote them, once they are known to be good; none where nothing was written. Raises InvalidField."""
+    if value is None or value == {}:
+        return {}
+    if not isinstance(value, Mapping):
+        raise InvalidField(field, "Must be an object with a value for each option.")
+    if task == FORECAST:
+        raise InvalidField(field, "A forecast takes none: its recipe says what becomes of values.")
+    from engine.tabular.options import postprocessing_of, preprocessing_of
+    from engine.tabular.problems import TrainingError
+
+    try:
+        if field == "preprocessing":
+            preprocessing_of(value)
+        else:
+            postprocessing_of(value, task)  # type: ignore[arg-type]  # the other two tasks
+    except TrainingError as error:
+        raise InvalidField(f"{field}.{error.field}", error.message) from None
+    return dict(value)
+
+
+def check_classes(postprocessing: Mapping[str, Any], classes: int | None) -> None:
+    """Raise InvalidField for a threshold where there are not two classes. `classes`: None where nobody counted them."""
+    if "threshold" in postprocessing and classes is not None and classes > 2:
+        told = f"Is for two classes; the target has {classes}, of which the most probable is answered."
+        raise InvalidField("postprocessing.threshold", told)
 
 
 def forecast_limits() -> Limits:

@@ -53,6 +53,7 @@ class PredictAnswer(WhoAnswered):
     """One prediction for each instance, in their order."""
 
     predictions = serializers.ListField(help_text="Numbers, or labels.")
+    unit = serializers.CharField(required=False, help_text="Of the numbers, where the study's postprocessing named one.")
     probabilities = serializers.ListField(child=serializers.DictField(), required=False, help_text="Per label; classification only.")
 
 
@@ -105,6 +106,8 @@ class Predict(_Question):
         told = {"predictions": found.answer["predictions"]}
         if found.answer["probabilities"] is not None:
             told["probabilities"] = found.answer["probabilities"]
+        if found.answer.get("unit"):
+            told["unit"] = found.answer["unit"]
         return Response({**told, **_who(found)})
 
 

@@ -56,6 +56,8 @@ def study_detail(study: Study) -> dict[str, Any]:
     return {
         **study_row(study),
         "search_space": study.search_space,
+        "preprocessing": study.preprocessing,
+        "postprocessing": study.postprocessing,
         "best_trial": trial_row(best) if best else None,
         "notes": study.user_attrs.get("notes", []),
         "allowed_moves": [to for to in STUDY_LIFECYCLE.allowed(study.status) if to == StudyStatus.CANCELLED],
@@ -157,6 +159,8 @@ class StudyDetailAnswer(StudyAnswer):
     make = staticmethod(study_detail)
 
     search_space = serializers.DictField()
+    preprocessing = serializers.DictField(help_text="As asked for; empty: the defaults.")
+    postprocessing = serializers.DictField(help_text="As asked for; empty: the defaults.")
     best_trial = TrialAnswer(allow_null=True)
-    notes = serializers.ListField(child=serializers.CharField(), help_text="What was not taken over from an earlier study, and why.")
+    notes = serializers.ListField(child=serializers.CharField(), help_text="What was not taken over from another study, and how it ended.")
     allowed_moves = serializers.ListField(child=serializers.CharField())

@@ -47,6 +47,14 @@ class NewStudyBody(serializers.Serializer[Any]):
     search_space = serializers.DictField(
         required=False, allow_null=True, help_text="Per parameter a range, choices or a fixed value; see the guide."
     )
+    preprocessing = serializers.DictField(
+        required=False, allow_null=True, help_text="most_categories, min_category_rows. Not for a forecast; see the guide."
+    )
+    postprocessing = serializers.DictField(
+        required=False,
+        allow_null=True,
+        help_text="Classification: threshold. Regression: clip, low, high, factor, decimals, unit. Not for a forecast; see the guide.",
+    )
     model_name = serializers.CharField(required=False, max_length=128, help_text="Made from the study's name where it is left out.")
     proposal_id = serializers.UUIDField(required=False, allow_null=True, help_text="The approved experiment it belongs to.")
     warm_start_from = serializers.UUIDField(required=False, allow_null=True, help_text="A study whose best trials are tried first.")

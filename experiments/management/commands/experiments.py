@@ -40,15 +40,18 @@ TRIALS: list[Column] = [
     ("error", "error"),
 ]
 FACTS = ("id", "name", "description", "status", "algorithm", "task", "metric", "split_id", "model_name", "version", "version_id", "error")
-ASKED = tuple(name for name in NewStudyBody().get_fields() if name != "search_space")
+WRITTEN = ("search_space", "preprocessing", "postprocessing")
+"""What is written as JSON."""
+ASKED = tuple(name for name in NewStudyBody().get_fields() if name not in WRITTEN)
 BEST_SHOWN = 10
 
 
 def create(call: Call) -> None:
     """Create a study and start it."""
     asked = call.given(*ASKED)
-    if call.options["search_space"] is not None:
-        asked["search_space"] = json_value(call.options["search_space"], argument="--search-space")
+    for name in WRITTEN:
+        if call.options[name] is not None:
+            asked[name] = json_value(call.options[name], argument=f"--{name.replace('_', '-')}")
     body = checked(NewStudyBody, asked)
     with reading():
         dataset = dataset_of(body.pop("dataset_id", None))
@@ -139,6 +142,8 @@ def _create_arguments(parser: CommandParser) -> None:
     parser.add_argument("--seed", type=int)
     parser.add_argument("--workers", type=int, metavar="N", help="How many jobs share the search.")
     parser.add_argument("--search-space", metavar="JSON", help="As in the API, or @FILE that holds it.")
+    parser.add_argument("--preprocessing", metavar="JSON", help="most_categories, min_category_rows; or @FILE.")
+    parser.add_argument("--postprocessing", metavar="JSON", help="threshold; or clip, low, high, factor, decimals, unit; or @FILE.")
     parser.add_argument("--model-name", help="Made from the study's name where it is left out.")
     parser.add_argument("--proposal-id", metavar="ID", help="The approved experiment it belongs to.")
     parser.add_argument("--warm-start-from", metavar="ID", help="A study whose best trials are tried first.")

@@ -57,6 +57,17 @@ def test_a_study_that_waits_is_run_by_hand(scope: Principal) -> None:
     assert (again.code, "completed" in again.err) == (1, True)
 
 
+def test_options_of_columns_and_answers_are_written_as_json(scope: Principal) -> None:
+    made = create("--postprocessing", '{"clip": true, "unit": "€"}', "--preprocessing", '{"most_categories": 9}', "--json")
+    refused = create("--postprocessing", '{"threshold": 2}')
+    no_json = create("--preprocessing", "{")
+
+    assert (made.json["postprocessing"], made.json["preprocessing"]) == ({"clip": True, "unit": "€"}, {"most_categories": 9})
+    assert (refused.code, no_json.code) == (2, 2)
+    assert "postprocessing.threshold" in refused.err
+    assert "--preprocessing" in no_json.err
+
+
 def test_the_search_space_may_stand_in_a_file(scope: Principal, tmp_path: Path) -> None:
     path = tmp_path / "space.json"
     path.write_text(json.dumps({"n_estimators": 7}))

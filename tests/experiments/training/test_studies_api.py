@@ -62,6 +62,68 @@ def test_a_study_is_created_run_and_read(api: Api, split_id: str) -> None:
     assert set(found["best_trial"]["params"]) == {"learning_rate"}
 
 
+def test_what_becomes_of_answers_is_asked_for_kept_and_comes_with_them(api: Api, split_id: str) -> None:
+    client = api("data_scientist")
+    wanted = {"low": 0, "factor": 0.001, "decimals": 3, "unit": "thousand €"}
+
+    created = client.post(PATH, body(split_id, postprocessing=wanted, preprocessing={"min_category_rows": 50}), format="json")
+    study = run_study(Study.objects.get(pk=created.json()["id"]))
+    found = client.get(f"{PATH}/{study.pk}").json()
+    asked = {"experiment_id": str(study.pk), "instances": [{"x1": -9, "x2": 0, "kind": "a"}, {"x1": 1, "x2": 0, "kind": "a"}]}
+    answer = client.post("/v1/predict", asked, format="json").json()
+
+    assert (created.status_code, found["postprocessing"], found["preprocessing"]) == (202, wanted, {"min_category_rows": 50})
+    assert study.version is not None
+    assert study.version.lineage["postprocessing"] == wanted
+    assert study.version.lineage["postprocessor"] == {**wanted, "high": None}
+    assert study.version.lineage["preprocessing"] == {"min_category_rows": 50}
+    assert answer["unit"] == "thousand €"
+    assert answer["predictions"][0] == 0
+    assert 0 < answer["predictions"][1] == round(answer["predictions"][1], 3) < 0.1
+    assert min(trial.metrics["rmse"] for trial in Trial.objects.filter(study=study)) > 0.5, "clipped in trials too, as the targets are not"
+
+
+def test_a_threshold_is_found_and_kept(api: Api, scope: Principal) -> None:
+    split = make_ready_split(task="classification")
+
+    created = api("data_scientist").post(PATH, body(str(split.pk), postprocessing={"threshold": "f1"}, metric="f1"), format="json")
+    study = run_study(Study.objects.get(pk=created.json()["id"]))
+
+    assert study.version is not None
+    assert study.version.lineage["postprocessing"] == {"threshold": "f1"}
+    assert 0 < study.version.lineage["postprocessor"]["threshold"] < 1
+    assert (
+        "unit"
+        not in api("viewer")
+        .post("/v1/predict", {"experiment_id": str(study.pk), "instances": [{"x1": 1, "x2": 0, "kind": "a"}]}, format="json")
+        .json()
+    )
+
+
+def test_a_threshold_for_more_than_two_classes_is_refused(api: Api, scope: Principal) -> None:
+    split = make_ready_split(task="classification")
+    split.profile = [{"name": "y", "role": "target", "distinct": 5}]
+    split.save()
+
+    refused = api("data_scientist").post(PATH, body(str(split.pk), postprocessing={"threshold": 0.3}), format="json")
+
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, "postprocessing.threshold")
+    assert "has 5" in refused.json()["errors"][0]["message"]
+
+
+def test_a_table_that_would_overfill_a_worker_is_refused_with_the_numbers(api: Api, split_id: str, settings: Any) -> None:
+    settings.TRAINING_MEMORY_BYTES = 160 * 3 * 8 - 1
+
+    refused = api("data_scientist").post(PATH, body(split_id), format="json")
+    (error,) = refused.json()["errors"]
+    settings.TRAINING_MEMORY_BYTES += 1
+    created = api("data_scientist").post(PATH, body(split_id), format="json")
+
+    assert (refused.status_code, error["field"], created.status_code) == (400, "split_id", 202)
+    for number in ("160 rows", "3 features", "8 bytes", "3,840 bytes", "3,839"):
+        assert number in error["message"]
+
+
 def test_trials_are_paged_filtered_and_ordered(api: Api, scope: Principal) -> None:
     study = run_study(ask_for_study(scope, n_trials=3))
     client = api("viewer")
@@ -110,6 +172,12 @@ def test_trials_without_a_value_come_last(api: Api, scope: Principal, ordering: 
         ({"search_space": {"learning_rate": {"type": "float", "low": 0.1}}}, "search_space.learning_rate.high", "number from"),
         ({"search_space": {"learning_rate": 7.0}}, "search_space.learning_rate", "0.0001 to 1"),
         ({"sampler": "grid"}, "search_space.learning_rate", "step"),
+        ({"postprocessing": "round"}, "postprocessing", "dictionary"),
+        ({"postprocessing": {"threshold": 0.3}}, "postprocessing.threshold", "clip, low, high"),
+        ({"postprocessing": {"decimals": -1}}, "postprocessing.decimals", "0 to 12"),
+        ({"postprocessing": {"low": 2, "high": 1}}, "postprocessing.high", "above low"),
+        ({"preprocessing": {"most_categories": 0}}, "preprocessing.most_categories", "1 to 1,000"),
+        ({"preprocessing": {"scale": True}}, "preprocessing.scale", "min_category_rows"),
         ({"model_name": "Has Spaces"}, "model_name", "lower-case"),
         ({"model_name": "health"}, "model_name", "reserved"),
         ({"proposal_id": "00000000-0000-4000-8000-000000000000"}, "proposal_id", "no such"),

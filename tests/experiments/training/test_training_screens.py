@@ -225,6 +225,34 @@ def test_what_is_wrong_with_a_study_is_said_beside_its_field(site: Site, scope: 
     assert "search_space" in no_parameter
 
 
+def test_answers_of_a_study_are_asked_for_in_fields_and_shown_on_its_page(site: Site, scope: Principal) -> None:
+    split = make_split()
+    client = site("data_scientist")
+    values = {
+        "name": "First",
+        "source": f"split:{split.pk}",
+        "algorithm": "lightgbm",
+        "n_trials": 7,
+        "sampler": "tpe",
+        "seed": 1,
+        "workers": 1,
+    }
+    answers = {"clip": "on", "low": "0", "factor": "0.001", "decimals": "2", "unit": "thousand €", "min_category_rows": "5"}
+
+    wrong = client.post(url("study_create"), {**values, "threshold": "0.3"}).context["form"].errors
+    no_number = client.post(url("study_create"), {**values, "threshold": "often"}).context["form"].errors
+    made = client.post(url("study_create"), {**values, **answers})
+    study = Study.objects.get()
+    page = client.get(made.headers["Location"]).text
+
+    assert "Unknown option of a regression" in wrong["threshold"][0]
+    assert "Must be a number" in no_number["threshold"][0]
+    assert study.postprocessing == {"clip": True, "low": 0.0, "factor": 0.001, "decimals": 2, "unit": "thousand €"}
+    assert study.preprocessing == {"min_category_rows": 5}
+    assert "at least 0, times 0.001, rounded to 2 decimals, in thousand €" in page
+    assert "those of fewer than 5 rows are pooled" in page
+
+
 def test_the_defaults_of_every_algorithm_stand_below_the_form(site: Site) -> None:
     text = site("data_scientist").get(url("study_create")).text
 
