@@ -187,16 +187,22 @@ def _split(split_id: UUID | None, task: str, dataset: Dataset | None) -> Split |
 
 def _check_split(split: Split, settings: Settings) -> None:
     """Raise InvalidField for a split whose parts do not fit into a worker's memory, or whose classes do not go with the options."""
-    rows = sum(int(split.parts[part]["rows"]) for part in ("train", "validation") if part in split.parts)
+    for together in (("train", "validation"), ("test",)):
+        _check_memory(split, together)
+    target: dict[str, Any] = next((column for column in split.profile if column["name"] == split.target), {})
+    check_classes(settings.postprocessing, target.get("distinct") if split.task == "classification" else None)
+
+
+def _check_memory(split: Split, parts: tuple[str, ...]) -> None:
+    """Raise InvalidField where parts that a worker holds at once are larger than it may hold."""
+    rows = sum(int(split.parts[part]["rows"]) for part in parts if part in split.parts)
     wanted, allowed = rows * len(split.features) * BYTES_PER_VALUE, conf.TRAINING_MEMORY_BYTES
     if wanted > allowed:
         raise InvalidField(
             "split_id",
-            f"{rows:,} rows of train and validation × {len(split.features):,} features × {BYTES_PER_VALUE} bytes are {wanted:,} bytes; "
+            f"{rows:,} rows of {' and '.join(parts)} × {len(split.features):,} features × {BYTES_PER_VALUE} bytes are {wanted:,} bytes; "
             f"{allowed:,} are allowed (TRAINING_MEMORY_BYTES). Make a split of fewer rows or features.",
         )
-    target: dict[str, Any] = next((column for column in split.profile if column["name"] == split.target), {})
-    check_classes(settings.postprocessing, target.get("distinct") if split.task == "classification" else None)
 
 
 def _hold_data(dataset: Dataset | None, model_name: str, task: str) -> None:

@@ -21,8 +21,7 @@ from engine.tabular.columns import PARTS
 from experiments.events import StudyCompleted
 from experiments.models import Study, Trial
 from experiments.services import study_rows
-from experiments.services.split_files import read_part
-from experiments.services.study_objectives import ForecastObjective, TabularObjective
+from experiments.services.study_objectives import ForecastObjective, TabularObjective, learning_part
 from experiments.services.study_rows import CONCLUDES, KEPT, TIMED_OUT, best_trial, lock_study, open_jobs
 from experiments.services.study_settings import space_of_study
 from experiments.services.trainers import trainer
@@ -151,7 +150,7 @@ def _measure_on_test(model: "TabularModel", objective: TabularObjective) -> tupl
     from engine.tabular.training import measure
 
     try:
-        return measure(model, read_part(objective.split, "test")), ()
+        return measure(model, learning_part(objective.split, "test")), ()
     except (PredictError, TrainingError) as problem:
         return {}, (clean(f"The test part could not be measured: {problem}"[:500]),)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
-from engine.tabular.columns import PARTS, Task
+from engine.tabular.columns import PARTS, PartName, Task
 from engine.tuning.limits import rounds_parameter
 from engine.tuning.spaces import Space
 from experiments.models import Split, Study
@@ -122,8 +122,12 @@ def objective_of(study: Study) -> TabularObjective | ForecastObjective:
         return _forecast(study)
     if study.split is None:
         raise JobRefused("The study has no split.")
-    columns = [study.split.target, *study.split.features]  # what the parts hold besides is not needed here
-    return TabularObjective(study, study.split, {name: read_part(study.split, name, columns) for name in PARTS if name != "test"})
+    return TabularObjective(study, study.split, {name: learning_part(study.split, name) for name in PARTS if name != "test"})
+
+
+def learning_part(split: Split, part: PartName) -> "pl.DataFrame":
+    """Target and features of a part; what it holds besides is not needed here."""
+    return read_part(split, part, [split.target, *split.features])
 
 
 def _forecast(study: Study) -> ForecastObjective:

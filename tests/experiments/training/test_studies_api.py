@@ -124,6 +124,18 @@ def test_a_table_that_would_overfill_a_worker_is_refused_with_the_numbers(api: A
         assert number in error["message"]
 
 
+def test_a_test_part_that_would_overfill_a_worker_is_refused_too(api: Api, scope: Principal, settings: Any) -> None:
+    split = make_ready_split()
+    split.parts["test"]["rows"] = 200
+    split.save()
+    settings.TRAINING_MEMORY_BYTES = 160 * 3 * 8
+
+    refused = api("data_scientist").post(PATH, body(str(split.pk)), format="json")
+
+    assert refused.status_code == 400
+    assert "200 rows of test" in refused.json()["errors"][0]["message"]
+
+
 def test_trials_are_paged_filtered_and_ordered(api: Api, scope: Principal) -> None:
     study = run_study(ask_for_study(scope, n_trials=3))
     client = api("viewer")
