@@ -184,7 +184,7 @@ def test_trials_without_a_value_come_last(api: Api, scope: Principal, ordering: 
         ({"search_space": {"learning_rate": {"type": "float", "low": 0.1}}}, "search_space.learning_rate.high", "number from"),
         ({"search_space": {"learning_rate": 7.0}}, "search_space.learning_rate", "0.0001 to 1"),
         ({"sampler": "grid"}, "search_space.learning_rate", "step"),
-        ({"postprocessing": "round"}, "postprocessing", "dictionary"),
+        ({"postprocessing": "round"}, "postprocessing", "object"),
         ({"postprocessing": {"threshold": 0.3}}, "postprocessing.threshold", "clip, low, high"),
         ({"postprocessing": {"decimals": -1}}, "postprocessing.decimals", "0 to 12"),
         ({"postprocessing": {"low": 2, "high": 1}}, "postprocessing.high", "above low"),
