@@ -13,7 +13,7 @@ from uuid import UUID
 from alerts.models import MLAlert
 from alerts.states import AlertType
 from experiments.services.retraining import request_retrain
-from mlops.errors import DomainError, InvalidField
+from mlops.errors import DomainError, InvalidField, NotFound
 from mlops.jobs.queries import jobs
 from mlops.tenancy.parties import is_own
 from mlops.tenancy.persons import Party
@@ -93,7 +93,7 @@ def preview(alert: MLAlert) -> str:
 def _foreseen(alert: MLAlert, deed: Deed, by: Principal | None) -> str:
     if deed.name == "rollback":
         model, target = _rollback_target(alert)
-        promotion.foresee(version_id=target.pk)
+        promotion.foresee(target)
         return f"Makes {target.version} champion of {model.name} again, in the place of {alert.version}."
     if deed.name == "promote":
         request = _pending_request(alert)
@@ -103,7 +103,7 @@ def _foreseen(alert: MLAlert, deed: Deed, by: Principal | None) -> str:
             if by is not None:
                 refuse_own(request, by)
             return f"Grants the request of {request.requested_by}: {request.get_kind_display().lower()} {request.version}."
-        promotion.foresee(version_id=_version_id(alert))
+        promotion.foresee(_version(alert))
     if deed.name == "review" and by is not None:
         refuse_own_review(alert, by)
     return deed.says
@@ -197,7 +197,7 @@ def _rollback_target(alert: MLAlert) -> tuple[RegisteredModel, ModelVersion]:
         now = f"{champion.version} is" if champion else "nobody is"
         raise Overtaken(f"{alert.version} is not the champion of {model.name} any more; {now}. Dismiss the alert.")
     former = ModelVersion.objects.filter(model=model, status=VersionStatus.DEPRECATED)
-    target = former.order_by("-status_changed_at", "-number").first()
+    target = former.select_related("model").order_by("-status_changed_at", "-number").first()
     if target is None:
         raise NothingToRollBackTo(f"{model.name} has no former champion.")
     return model, target
@@ -208,6 +208,13 @@ def _version_id(alert: MLAlert) -> UUID:
     if identifier is None:
         raise Overtaken("The alert names no version that could be promoted.")
     return identifier
+
+
+def _version(alert: MLAlert) -> ModelVersion:
+    version = ModelVersion.objects.select_related("model").filter(pk=_version_id(alert)).first()
+    if version is None:
+        raise NotFound("There is no such version.")
+    return version
 
 
 def _told(outcome: promotion.Outcome) -> dict[str, Any]:

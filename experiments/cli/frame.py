@@ -3,10 +3,9 @@
 Exit codes: 0 done; 1 refused or failed; 2 an argument that cannot be used; 3 not found; 4 not allowed; 130 interrupted.
 """
 
-import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -21,6 +20,7 @@ from mlops.artifacts.storage import DigestMismatch
 from mlops.database.reading import reading
 from mlops.errors import DomainError, InvalidField, InvalidFields, NotFound
 from mlops.telemetry.context import COMMAND_LINE, ambient_request
+from mlops.telemetry.quiet import warnings_only
 from mlops.tenancy.management.arguments import customer_of
 from mlops.tenancy.models import Customer, User
 from mlops.tenancy.principals import acting, membership_of
@@ -108,9 +108,8 @@ class ActsCommand(BaseCommand):
 
     def execute(self, *args: Any, **options: Any) -> Any:
         """Do the act; a refusal is told on standard error and by the exit code."""
-        if from_shell(self) and options["verbosity"] < 2:
-            logging.getLogger().setLevel(logging.WARNING)  # what happens is told by the command itself
-        with ended(self, as_json=bool(options.get("as_json"))):
+        quiet = from_shell(self) and options["verbosity"] < 2
+        with warnings_only() if quiet else nullcontext(), ended(self, as_json=bool(options.get("as_json"))):
             return super().execute(*args, **options)
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -1,5 +1,6 @@
 """The demo: what it makes, what it says of its data, and how it goes on where it was interrupted."""
 
+import logging
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,7 @@ def test_other_data_than_the_demo_has_is_refused_aloud(
         said.append("was not read" in " ".join(capsys.readouterr().err.split()))
 
     assert said == [False, False, True]
+    assert logging.getLogger().level == logging.INFO  # the demo is quiet for itself, not for who called it
 
 
 def test_the_demos_key_is_a_programs(trained: list[str]) -> None:

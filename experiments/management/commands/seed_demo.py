@@ -1,7 +1,6 @@
 """Fill the demo tenant: synthetic retail data, or your own file or folder with --data. Run again, it only prints the logins."""
 
 import json
-import logging
 from datetime import date, timedelta
 from pathlib import Path
 from threading import Event, Thread
@@ -19,6 +18,7 @@ from engine.frames.synthetic import retail_chain
 from experiments.services import demo
 from mlops.errors import DomainError
 from mlops.jobs.models import Job, JobState
+from mlops.telemetry.quiet import warnings_only
 from mlops.tenancy.services import DEMO_CUSTOMER
 
 ACCESS_FILE = "demo-access.json"
@@ -66,10 +66,10 @@ class Command(BaseCommand):
         parser.add_argument("--data", type=Path, help="a CSV or Parquet file, or a folder of them")
         parser.add_argument("--sundays", type=int, help="weeks to live through before the last day (default: 2 synthetic, 0 with --data)")
 
+    @warnings_only()
     def handle(self, *args: Any, **options: Any) -> None:
         """Seed if needed, then say how to get in. Raises CommandError when the data cannot be used."""
         self.console = Console(stderr=True)
-        logging.getLogger().setLevel(logging.WARNING)  # the steps are told below, for people
         now = timezone.now()
         customer = demo.demo_customer(at=now)
         if not demo.is_seeded():

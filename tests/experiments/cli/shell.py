@@ -2,7 +2,6 @@
 
 import io
 import json
-import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,11 +31,9 @@ def shell(name: str, *arguments: object) -> Ended:
     """Run `manage.py NAME ARGUMENTS` in this process, with the exit code that a shell would see."""
     command = load_command_class("experiments", name)
     command._called_from_command_line = True
-    out, err, level, code = io.StringIO(), io.StringIO(), logging.getLogger().level, 0
+    out, err, code = io.StringIO(), io.StringIO(), 0
     try:
         call_command(command, *(str(one) for one in arguments), stdout=out, stderr=err)
     except SystemExit as end:
         code = int(end.code or 0)
-    finally:
-        logging.getLogger().setLevel(level)
     return Ended(code, out.getvalue(), err.getvalue())
