@@ -23,6 +23,7 @@ from registry.queries.versions import moves_of, version_anywhere, versions_of
 
 CLOCK_SKEW = timedelta(minutes=1)
 DAILY = ("mae", "mape", "wape", "rmse", "bias_pct", "coverage", "stockout_miss_rate", "overstock_rate", "n")
+HEALTH_HELP = "Of validated days: warning when their MAE is more than 15 % above `baseline_mae`, critical above 30 %."
 
 
 class ChampionHealthAnswer(serializers.Serializer[Any]):
@@ -30,7 +31,7 @@ class ChampionHealthAnswer(serializers.Serializer[Any]):
 
     version = serializers.CharField()
     version_id = serializers.UUIDField()
-    status = serializers.ChoiceField(choices=["healthy", "warning", "critical"], help_text="Warning above 15 %, critical above 30 %.")
+    status = serializers.ChoiceField(choices=["healthy", "warning", "critical"], help_text=HEALTH_HELP)
     status_reason = serializers.CharField()
     mae_7d = serializers.FloatField(allow_null=True)
     mae_30d = serializers.FloatField(allow_null=True)
@@ -95,17 +96,17 @@ class Health(ApiView):
 
 
 def _champion(side: ChampionHealth) -> dict[str, Any]:
-    errors = side.errors
+    condition, errors = side.condition, side.condition.errors
     return {
         "version": side.version.version,
         "version_id": side.version.pk,
-        "status": side.status,
-        "status_reason": side.said,
+        "status": condition.state,
+        "status_reason": condition.said(side.version.version),
         "mae_7d": errors.mae_7d,
         "mae_30d": errors.mae_30d,
         "trend": errors.trend,
-        "baseline_mae": side.baseline_mae,
-        "mae_change_pct": side.mae_change_pct,
+        "baseline_mae": condition.baseline_mae,
+        "mae_change_pct": condition.change_pct,
         "as_of": errors.as_of,
         "mae_source": errors.source,
         "promoted_at": side.version.promoted_at,

@@ -155,8 +155,9 @@ def _beyond(model: RegisteredModel, label: str, known: Sequence[ModelVersion]) -
 
 def _chosen(versions: Sequence[ModelVersion], label: str) -> ModelVersion | None:
     rivals = [one for one in versions if one.status != VersionStatus.CHAMPION]
-    if label:
-        return next((one for one in rivals if one.version == label), None)
+    named = next((one for one in rivals if one.version == label), None)
+    if named is not None:  # else nobody, the champion itself or an unknown one was named, and the page chooses
+        return named
     standing = [one for one in rivals if one.status in (VersionStatus.CHALLENGER, VersionStatus.SHADOW, VersionStatus.CANDIDATE)]
     challengers = [one for one in standing if one.status == VersionStatus.CHALLENGER]
     return next(iter([*challengers, *standing]), None)

@@ -2,65 +2,41 @@
 
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Literal
+from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import OuterRef, QuerySet, Subquery
 
-from registry.models import BacktestResult, DatasetVersion, ForecastAccuracy, ModelVersion, RegisteredModel, RetrainingRun, Verdict
+from registry.models import (
+    BacktestResult,
+    BacktestRun,
+    DatasetVersion,
+    ForecastAccuracy,
+    ModelVersion,
+    RegisteredModel,
+    RetrainingRun,
+    Verdict,
+)
 from registry.models.accuracy import OVERALL
 from registry.queries.models import HEAVY
 from registry.queries.schedules import next_retraining
 from registry.queries.shadow import Shadow, shadow_of
 from registry.rules.metrics import number
 from registry.rules.policy import parse
-from registry.rules.trailing import DEGRADED_PCT, MONTH, Day, Trailing
+from registry.rules.trailing import DEGRADED_PCT, MONTH, Condition, Day, Trailing
 from registry.services.evidence import latest_verdict
-from registry.services.lookups import reference_run
 from registry.states import DatasetVersionStatus, RetrainingStatus, Trigger, VersionStatus
 
-CRITICAL_PCT = 30.0
-"""A week's MAE this much above the baseline is critical; above `DEGRADED_PCT`, what the daily drift job looks for, it is a warning."""
 RECENT_EVENTS = 10
-
-State = Literal["healthy", "warning", "critical"]
 
 
 @dataclass(frozen=True)
 class ChampionHealth:
-    """How the champion does against the MAE it was registered with. What was never measured is a warning, not healthy."""
+    """The champion, how it does, and when it was and will be trained anew."""
 
     version: ModelVersion
-    errors: Trailing
-    baseline_mae: float | None
+    condition: Condition
     last_retrain: datetime | None
     next_retrain: datetime | None
-
-    @property
-    def mae_change_pct(self) -> float | None:
-        """The last week against the baseline, percent; above zero is worse."""
-        if self.errors.mae_7d is None or not self.baseline_mae:
-            return None
-        return 100 * (self.errors.mae_7d / self.baseline_mae - 1)
-
-    @property
-    def status(self) -> State:
-        """By how much the last week is worse than the baseline."""
-        change = self.mae_change_pct
-        if change is None:
-            return "warning"
-        return "critical" if change > CRITICAL_PCT else "warning" if change > DEGRADED_PCT else "healthy"
-
-    @property
-    def said(self) -> str:
-        """Why, in one sentence."""
-        change = self.mae_change_pct
-        if self.errors.mae_7d is None:
-            return f"{self.version.version} was never measured here: no validated day and no backtest."
-        if change is None:
-            return f"{self.version.version} has no baseline MAE to compare its last week with."
-        word = "above" if change >= 0 else "below"
-        window = f"the seven days up to {self.errors.as_of}"
-        return f"MAE of {window} is {abs(change):.1f} % {word} the {self.baseline_mae:.4g} it was registered with."
 
 
 @dataclass(frozen=True)
@@ -101,7 +77,7 @@ class Health:
     @property
     def triggers(self) -> dict[str, dict[str, Any]]:
         """Per trigger of a retraining: whether it has fired now, and the numbers behind that."""
-        change = self.champion.mae_change_pct if self.champion else None
+        change = self.champion.condition.change_pct if self.champion else None
         trained = self.champion.version.trained_through if self.champion else None
         fresh = (self.data_through - trained).days if self.data_through and trained else None
         return {
@@ -131,7 +107,7 @@ def health_of(model: RegisteredModel, *, at: datetime) -> Health:
     data = DatasetVersion.objects.filter(dataset=model.dataset_id, status=DatasetVersionStatus.READY) if model.dataset_id else None
     return Health(
         model=model,
-        champion=ChampionHealth(champion, errors_of(champion), _baseline(champion), last, due) if champion else None,
+        champion=_champion(champion, last, due) if champion else None,
         challenger=_challenger(model, challenger, champion) if challenger else None,
         retrainings=runs,
         next_retrain=due,
@@ -149,7 +125,7 @@ def errors_of(version: ModelVersion) -> Trailing:
 
 
 def _newest(model: RegisteredModel, status: VersionStatus) -> ModelVersion | None:
-    return ModelVersion.objects.filter(model=model, status=status).defer(*HEAVY).order_by("-number").first()
+    return with_first_run(ModelVersion.objects.filter(model=model, status=status)).defer(*HEAVY).order_by("-number").first()
 
 
 def _days(rows: "QuerySet[ForecastAccuracy] | QuerySet[BacktestResult]") -> tuple[Day, ...]:
@@ -157,13 +133,23 @@ def _days(rows: "QuerySet[ForecastAccuracy] | QuerySet[BacktestResult]") -> tupl
     return tuple(Day(*row) for row in reversed(newest[:MONTH]))
 
 
-def _baseline(champion: ModelVersion) -> float | None:
-    value = number(champion.metrics.get("mae"))
-    if value is not None and value > 0:
-        return value
-    run = reference_run(champion)
-    measured = number(run.metrics.get("mae")) if run else None
-    return measured if measured and measured > 0 else None
+def with_first_run(versions: QuerySet[ModelVersion]) -> QuerySet[ModelVersion]:
+    """The versions with the metrics of their first backtest as `first_run_metrics`, for `baseline_of`."""
+    first = BacktestRun.objects.filter(version=OuterRef("pk")).order_by("created_at", "pk").values("metrics")[:1]
+    return versions.annotate(first_run_metrics=Subquery(first))
+
+
+def baseline_of(version: ModelVersion) -> float | None:
+    """The MAE that the version, of `with_first_run`, was registered with, else that of its first backtest."""
+    for metrics in (version.metrics, getattr(version, "first_run_metrics", None) or {}):
+        mae = number(metrics.get("mae"))
+        if mae is not None and mae > 0:
+            return mae
+    return None
+
+
+def _champion(version: ModelVersion, last: datetime | None, due: datetime | None) -> ChampionHealth:
+    return ChampionHealth(version, Condition(errors_of(version), baseline_of(version)), last, due)
 
 
 def _challenger(model: RegisteredModel, version: ModelVersion, champion: ModelVersion | None) -> ChallengerHealth:

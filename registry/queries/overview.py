@@ -12,8 +12,9 @@ from mlops.jobs.models import OPEN, Job, JobState
 from mlops.jobs.queries import jobs
 from registry.models import BacktestResult, ForecastAccuracy, ModelVersion, RegisteredModel, RetrainingRun, Verdict
 from registry.models.accuracy import OVERALL
+from registry.queries.health import baseline_of, with_first_run
 from registry.queries.schedules import next_retraining
-from registry.rules.trailing import DEGRADED_PCT, Day, Trailing
+from registry.rules.trailing import Condition, Day, Trailing
 from registry.states import RetrainingStatus, VersionStatus
 
 SHOWN_DAYS = 60
@@ -29,7 +30,7 @@ class ModelCard:
     champion: ModelVersion | None
     challengers: list[ModelVersion]
     verdict: Verdict | None
-    errors: Trailing
+    condition: Condition
     """The champion's."""
     retraining: RetrainingRun | None
     retraining_verdict: Verdict | None
@@ -40,6 +41,11 @@ class ModelCard:
     def challenger(self) -> ModelVersion | None:
         """The newest one."""
         return self.challengers[0] if self.challengers else None
+
+    @property
+    def errors(self) -> Trailing:
+        """The champion's."""
+        return self.condition.errors
 
     @property
     def points(self) -> list[tuple[date, float]]:
@@ -58,14 +64,13 @@ class ModelCard:
 
     @property
     def problems(self) -> list[str]:
-        """What is wrong, in words; empty when nothing is."""
+        """What is wrong, in words; empty when nothing is. A model without a champion never had one: that is no fault of it."""
         found = []
-        if self.champion is None:
-            found.append("has no champion")
+        change = self.condition.change_pct
         if self.drift.get("drifted"):
             found.append("has drifted")
-        elif self.errors.source == "validation" and (self.errors.change_pct or 0.0) > DEGRADED_PCT:
-            found.append(f"is {self.errors.change_pct:.0f} % worse this week than in the weeks before")
+        elif change is not None and self.condition.state != "healthy":
+            found.append(f"was {change:.0f} % worse in its last week than when it was registered")
         if self.retraining and self.retraining.status == RetrainingStatus.FAILED:
             found.append("failed its last retraining")
         return found
@@ -118,7 +123,7 @@ def overview(*, at: datetime) -> Overview:
                 champion=champion,
                 challengers=challengers,
                 verdict=against,
-                errors=errors[champion.pk] if champion else Trailing(None, ()),
+                condition=Condition(errors[champion.pk], baseline_of(champion)) if champion else Condition(Trailing(None, ()), None),
                 retraining=run,
                 retraining_verdict=next(iter(verdicts.get(run.produced_id, [])), None) if run and run.produced_id else None,
                 next_retrain=due if model.retrained_on_schedule else None,
@@ -132,7 +137,7 @@ def overview(*, at: datetime) -> Overview:
 
 def _standing(models: Sequence[RegisteredModel]) -> dict[Any, list[ModelVersion]]:
     versions = ModelVersion.objects.filter(model__in=models, status__in=[VersionStatus.CHAMPION, VersionStatus.CHALLENGER])
-    plain = versions.defer("metrics", "hyperparameters", "signature", "reference_statistics", "lineage").order_by("-number")
+    plain = with_first_run(versions).defer("hyperparameters", "signature", "reference_statistics", "lineage").order_by("-number")
     grouped: dict[Any, list[ModelVersion]] = defaultdict(list)
     for one in plain:
         grouped[one.model_id].append(one)

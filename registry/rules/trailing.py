@@ -8,11 +8,14 @@ from typing import Literal
 WEEK, MONTH = 7, 30
 DEGRADED_PCT = 15.0
 """Errors this much above what they are measured against need a person: the daily drift check, the weekly backtest, health, the overview."""
+CRITICAL_PCT = 30.0
+"""A week's MAE this much above the one a champion was registered with is critical."""
 TREND_PCT = 5.0
 """A week within this of the 23 days before it is stable."""
 
 Source = Literal["validation", "backtest"]
 Trend = Literal["improving", "stable", "degrading"]
+State = Literal["healthy", "warning", "critical"]
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,48 @@ class Trailing:
 
     def _last(self, days: int) -> tuple[Day, ...]:
         return tuple(one for one in self.days if one.day > self.days[-1].day - timedelta(days=days))
+
+
+@dataclass(frozen=True)
+class Condition:
+    """How a champion does on days it was validated on, against the MAE it was registered with: one rule for the API and the screens.
+
+    What was never measured is a warning, not healthy. A backtest alone warns of nothing: it is what the champion was registered on, and
+    its last week is no news.
+    """
+
+    errors: Trailing
+    baseline_mae: float | None
+
+    @property
+    def change_pct(self) -> float | None:
+        """The last validated week against the baseline, percent; above zero is worse. None without one of the two."""
+        if self.errors.source != "validation" or self.errors.mae_7d is None or not self.baseline_mae:
+            return None
+        return 100 * (self.errors.mae_7d / self.baseline_mae - 1)
+
+    @property
+    def state(self) -> State:
+        """By how much the last week is worse than the baseline."""
+        if self.errors.source == "backtest":
+            return "healthy"
+        change = self.change_pct
+        if change is None:
+            return "warning"
+        return "critical" if change > CRITICAL_PCT else "warning" if change > DEGRADED_PCT else "healthy"
+
+    def said(self, version: str) -> str:
+        """Why, in one sentence about the version of this label."""
+        if self.errors.mae_7d is None:
+            return f"{version} was never measured here: no validated day and no backtest."
+        if self.errors.source == "backtest":
+            return f"{version} has its backtest to show; no day has been validated yet."
+        change = self.change_pct
+        if change is None:
+            return f"{version} has no baseline MAE to compare its last week with."
+        word = "above" if change >= 0 else "below"
+        window = f"the seven days up to {self.errors.as_of}"
+        return f"MAE of {window} is {abs(change):.1f} % {word} the {self.baseline_mae:.4g} it was registered with."
 
 
 def _mae(days: Sequence[Day]) -> float | None:

@@ -61,6 +61,7 @@ def model_page(request: HttpRequest, pk: UUID) -> HttpResponse:
         champion=champion,
         chosen=chosen,
         figures=_figures(arena.model.task, champion, chosen),
+        run=next((side.run for side in (chosen, champion) if side and side.run), None),
         gates=charts.gates(arena),
         passed=len([gate for gate in arena.verdict.gates if gate["passed"]]) if arena.verdict else 0,
         daily=charts.daily(champion, chosen, moves),

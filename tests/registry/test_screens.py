@@ -8,12 +8,13 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from rest_framework.test import APIClient
 
 from mlops.audit.models import AuditEvent
 from mlops.tenancy.models import Customer
 from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import Principal, system
-from registry.models import ModelVersion, PromotionRequest, RegisteredModel
+from registry.models import ForecastAccuracy, ModelVersion, PromotionRequest, RegisteredModel
 from registry.rules.policy import Policy
 from registry.screens.models import GROUPS, POLICY_TEXTS
 from registry.services import moves, promotion
@@ -62,8 +63,37 @@ def test_overview_says_what_waits_and_what_is_wrong(arena: tuple[ModelVersion, M
 
     text = site().get("/admin/").text
 
-    assert "Bikes has no champion and failed its last retraining; nothing waits for a decision." in text
+    assert "Bikes failed its last retraining; nothing waits for a decision." in text
     assert "1.36" in text
+
+
+@pytest.mark.parametrize(("drifted", "badge"), [(1.0, "Healthy"), (1.6, "Look at it")])
+def test_the_overview_calls_a_champion_what_the_api_calls_it(
+    customer: Customer, site: Callable[..., Client], api: Callable[..., APIClient], drifted: float, badge: str
+) -> None:
+    with acting(system(customer.pk)):
+        champion = make.make_champion(make.make_model(), metrics={"mae": 1.0})
+        make.make_accuracy(champion, level=1.0, drifted=drifted)
+
+    text = site().get("/admin/").text
+    said = api("viewer").get("/api/v1/models/health").json()["champion"]["status"]
+
+    assert (f"{badge}</span>" in text, said) == (True, "healthy" if badge == "Healthy" else "critical")
+    assert ("60 % worse in its last week" in text) is (badge == "Look at it")
+
+
+def test_a_backtest_warns_of_nothing_by_its_last_week(
+    customer: Customer, site: Callable[..., Client], api: Callable[..., APIClient]
+) -> None:
+    with acting(system(customer.pk)):
+        make.make_arena()
+        ForecastAccuracy.objects.all().delete()
+
+    text = site().get("/admin/").text
+    said = api("viewer").get("/api/v1/models/health").json()["champion"]
+
+    assert "Healthy</span>" in text
+    assert (said["status"], said["mae_source"], said["mae_change_pct"]) == ("healthy", "backtest", None)
 
 
 def test_overview_and_model_page_ask_the_database_little(arena: tuple[ModelVersion, ModelVersion], site: Callable[..., Client]) -> None:
@@ -313,6 +343,28 @@ def test_a_champion_whose_errors_are_known_is_called_healthy(arena: tuple[ModelV
 
     assert "Healthy</span>" in text
     assert "Not measured</span>" not in text
+
+
+@pytest.mark.parametrize(
+    ("task", "metrics"), [("regression", {"mae": 1.0}), ("classification", {"test_accuracy": 0.9}), ("forecast", {"mae": 1})]
+)
+def test_a_candidate_has_a_page_before_there_is_a_champion(
+    customer: Customer, site: Callable[..., Client], task: str, metrics: dict[str, float]
+) -> None:
+    with acting(system(customer.pk)):
+        version = make.make_version(make.make_model("first", task=task), metrics=metrics)
+
+    assert "v1 would be the first champion" in site().get(page_url(version)).text
+
+
+@pytest.mark.parametrize("named", ["v2", "v99", "nonsense"])
+def test_the_page_names_a_rival_whatever_version_its_address_names(
+    arena: tuple[ModelVersion, ModelVersion], site: Callable[..., Client], named: str
+) -> None:
+    text = site().get(f"{page_url(arena[0])}?version={named}").text
+
+    assert "nothing competes" not in text
+    assert "v3 is 7.0 % better than v2" in text
 
 
 @pytest.mark.parametrize(("task", "shown"), [("forecast", True), ("regression", False), ("classification", False)])
