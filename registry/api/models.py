@@ -152,6 +152,8 @@ class ComparedAnswer(VersionAnswer):
     value = serializers.FloatField(allow_null=True)
     best = serializers.BooleanField()
     difference_pct = serializers.FloatField(allow_null=True, help_text="Against the best, percent of the best's size.")
+    first_day = serializers.DateField(allow_null=True, help_text="Of the days that its metrics were measured on here.")
+    last_day = serializers.DateField(allow_null=True)
 
 
 class MetricAnswer(serializers.Serializer[Any]):
@@ -170,6 +172,7 @@ class CompareAnswer(serializers.Serializer[Any]):
     direction = serializers.CharField(allow_null=True)
     order = serializers.CharField()
     best = serializers.CharField(allow_null=True)
+    note = serializers.CharField(allow_blank=True, help_text="Says so where forecasts were not measured on the same days.")
     versions = ComparedAnswer(many=True)
     metrics = serializers.DictField(child=MetricAnswer())
 
@@ -191,12 +194,15 @@ class Compare(ApiView):
             "direction": found.direction,
             "order": found.order,
             "best": next((row.version.version for row in found.rows if row.best), None),
+            "note": found.note,
             "versions": [
                 {
                     **VersionAnswer.make(row.version),
                     "value": row.value,
                     "best": row.best,
                     "difference_pct": row.difference_pct,
+                    "first_day": row.days[0] if row.days else None,
+                    "last_day": row.days[1] if row.days else None,
                 }
                 for row in found.rows
             ],

@@ -1,16 +1,21 @@
-"""Versions side by side."""
+"""Versions side by side, by what they were registered with. Which one is better is for the gates: they measure both on the same days."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
+from uuid import UUID
 
 from mlops.errors import InvalidField
-from registry.models import ModelVersion, RegisteredModel
+from registry.models import BacktestRun, ModelVersion, RegisteredModel
 from registry.queries.versions import versions_of
 from registry.rules.metrics import DEFAULT_METRICS, Direction, badness, direction_of, measured
 from registry.services.lookups import version_of
 
 MOST = 20
+OTHER_DAYS = "Not all were measured on the same days here, so a difference may be the days'. The gates judge on the same ones."
+
+Days = tuple[date, date]
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,8 @@ class Compared:
     value: float | None
     best: bool
     difference_pct: float | None
+    days: Days | None
+    """First and last day of the version's first backtest, which its metrics come from; None for one that was never backtested."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,12 @@ class Comparison:
     rows: list[Compared]
     metrics: dict[str, Metric]
 
+    @property
+    def note(self) -> str:
+        """What to bear in mind about forecasts whose values come from different days; empty where they do not."""
+        measured_on = {row.days for row in self.rows if row.value is not None}
+        return OTHER_DAYS if self.model.task == "forecast" and len(measured_on) > 1 else ""
+
 
 def compare(model: RegisteredModel, *, references: Sequence[str] = (), metric: str = "", order: str = "") -> Comparison:
     """Compare the named versions, or the newest ten, by a metric (default: the task's own); the best first unless an order is given.
@@ -61,7 +74,8 @@ def compare(model: RegisteredModel, *, references: Sequence[str] = (), metric: s
     metrics = {name: _metric(name, versions) for name in names}
     direction = direction_of(chosen)
     best = metrics[chosen].best if chosen in metrics else []
-    rows = [_row(version, chosen, best, metrics) for version in versions]
+    days = _days(versions)
+    rows = [_row(version, chosen, best, metrics, days.get(version.pk)) for version in versions]
     return Comparison(model, chosen, direction, order or "best", _ordered(rows, direction, order), metrics)
 
 
@@ -75,12 +89,17 @@ def _metric(name: str, versions: Sequence[ModelVersion]) -> Metric:
     return Metric(direction, [label for label, value in known.items() if badness(value, direction) == least], values)
 
 
-def _row(version: ModelVersion, metric: str, best: Sequence[str], metrics: dict[str, Metric]) -> Compared:
+def _days(versions: Sequence[ModelVersion]) -> dict[UUID, Days]:
+    runs = BacktestRun.objects.filter(version__in=versions).order_by("-created_at", "-pk")  # the first of each is written last
+    return {version_id: (first, last) for version_id, first, last in runs.values_list("version_id", "window_start", "window_end")}
+
+
+def _row(version: ModelVersion, metric: str, best: Sequence[str], metrics: dict[str, Metric], days: Days | None) -> Compared:
     value = measured(metric, version.metrics.get(metric))
     reference = metrics[metric].values[best[0]] if best else None
     known = value is not None and reference
     difference = 100 * (value - reference) / abs(reference) if known and value is not None and reference else None
-    return Compared(version, value, version.version in best, difference)
+    return Compared(version, value, version.version in best, difference, days)
 
 
 def _ordered(rows: Sequence[Compared], direction: Direction | None, order: str) -> list[Compared]:

@@ -16,7 +16,7 @@ from registry.services import moves, promotion
 from registry.states import VersionStatus
 from tests.conftest import NOON
 from tests.registry.counting import frame
-from tests.registry.factories import make_champion, make_dataset, make_model, make_old_version, make_version
+from tests.registry.factories import make_champion, make_dataset, make_model, make_old_version, make_run, make_version
 
 NOBODY = "00000000-0000-4000-8000-000000000000"
 pytestmark = pytest.mark.django_db
@@ -347,6 +347,23 @@ def test_compare_orders_as_asked(api: Api, scope: Principal, query: str, labels:
     body = api().get(f"/api/v1/models/demand_forecast/compare?{query}").json()
 
     assert [row["version"] for row in body["versions"]] == labels
+
+
+def test_compare_says_on_which_days_each_was_measured(api: Api, scope: Principal) -> None:
+    model = make_model()
+    data = make_dataset(models=[model])
+    for mae in (1.2, 1.1):
+        make_run(make_version(model, metrics={"mae": mae}, dataset_version=data), data, level=mae)
+    make_version(model, metrics={"mae": 0.1})
+    client = api()
+
+    same = client.get("/api/v1/models/demand_forecast/compare?versions=v1,v2").json()
+    other = client.get("/api/v1/models/demand_forecast/compare?versions=v1,v2,v3").json()
+
+    assert len({(row["first_day"], row["last_day"]) for row in same["versions"]}) == 1
+    assert same["versions"][0]["first_day"] < same["versions"][0]["last_day"]
+    assert (same["note"], "same days" in other["note"]) == ("", True)
+    assert next(row["first_day"] for row in other["versions"] if row["version"] == "v3") is None  # measured elsewhere
 
 
 def test_compare_refuses_what_it_cannot_do(api: Api, scope: Principal) -> None:
