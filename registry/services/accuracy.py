@@ -14,7 +14,7 @@ from registry.rules.policy import Policy, parse
 from registry.services.artifacts import load_forecaster
 from registry.services.backtesting import DAILY_FIELDS, Progress, daily_values, step_of, upsert_daily
 from registry.services.lookups import champion_of
-from registry.services.panels import model_panel, newest_data
+from registry.services.panels import model_panel, newest_data, unknown_series
 
 if TYPE_CHECKING:
     from engine.forecasting.backtest import BacktestResult as Measured
@@ -40,11 +40,13 @@ def validate_new_days(
     forecaster = load_forecaster(champion)
     panel = model_panel(model, newest_data(model), through=through)
     first = _first_new_day(champion, forecaster.trained_through)
+    strangers = unknown_series(model, panel)
+    left_out = {"unknown_series": {"count": len(strangers), "examples": strangers[:5]}} if strangers else {}
     if panel.last_day < first:
-        return {"days": 0, "said": f"No truth after {panel.last_day}: {champion.version} is validated up to there."}
+        return {"days": 0, "said": f"No truth after {panel.last_day}: {champion.version} is validated up to there.", **left_out}
     days = _store(champion, _measure(forecaster, panel, first, parse(model.policy), progress), first=first, at=at)
     log.info("accuracy.validated", model=model.name, version=champion.version, days=days, through=str(panel.last_day))
-    return {"days": days, "from": str(first), "through": str(panel.last_day), "version": champion.version}
+    return {"days": days, "from": str(first), "through": str(panel.last_day), "version": champion.version, **left_out}
 
 
 def _measure(forecaster: "Forecaster", panel: "Panel", first: date, policy: Policy, progress: Progress | None) -> "Measured":
