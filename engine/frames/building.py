@@ -33,6 +33,7 @@ class Built:
     panel: Panel
     left_out: dict[str, int]
     closed_days: int
+    filled_days: int
 
 
 def location_key(keys: tuple[str, ...]) -> str | None:
@@ -61,11 +62,12 @@ def build(tidy: Tidy, mapping: Mapping, *, limits: ReadLimits, findings: Finding
     if closures is not None:
         _tell_closures(closures.closed, closures.gaps, findings)
     # Zero is a statement about an open day with a working till; everything else is unknown.
+    filled = int(dense.select(((pl.col("lines") == 0) & ~closed & ~gap).sum()).item())
     dense = dense.with_columns(target=pl.when(~closed & ~(gap & (pl.col("lines") == 0))).then("target"), closed=closed)
     known = dict(zip(known_names(mapping), mapping.known, strict=True))
     ordered = dense.select(*COLUMNS, *known).cast(dict(COLUMNS)).rename(known)  # type: ignore[arg-type]  # names to dtypes, as polars takes them
     panel = Panel(ordered, _named(series, mapping), mapping.panel_keys, mapping.panel_segments, mapping.known)
-    return Built(_renumbered(panel), left_out, 0 if closures is None else closures.closed.height)
+    return Built(_renumbered(panel), left_out, 0 if closures is None else closures.closed.height, filled)
 
 
 def _check_duplicates(frame: pl.DataFrame, series: pl.DataFrame, mapping: Mapping, findings: Findings) -> None:

@@ -101,6 +101,8 @@ class Report:
     last_day: date
     closed_days: int
     """Number of (location, day) pairs taken as closed."""
+    filled_days: int = 0
+    """Days of a series without a row that are neither closed nor a gap: zero or unknown, as the mapping says."""
     source: dict[str, Any] = field(default_factory=dict)
     """Format, encoding, delimiter, compression and number of files, as found."""
     problems: tuple[FrameProblem, ...] = ()
@@ -121,6 +123,7 @@ class Report:
             left_out={str(reason): int(rows) for reason, rows in value["left_out"].items()},
             first_day=date.fromisoformat(value["first_day"]),
             last_day=date.fromisoformat(value["last_day"]),
+            filled_days=int(value.get("filled_days", 0)),
             source=dict(value["source"]),
             problems=tuple(FrameProblem.from_json(problem) for problem in problems),
             **numbers,

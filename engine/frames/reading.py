@@ -35,6 +35,7 @@ def read_panel(source: Path, mapping: Mapping, *, limits: ReadLimits | None = No
         first_day=panel.first_day,
         last_day=panel.last_day,
         closed_days=built.closed_days,
+        filled_days=built.filled_days,
         source={**table.describe(), "date_format": rows.date_pattern},
         problems=tuple(findings.problems),
     )

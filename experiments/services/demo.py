@@ -93,13 +93,33 @@ def seed(*, path: Path, synthetic: bool, sundays: int, report: Report, at: datet
         with reading():
             model.refresh_from_db()
         data = received.version
-        report(f"{data.rows:,} rows, {data.series} series, {data.first_day} to {data.last_day}")
+        for line in told_of(data):
+            report(line)
         _shorten_backtest(model, data, report=report)
         for as_of in replay_days(data, sundays):
             if not _is_done(_reason(as_of)):
                 live_through(model, as_of, report=report)
         report("training a deliberately worse candidate")
         retrain(model, as_of=None, recipe=WORSE, reason=WORSE_REASON, report=report)
+
+
+def told_of(data: DatasetVersion) -> list[str]:
+    """What was read and how, a line each: the size, what each column was taken for, what was left alone, filled or doubtful."""
+    mapping, found = data.mapping, data.report
+    roles = [f"date {mapping.get('date')}", f"demand {mapping.get('target') or 'in the other columns'}"]
+    roles += [f"one series per {' × '.join(mapping['keys'])}"] if mapping.get("keys") else ["one series"]
+    roles += [f"{role} {mapping[role]}" for role in ("price", "promotion", "stock") if mapping.get(role)]
+    named = {mapping.get(role) for role in ("date", "target", "price", "promotion", "stock", "order")}
+    named |= {name for role in ("keys", "attributes", "segments", "known") for name in mapping.get(role) or ()}
+    columns = [column["name"] for column in data.profile.get("columns", [])] if mapping.get("shape") != "wide" else []
+    unused = [name for name in columns if name not in named]
+    lines = [f"{data.rows:,} rows, {data.series} series, {data.first_day} to {data.last_day}", f"read as: {', '.join(roles)}"]
+    if unused:
+        lines.append(f"not used: {', '.join(unused[:20])}")
+    if found.get("filled_days"):
+        taken = "unknown" if mapping.get("missing_days") == "unknown" else "zero sales"
+        lines.append(f"{found['filled_days']:,} days of a series have no row and count as {taken}")
+    return lines + [f"{problem['severity']}: {problem['message']}" for problem in found.get("problems", [])]
 
 
 def _shorten_backtest(model: RegisteredModel, data: DatasetVersion, *, report: Report) -> None:

@@ -28,7 +28,7 @@ class UploadForm(forms.Form):
     """A name and a file."""
 
     name = forms.CharField(max_length=128, help_text="a–z, 0–9, _ . -. Example: store_sales")
-    file = forms.FileField(help_text="CSV (also gzip), Parquet or Excel: one row per item and day, one column per item, or order lines.")
+    file = forms.FileField(help_text="CSV (also gzip) or Parquet: one row per item and day, one column per item, or order lines.")
 
 
 class NewFileForm(forms.Form):

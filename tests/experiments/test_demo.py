@@ -1,7 +1,7 @@
 """The demo: what it makes, what it says of its data, and how it goes on where it was interrupted."""
 
 import logging
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,21 @@ def test_other_data_than_the_demo_has_is_refused_aloud(
 
     assert said == [False, False, True]
     assert logging.getLogger().level == logging.INFO  # the demo is quiet for itself, not for who called it
+
+
+def test_what_was_read_and_guessed_is_said(trained: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "umsatz.csv"
+    days = [FIRST - timedelta(days=ago) for ago in range(400)]
+    rows = [f"{day};{item};{7 + day.day % 5},5;x" for day in days for item in ("Brot", "Bier") if (day.day, item) != (3, "Bier")]
+    path.write_text("\n".join(["Datum;Artikel;Menge;Notiz", *rows]))
+    said: list[str] = []
+
+    demo.seed(path=path, synthetic=False, sundays=0, report=said.append, at=NOON)
+
+    text = "\n".join(said)
+    assert "read as: date Datum, demand Menge, one series per Artikel" in text
+    assert "not used: Notiz" in text
+    assert f"{sum(day.day == 3 for day in days)} days of a series have no row and count as zero sales" in text
 
 
 def test_the_demos_key_is_a_programs(trained: list[str]) -> None:

@@ -114,3 +114,15 @@ def test_a_file_in_the_present_folder_takes_no_modules_place(place: Place, tmp_p
     ended = place.run("splits", "list", "--help", cwd=tmp_path)
 
     assert (ended.returncode, "--status" in ended.stdout) == (0, True), ended.stderr
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(place: Place) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+
+    program = [sys.executable, "-P", "-c", "from mlops.command_line import main; main()", "help"]
+    environment = {**os.environ, **place.environment, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(program, env=environment, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=120, check=False)
+    os.close(writer)
+
+    assert (ended.returncode, ended.stderr) == (141, "")
