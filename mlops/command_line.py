@@ -16,6 +16,9 @@ OVERVIEW = """usage: tiltyard COMMAND ACT …
 
 `tiltyard COMMAND --help` tells more; `tiltyard help` lists every other command."""
 
+BROKEN_PIPE = 128 + 13
+"""What a shell calls a program that SIGPIPE ended."""
+
 
 def main() -> None:
     """Run one command; without one, say which there are."""
@@ -33,5 +36,9 @@ def main() -> None:
         from django.core.management import execute_from_command_line
 
         execute_from_command_line(sys.argv)
+        sys.stdout.flush()
     except ImproperlyConfigured as missing:
         sys.exit(f"Error: {missing}")
+    except BrokenPipeError:  # whoever read, `head` for one, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more when it ends
+        sys.exit(BROKEN_PIPE)
