@@ -102,8 +102,9 @@ def _foreseen(alert: MLAlert, deed: Deed, by: Principal | None) -> str:
                 raise AlreadyDecided(request)
             if by is not None:
                 refuse_own(request, by)
-            return f"Grants the request of {request.requested_by}: {request.get_kind_display().lower()} {request.version}."
-        promotion.foresee(_version(alert))
+            asked = f"Grants the request of {request.requested_by}: {request.get_kind_display().lower()} {request.version}."
+            return f"{asked} {promotion.known_of(request.version)}".strip()
+        return f"{deed.says} {promotion.foresee(_version(alert))}".strip()
     if deed.name == "review" and by is not None:
         refuse_own_review(alert, by)
     return deed.says
@@ -181,7 +182,7 @@ def reviewed(alert: MLAlert) -> list[Party]:
 
 def _pending_request(alert: MLAlert) -> PromotionRequest | None:
     """The request this alert is about, whatever became of it, else one that waits for the same version."""
-    requests = PromotionRequest.objects.select_related("version")
+    requests = PromotionRequest.objects.select_related("version__model")
     named = as_uuid(str(alert.details.get("request_id") or ""))
     if named is not None:
         return requests.filter(pk=named).first()

@@ -151,7 +151,7 @@ def dataset_page(request: HttpRequest, pk: UUID) -> HttpResponse:
             columns=newest.profile.get("columns", []),
             preview=newest.profile.get("preview", []),
             users=[one for one in models if one.dataset_id == dataset.pk],
-            others=[one for one in models if one.dataset_id != dataset.pk],
+            others=[one for one in models if one.dataset_id != dataset.pk and one.task == RegisteredModel.Task.FORECAST],
             sentence=_sentence(newest),
             may_write=principal.may("dataset.write"),
             may_configure=principal.may("model.configure"),

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from registry.models import Verdict
 from registry.queries.arena_page import Arena
+from registry.services.promotion import UNMEASURABLE
 from registry.states import VersionStatus
 
 
@@ -73,8 +74,14 @@ def consequences(act: Act, arena: Arena, *, approving: bool = False) -> list[str
             f"{version.version} and {champion or 'the champion'} {_ground(arena)}, then compared gate by gate.",
             "The verdict advises. No version changes its status.",
         ],
-        "challenge": [f"{version.version} becomes a challenger: it competes, and may be given a share of traffic.", "The champion stays."],
-        "shadow": [f"{version.version} sees mirrored traffic and answers nobody.", "The champion stays."],
+        "challenge": [
+            f"{version.version} becomes a challenger: it competes, and predicts beside the champion each day.",
+            "The champion stays.",
+        ],
+        "shadow": [
+            f"{version.version} predicts beside the champion each day, on the same inputs, and answers nobody.",
+            "The champion stays.",
+        ],
         "archive": [
             f"{version.version} is rejected and archived for good. An archived version cannot come back.",
             "Its files and its evidence are kept.",
@@ -94,6 +101,8 @@ def _throne(act: Act, arena: Arena, version: str, champion: str, *, asks: bool) 
     lines = [f"You ask that {serves}." if asks else f"{serves}, at once."]
     if champion:
         lines.append(f"{champion} is deprecated and kept, so that you can roll back to it.")
+    if arena.chosen and arena.forecasts and not arena.chosen.has_artifact:
+        lines.append(UNMEASURABLE)
     if asks:
         lines.append("Four eyes: another manager has to approve. Whoever trained, proposed or asked cannot be the one who approves.")
     if act.name == "promote" and arena.gates_failed:

@@ -20,7 +20,7 @@ from registry.states import REQUEST_LIFECYCLE, VERSION_LIFECYCLE, RequestStatus,
 
 
 def shadow(*, version_id: UUID, by: Principal, at: datetime, reason: str = "", if_match: IfMatch | None = None) -> ModelVersion:
-    """Let the version see mirrored traffic and answer nobody."""
+    """Let the version predict beside the champion each day and answer nobody."""
     with transaction.atomic():
         model, version = lock_version(version_id, if_match)
         move_version(model, version, VersionStatus.SHADOW, by=by, at=at, reason=reason)

@@ -26,6 +26,10 @@ from registry.services.lookups import IfMatch, champion_of, lock_model, lock_ver
 from registry.services.moves import move_versions, version_step
 from registry.states import REQUEST_LIFECYCLE, VERSION_LIFECYCLE, RequestStatus, VersionStatus
 
+UNMEASURABLE = (
+    "It was registered by its metadata alone: while it serves, nothing validates it, checks it for drift or judges others against it."
+)
+
 
 class GatesFailed(DomainError):
     """The model's policy enforces its gates, and one failed or had no input."""
@@ -97,15 +101,29 @@ def promote(
     return Outcome("promoted", ascent.version, ascent.verdict, decision)
 
 
-def foresee(version: ModelVersion) -> None:
-    """Raise what crowning the version, without an override, would be refused with now: IllegalMove, GatesFailed. It locks nothing, so that
-    a page can say beforehand what the act itself finds again. Two queries where `version.model` is loaded."""
+def foresee(version: ModelVersion) -> str:
+    """Raise what crowning the version, without an override, would be refused with now: IllegalMove, GatesFailed; else what is known of it.
+
+    It locks nothing, so that a page can say beforehand what the act itself finds again. Two queries where `version.model` is loaded.
+    """
     ascent = _standing(version.model, version)
     if VersionStatus.CHAMPION not in VERSION_LIFECYCLE.allowed(version.status):
         raise VERSION_LIFECYCLE.refusal(label=str(version), current=version.status, wanted=VersionStatus.CHAMPION)
     back = version.status == VersionStatus.DEPRECATED
     if ascent.barred and not (back and ascent.policy.four_eyes):
         raise GatesFailed(ascent.verdict, back=back)
+    return _known(ascent)
+
+
+def known_of(version: ModelVersion) -> str:
+    """What speaks for and against crowning the version, in words, for whoever decides. Two queries where `version.model` is loaded."""
+    return _known(_standing(version.model, version))
+
+
+def _known(ascent: _Ascent) -> str:
+    judged = ascent.verdict.summary if ascent.verdict else "It was not judged against the present champion." if ascent.former else ""
+    blind = UNMEASURABLE if ascent.model.task == RegisteredModel.Task.FORECAST and not ascent.version.has_artifact else ""
+    return " ".join(text for text in (judged, blind) if text)
 
 
 def rollback(

@@ -62,6 +62,7 @@ def register_model(
         raise InvalidField("name", "Must start with a lower-case letter and hold up to 128 of a–z, 0–9, _ . -")
     if name in RESERVED:
         raise InvalidField("name", f"{name} is reserved. Reserved: {', '.join(sorted(RESERVED))}.")
+    _check_source(task, {"dataset": dataset, "data_dir": data_dir})
     model = RegisteredModel(
         name=name,
         display_name=display_name,
@@ -111,6 +112,7 @@ def configure_model(
     if unknown:
         raise InvalidField(min(unknown), f"Cannot be changed. Changeable: {', '.join(sorted(CONFIGURABLE))}.")
     values = dict(changes)
+    _check_source(model.task, values)
     if "recipe" in values:
         values["recipe"] = checked_recipe(values["recipe"])
     if "data_dir" in values:
@@ -128,6 +130,14 @@ def configure_model(
             _apply(locked, values, by=by, at=at, reason=reason)
         request = policy_changes.ask(locked, waiting, by=by, at=at, reason=reason) if waiting else None
     return Configured(locked, request)
+
+
+def _check_source(task: str, values: Mapping[str, Any]) -> None:
+    if task == RegisteredModel.Task.FORECAST:
+        return
+    for name, field in (("dataset", "dataset_id"), ("data_dir", "data_dir")):
+        if values.get(name):
+            raise InvalidField(field, f"Only a forecast learns from daily demand; studies of a {task} learn from splits.")
 
 
 def _apply(model: RegisteredModel, values: Mapping[str, Any], *, by: Principal, at: datetime, reason: str) -> None:

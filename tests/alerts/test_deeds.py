@@ -195,6 +195,12 @@ def test_what_enforced_gates_bar_is_said_beforehand(model: RegisteredModel, scop
     assert MLAlert.objects.get(pk=alert.pk).status == "unread"
 
 
+def test_what_is_known_of_a_version_is_said_before_it_is_crowned(model: RegisteredModel, scope: Principal) -> None:
+    said = deeds.prospect(about(make_version(model), AlertType.PROMOTION_PENDING), by=scope).says
+
+    assert "It was not judged against the present champion. It was registered by its metadata alone" in said
+
+
 @pytest.mark.parametrize("answer", ["approve", "dismiss"])
 def test_nobody_closes_the_review_of_their_own_emergency_through_a_key_of_their_making(
     model: RegisteredModel, scope: Principal, customer: Customer, principal: Callable[..., Principal], answer: str

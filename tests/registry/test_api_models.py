@@ -366,6 +366,19 @@ def test_compare_says_on_which_days_each_was_measured(api: Api, scope: Principal
     assert next(row["first_day"] for row in other["versions"] if row["version"] == "v3") is None  # measured elsewhere
 
 
+@pytest.mark.parametrize("task", ["regression", "classification"])
+def test_only_a_forecast_learns_from_daily_demand(api: Api, scope: Principal, task: str) -> None:
+    data = make_dataset()
+    make_model(task=task)
+    client = api()
+
+    changed = client.patch("/api/v1/models/demand_forecast", {"dataset_id": str(data.dataset_id)}, format="json")
+    made = client.post("/api/v1/models", {"name": "other", "task": task, "dataset_id": str(data.dataset_id)}, format="json")
+
+    assert [(one.status_code, set(errors_of(one))) for one in (changed, made)] == [(400, {"dataset_id"})] * 2
+    assert not RegisteredModel.objects.exclude(dataset=None).exists()
+
+
 def test_compare_refuses_what_it_cannot_do(api: Api, scope: Principal) -> None:
     make_version(make_model(), metrics={"mae": 1})
     client = api()
