@@ -3,7 +3,9 @@
 from typing import Any
 
 from django.contrib import messages
-from django.db.models import DateTimeField, Model
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.core.exceptions import ValidationError
+from django.db.models import DateTimeField, Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
@@ -12,6 +14,7 @@ from unfold.decorators import display
 from mlops.admin_site import principal_of
 from mlops.errors import DomainError
 from mlops.moments import when
+from mlops.storable import LONGEST_SEARCH
 from mlops.tenancy.roles import Forbidden, Principal
 
 
@@ -44,7 +47,22 @@ class PlatformAdmin(ModelAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         """The list and its actions; a refusal rolls back and leads back to it."""
+        if any(len(words) > LONGEST_SEARCH for name in request.GET for words in request.GET.getlist(name)):
+            self.message_user(request, f"Search and filter with at most {LONGEST_SEARCH} characters.", messages.ERROR)
+            return HttpResponseRedirect(request.path)
         return self._refusals_said(super().changelist_view, request, extra_context)
+
+    def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        """Do what was chosen with the ticked rows; what no page ticks is a message."""
+        key = self.model._meta.pk
+        try:
+            for ticked in request.POST.getlist(ACTION_CHECKBOX_NAME):
+                key.to_python(ticked)
+        except ValidationError:
+            self.message_user(request, "What was ticked are no rows of this list. Nothing was done.", messages.ERROR)
+            return HttpResponseRedirect(request.get_full_path())
+        answer: HttpResponse | None = super().response_action(request, queryset)
+        return answer
 
     def get_list_display(self, request: HttpRequest) -> Any:
         """The columns; moments are shown in the viewer's zone."""

@@ -7,6 +7,8 @@ import math
 from typing import Any
 
 SMALLEST, BEYOND = -(2**63), 2**63
+LONGEST_SEARCH = 200
+"""Characters of words to look for; SQLite compares no pattern of more than 50,000."""
 
 
 def flaw_of_text(text: str) -> str:

@@ -4,11 +4,14 @@ from typing import Any
 
 from django import forms
 
+from mlops.form_fields import ObjectField
 from registry.models import ModelVersion
 
 MOST_FIELDS = 80
 """A model with more features takes its row as JSON."""
 MOST_CHOICES = 200
+LONGEST_ROW = 1_000_000
+"""Characters of such a text: 2,000 features, as the longest names go."""
 
 
 class RowForm(forms.Form):
@@ -21,18 +24,12 @@ class RowForm(forms.Form):
         typical = {feature["name"]: _typical(feature, reference.get(feature["name"])) for feature in self.features}
         self.as_json = len(self.features) > MOST_FIELDS
         if self.as_json:
-            widget = forms.Textarea(attrs={"rows": 12, "spellcheck": "false", "class": "ty-code"})
-            self.fields["row"] = forms.JSONField(widget=widget, initial=typical, help_text="One object; null is a missing value.")
+            self.fields["row"] = ObjectField(
+                empty_value={}, rows=12, longest=LONGEST_ROW, initial=typical, help_text="One object; null is a missing value."
+            )
             return
         for place, feature in enumerate(self.features):
             self.fields[f"f{place}"] = _field(feature, typical[feature["name"]])
-
-    def clean_row(self) -> dict[str, Any]:
-        """An object."""
-        value = self.cleaned_data["row"]
-        if not isinstance(value, dict):
-            raise forms.ValidationError("Must be one JSON object.")
-        return value
 
     def record(self) -> dict[str, Any]:
         """The row as the API would take it."""

@@ -12,6 +12,7 @@ from engine.tuning.samplers import PRUNERS, SAMPLERS
 from experiments.models import Experiment, Split, Study
 from experiments.services.study_settings import FORECAST, LARGEST_SEED, LONGEST_TIMEOUT, MOST_TRIALS, MOST_WORKERS, metrics_of, space_of
 from experiments.states import ExperimentStatus, SplitStatus
+from mlops.form_fields import ObjectField
 from registry.models import Dataset
 
 POSTPROCESSING = ("threshold", "clip", "low", "high", "factor", "decimals", "unit")
@@ -54,10 +55,9 @@ class StudyForm(forms.Form):
     )
     seed = forms.IntegerField(min_value=0, max_value=LARGEST_SEED, initial=0)
     workers = forms.IntegerField(min_value=1, max_value=MOST_WORKERS, initial=1, help_text="How many jobs share the search.")
-    search_space = forms.CharField(
-        required=False,
-        max_length=100_000,
-        widget=forms.Textarea(attrs={"rows": 6, "spellcheck": "false", "class": "ty-code"}),
+    search_space = ObjectField(
+        empty_value=None,
+        rows=6,
         help_text="JSON: per parameter a range, choices or a fixed value. Empty: the default of algorithm and task, shown below.",
     )
     threshold = forms.CharField(
@@ -120,19 +120,6 @@ class StudyForm(forms.Form):
             ("Search space", ("search_space", "description")),
         )
         return [(heading, [self[name] for name in names]) for heading, names in wanted]
-
-    def clean_search_space(self) -> dict[str, Any] | None:
-        """An object, or None for the default one."""
-        text: str = self.cleaned_data["search_space"].strip()
-        if not text:
-            return None
-        try:
-            value = json.loads(text)
-        except ValueError as error:
-            raise forms.ValidationError(f"This is no JSON: {error}.") from error
-        if not isinstance(value, dict):
-            raise forms.ValidationError("Must be an object: a range, choices or a fixed value for each parameter.")
-        return value
 
     def clean_threshold(self) -> float | str | None:
         """A number, or f1; None where nothing was written."""

@@ -17,6 +17,7 @@ from mlops.api.idempotency import Claim, ClaimLost
 from mlops.api.pagination import PageNumberPagination
 from mlops.api.parameters import invalid, refuse_unknown
 from mlops.api.problems import Problem
+from mlops.storable import LONGEST_SEARCH
 from mlops.tenancy.roles import Principal
 
 
@@ -113,6 +114,8 @@ class ListView(ApiView):
         words = request.query_params.get("search", "")
         if not (self.search_fields and words):
             return queryset
+        if len(words) > LONGEST_SEARCH:
+            raise invalid("search", f"Must have at most {LONGEST_SEARCH} characters; it has {len(words):,}.")
         condition = Q()
         for field in self.search_fields:
             condition |= Q(**{f"{field}__icontains": words})

@@ -10,8 +10,8 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
 from mlops.admin_site import page, principal_of, show
+from mlops.form_fields import ObjectField
 from registry.models import RegisteredModel
-from registry.screens.fields import ObjectField
 from registry.screens.models import configure, model_crumbs, model_of
 
 WORDS = ("display_name", "description", "model_type", "domain")
@@ -46,7 +46,8 @@ class SettingsForm(forms.Form):
         help_text="Below an allowed root (DATA_ROOTS); read anew at each retraining, in place of the data set.",
     )
     recipe = ObjectField(
-        help_text='What a retraining fits, as JSON; it replaces the present one. Empty: the defaults. {"kind": "lightgbm", "rounds": 300}'
+        empty_value={},
+        help_text='What a retraining fits, as JSON; it replaces the present one. Empty: the defaults. {"kind": "lightgbm", "rounds": 300}',
     )
     reason = forms.CharField(
         required=False,

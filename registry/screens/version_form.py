@@ -15,9 +15,9 @@ from mlops.admin_site import page, principal_of, show, show_refusal
 from mlops.artifacts.uploads import path_of
 from mlops.database.reading import reading
 from mlops.errors import DomainError, Duplicate
+from mlops.form_fields import ObjectField
 from registry.models import ModelVersion
 from registry.queries.versions import versions_of
-from registry.screens.fields import ObjectField
 from registry.screens.models import model_crumbs, model_of
 from registry.services.registration import register_version
 
@@ -39,8 +39,8 @@ class VersionForm(forms.Form):
         required=False,
         help_text="LightGBM text, XGBoost UBJSON, CatBoost CBM, ONNX, skops, or a forecaster's JSON. Without one it lives elsewhere.",
     )
-    metrics = ObjectField(help_text='JSON, as measured where it was trained: {"mae": 1.27, "wape": 0.21}')
-    hyperparameters = ObjectField(label="Hyper-parameters", help_text='JSON: {"num_leaves": 63}')
+    metrics = ObjectField(empty_value={}, help_text='JSON, as measured where it was trained: {"mae": 1.27, "wape": 0.21}')
+    hyperparameters = ObjectField(empty_value={}, label="Hyper-parameters", help_text='JSON: {"num_leaves": 63}')
     notes = forms.CharField(required=False, max_length=10_000, widget=forms.Textarea(attrs={"rows": 3}))
 
     def __init__(self, *args: Any, parents: list[ModelVersion], **kwargs: Any) -> None:

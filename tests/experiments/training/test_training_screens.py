@@ -221,7 +221,7 @@ def test_what_is_wrong_with_a_study_is_said_beside_its_field(site: Site, scope: 
     no_json = client.post(url("study_create"), {**values, "search_space": "{"}).context["form"].errors
     no_parameter = client.post(url("study_create"), {**values, "search_space": '{"wings": 2}'}).context["form"].errors
 
-    assert "This is no JSON" in no_json["search_space"][0]
+    assert "Not acceptable JSON" in no_json["search_space"][0]
     assert "search_space" in no_parameter
 
 
