@@ -10,6 +10,7 @@ from experiments.screens import explaining as explaining
 from experiments.screens import retraining as retraining
 from experiments.screens import splits as splits
 from experiments.screens import studies as studies
+from experiments.screens import trial_registration as trial_registration
 from experiments.screens import waiting as waiting
 from mlops.admin_lists import moment
 from registry.admin import PagedAdmin

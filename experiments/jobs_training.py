@@ -5,7 +5,7 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from experiments.services import searching, split_preparing, study_rows
+from experiments.services import searching, split_preparing, study_rows, trial_registration
 from experiments.services.splitting import PREPARE_JOB
 from mlops.jobs.events import JobCancelled, JobFailed
 from mlops.jobs.models import Job
@@ -41,6 +41,12 @@ def cancel_split(news: JobCancelled) -> None:
 def search(attempt: Attempt) -> dict[str, Any]:
     """Be one worker of a study."""
     return searching.search(attempt)
+
+
+@job(trial_registration.REGISTER_JOB)
+def register_trial(attempt: Attempt) -> dict[str, Any]:
+    """Make a version of a trial."""
+    return trial_registration.work(attempt)
 
 
 @subscribe(JobFailed, "studies.failed")

@@ -15,7 +15,7 @@ from django.test import Client
 from django.urls import reverse
 
 from alerts.models import Channel, MLAlert, Subscription
-from experiments.models import Experiment, Split, Study
+from experiments.models import Experiment, Split, Study, Trial
 from experiments.screens import row_form
 from mlops import admin_site
 from mlops.tenancy.models import Customer
@@ -90,6 +90,7 @@ PAGES: dict[str, tuple[Place, ...]] = {
     "experiments_study": (_one(Study, status="completed"),),
     "experiments_study_cancel": (_one(Study, status="pending"),),
     "experiments_study_create": (_page,),
+    "experiments_trial_register": (_one(Study, 0, status="completed"),),
     "registry_actuals": (MODEL,),
     "registry_approvals": (_page,),
     "registry_data_source": (MODEL,),
@@ -127,7 +128,7 @@ def shop(db: None) -> Customer:
         RegisteredModel.objects.create(pk=FOREIGN, name="theirs", created_by="test", created_at=NOON)
     with working_for(customer):
         kim = person(customer, KIM)
-        trained(kim)
+        Trial.objects.create(study=trained(kim), number=0, state="complete", value=0.4)
         make_study(name="Waiting", split=make_split(), status="pending", started_at=None)
     return customer
 

@@ -132,6 +132,14 @@ class Trial(TenantModel):
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
     duration_s = models.FloatField(null=True, blank=True)
+    version = models.ForeignKey(
+        ModelVersion,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+        help_text="What somebody had made of it; the version of a study's conclusion stands with the study.",
+    )
 
     class Meta(TenantModel.Meta):
         db_table = "study_trials"
@@ -143,3 +151,10 @@ class Trial(TenantModel):
 
     def __str__(self) -> str:
         return f"{self.study} #{self.number}"
+
+    @property
+    def registered(self) -> ModelVersion | None:
+        """The version that was made of it and not deleted since, by the study's conclusion or because somebody asked."""
+        concluded = self.study.version
+        made = [self.version, concluded if concluded and concluded.lineage.get("trial") == self.number else None]
+        return next((version for version in made if version is not None and version.deleted_at is None), None)

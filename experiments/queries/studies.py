@@ -17,8 +17,8 @@ def studies() -> QuerySet[Study]:
 
 
 def trials_of(study: Study) -> QuerySet[Trial]:
-    """The trials of a study, in the order of their start."""
-    return Trial.objects.filter(study=study).order_by("number")
+    """The trials of a study, in the order of their start, with what was made of them."""
+    return study.trials.select_related("version").order_by("number")
 
 
 def best_trial(study: Study) -> Trial | None:

@@ -18,7 +18,7 @@ from experiments.screens import study_charts
 from experiments.screens.study_forms import CancelForm, StudyForm, default_spaces
 from experiments.screens.study_words import list_sentence, over, sentence, settings_of, shown
 from experiments.services.studies import cancel_study, create_study
-from experiments.services.study_rows import find_study
+from experiments.services.study_rows import find_study, registering
 from experiments.states import StudyStatus
 from mlops.admin_site import page, principal_of, show, show_refusal
 from mlops.errors import DomainError, InvalidField
@@ -80,7 +80,7 @@ def new_study(request: HttpRequest) -> HttpResponse:
 
 @page("training/studies/<uuid:pk>/", name="experiments_study")
 def study_page(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """How far the search is, what matters in it, and every trial. Five queries."""
+    """How far the search is, what matters in it, and every trial. Six queries."""
     principal, study = principal_of(request), find_study(pk)
     parts = _parts(request, study)
     return show(
@@ -106,7 +106,7 @@ def study_page(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 @page("training/studies/<uuid:pk>/live/", name="experiments_study_live")
 def study_live(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """What the page of an open study asks for every few seconds: its parts anew, and its charts where they have changed. Four queries."""
+    """What the page of an open study asks for every few seconds: its parts anew, and its charts where they have changed. Five queries."""
     study = find_study(pk)
     answer: dict[str, Any] = {
         "parts": _parts(request, study),
@@ -178,7 +178,7 @@ def _initial(request: HttpRequest) -> dict[str, Any]:
 
 
 def _parts(request: HttpRequest, study: Study) -> dict[str, str]:
-    """The parts of the page that change while the study runs, by the ids of their places. Two queries."""
+    """The parts of the page that change while the study runs, by the ids of their places. Three queries."""
     now = timezone.now()
     order = request.GET.get("order", "latest")
     order = order if order in ORDERS else "latest"
@@ -189,6 +189,7 @@ def _parts(request: HttpRequest, study: Study) -> dict[str, str]:
         "left": remaining_seconds(study, at=now),
         "over": over(study),
         "may_run": principal_of(request).may("study.run"),
+        "registering": registering(study) if over(study) else {},
         "found": (found := _page_of_trials(request, study, order)),
         "rows": [(trial, [(name, shown(value)) for name, value in sorted(trial.params.items())]) for trial in found],
         "order": order,

@@ -168,7 +168,7 @@ def delete_split(*, split_id: UUID, by: Principal, at: datetime, delete_artifact
         living = studies.filter(deleted_at=None).count()
         if living:
             raise SplitInUse(f"{living} studies use {split}. Delete them first.")
-        if delete_artifacts and studies.exclude(version=None).exists():
+        if delete_artifacts and (studies.exclude(version=None).exists() or studies.filter(trials__version__isnull=False).exists()):
             raise SplitInUse(f"A version was trained on {split}: its data are evidence and stay. Delete without delete_artifacts.")
         if job is not None and split.status == SplitStatus.PENDING:
             jobs.cancel(job=job, at=at, by=by)

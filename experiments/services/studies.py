@@ -15,13 +15,23 @@ from experiments.models import Experiment, Split, Study, Trial
 from experiments.services.finding import lock_experiment
 from experiments.services.running import begin
 from experiments.services.splitting import lock_ready_split
-from experiments.services.study_rows import KEPT, SEARCH_JOB, IfMatch, end_cancelled, job_key, lock_study, open_jobs
+from experiments.services.study_rows import (
+    KEPT,
+    SEARCH_JOB,
+    IfMatch,
+    StudyRunning,
+    end_cancelled,
+    job_key,
+    lock_study,
+    open_jobs,
+    registering,
+)
 from experiments.services.study_settings import FORECAST, MOST_TRIALS, Settings, check_classes, model_name_from, settings_of
 from experiments.services.trainers import ASKED_BY
 from experiments.states import STUDY_LIFECYCLE, ExperimentStatus, StudyStatus, TrialState
 from mlops.artifacts.storage import storage
 from mlops.audit.services import record
-from mlops.errors import DomainError, InvalidField, NotFound
+from mlops.errors import InvalidField, NotFound
 from mlops.jobs import services as jobs
 from mlops.moments import iso
 from mlops.tenancy.persons import party_of, trace
@@ -35,12 +45,6 @@ BYTES_PER_VALUE = 8
 """Of a part in memory, as a model takes it."""
 EDITABLE = frozenset({"name", "description"})
 _RUNNABLE = (ExperimentStatus.APPROVED, ExperimentStatus.IN_PROGRESS, ExperimentStatus.SHADOW_TESTING)
-
-
-class StudyRunning(DomainError):
-    """The study is at work."""
-
-    code = "study_running"
 
 
 def create_study(
@@ -106,13 +110,15 @@ def change_study(*, study_id: UUID, changes: Mapping[str, Any], by: Principal, a
 def cancel_study(*, study_id: UUID, by: Principal, at: datetime, if_match: IfMatch | None = None) -> Study:
     """Stop a study: one that no worker has begun ends at once, a running one within a trial. Asking again changes nothing.
 
-    Raises IllegalMove where it has ended, NotFound, Stale.
+    Raises IllegalMove where it has completed or failed, NotFound, Stale.
     """
     by.authorize("study.run")
     with transaction.atomic():
         waiting = Study.objects.filter(pk=study_id, deleted_at=None).first()
         working = open_jobs(waiting, lock=True) if waiting else []
         study = lock_study(study_id, if_match)
+        if study.status == StudyStatus.CANCELLED:
+            return study
         STUDY_LIFECYCLE.check(label=str(study), current=study.status, target=StudyStatus.CANCELLED, actor=by)
         if study.cancel_requested_at is None:
             _write(study, cancel_requested_at=at, updated_at=at, revision=study.revision + 1)
@@ -125,26 +131,29 @@ def cancel_study(*, study_id: UUID, by: Principal, at: datetime, if_match: IfMat
 
 
 def delete_study(*, study_id: UUID, by: Principal, at: datetime, delete_artifacts: bool = False, if_match: IfMatch | None = None) -> None:
-    """Hide an ended study. With `delete_artifacts` its trials go too, but not the one a version came from, and files of its own that no
+    """Hide an ended study. With `delete_artifacts` its trials go too, but not those a version came from, and files of its own that no
     version refers to. Raises StudyRunning, NotFound, Stale."""
     by.authorize("study.delete")
     with transaction.atomic():
         study = lock_study(study_id, if_match)
         if study.status in (StudyStatus.PENDING, StudyStatus.RUNNING):
             raise StudyRunning(f"{study} is {study.status}. Cancel it first.")
+        if numbers := sorted(registering(study)):
+            raise StudyRunning(f"A version is being made of trial {numbers[0]} of {study}. Wait for it, or cancel its job.")
         _write(study, deleted_at=at, updated_at=at, revision=study.revision + 1)
         after = {"deleted_at": iso(at), "artifacts": "deleted" if delete_artifacts else "kept"}
         record(action="study.deleted", target=study, label=str(study), at=at, after=after, actor=by)
         if delete_artifacts:
-            trials = Trial.objects.filter(study=study)
-            (trials.exclude(number=study.best_number or 0) if study.version_id else trials).delete()
             paths = unused_files(study)
+            trials = Trial.objects.filter(study=study, version=None)
+            (trials.exclude(number=study.best_number or 0) if study.version_id else trials).delete()
             transaction.on_commit(lambda: _discard(paths), robust=True)
 
 
 def unused_files(study: Study) -> list[str]:
-    """Files that the study's conclusion stored and no version refers to."""
-    kept = [str(path) for path in study.system_attrs.get(KEPT, [])]
+    """Files that were stored for the study or one of its trials and no version refers to."""
+    of_trials = Trial.objects.filter(study=study, system_attrs__has_key=KEPT).values_list("system_attrs", flat=True)
+    kept = [str(path) for attrs in (study.system_attrs, *of_trials) for path in attrs.get(KEPT, [])]
     used = set(ModelVersion.objects.filter(artifact_path__in=kept).values_list("artifact_path", flat=True))
     return [path for path in kept if path not in used]
 

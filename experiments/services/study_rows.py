@@ -14,7 +14,7 @@ from django.db.models import F
 from experiments.events import StudyFailed
 from experiments.models import Study, Trial
 from experiments.states import STUDY_LIFECYCLE, StudyStatus, TrialState
-from mlops.errors import NotFound
+from mlops.errors import DomainError, NotFound
 from mlops.jobs import services as jobs
 from mlops.jobs.models import OPEN, Job, JobState
 from mlops.lifecycle.mechanism import move
@@ -34,6 +34,12 @@ TIMED_OUT = "ended_by_timeout_after"
 _KEPT_PREFIX = "cma:"
 
 IfMatch = Callable[[Study], None]
+
+
+class StudyRunning(DomainError):
+    """The study is at work."""
+
+    code = "study_running"
 
 
 def find_study(study_id: UUID) -> Study:
@@ -65,6 +71,22 @@ def open_jobs(study: Study, *, lock: bool = False) -> list[Job]:
     keys = [job_key(study.pk, worker) for worker in range(study.workers)]
     found = Job.objects.filter(customer_id=required(), exclusive_key__in=keys, state__in=OPEN).order_by("pk")
     return list(found.select_for_update(no_key=True) if lock and connection.features.has_select_for_update else found)
+
+
+def registration_key(study_id: UUID, number: int) -> str:
+    """The exclusive key of the job that makes a version of a trial."""
+    return f"{_registrations(study_id)}{number}"
+
+
+def registering(study: Study) -> dict[int, Job]:
+    """The open jobs that make versions of trials, by the trial's number. One query."""
+    prefix = _registrations(study.pk)
+    found = Job.objects.filter(customer_id=required(), exclusive_key__startswith=prefix, state__in=OPEN)
+    return {int(job.exclusive_key.removeprefix(prefix)): job for job in found}
+
+
+def _registrations(study_id: UUID) -> str:
+    return f"study:{study_id}:trial:"
 
 
 def advance(study: Study, to: StudyStatus, *, by: Principal, at: datetime, reason: str = "", **changes: Any) -> None:

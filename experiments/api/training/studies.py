@@ -4,7 +4,7 @@ from typing import Any
 from uuid import UUID
 
 import django_filters
-from django.db.models import F, QuerySet
+from django.db.models import QuerySet
 from django.urls import re_path, reverse
 from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
@@ -12,18 +12,18 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from experiments.api.training.study_answers import StudyAnswer, StudyDetailAnswer, TrialAnswer, study_detail
+from experiments.api.training.study_answers import StudyAnswer, StudyDetailAnswer, study_detail
 from experiments.api.training.study_bodies import NewStudyBody, StudyChanges
-from experiments.models import Split, Study, Trial
-from experiments.queries.studies import studies, trials_of
+from experiments.api.training.trials import known_study, valueless_last
+from experiments.models import Split, Study
+from experiments.queries.studies import studies
 from experiments.services.studies import cancel_study, change_study, create_study, delete_study
 from experiments.services.study_rows import IfMatch, find_study
-from experiments.states import StudyStatus, TrialState
+from experiments.states import StudyStatus
 from mlops.api.bodies import NoBody
 from mlops.api.concurrency import check_if_match, etag
 from mlops.api.parameters import choice
 from mlops.api.views import ApiView, ListView
-from mlops.errors import NotFound
 from registry.api.doors import dataset_of
 
 
@@ -42,15 +42,6 @@ def answer(study_id: UUID, *, status: int = 200) -> Response:
     study = find_study(study_id)
     headers = {"ETag": etag_of(study), "Location": reverse("study", kwargs={"study_id": str(study.pk)})}
     return Response(study_detail(study), status=status, headers=headers)
-
-
-def valueless_last(rows: QuerySet[Any], wanted: str, columns: tuple[str, ...]) -> QuerySet[Any]:
-    """The rows ordered by one of these columns, in either direction, those that have no value at the end on both databases."""
-    name = wanted.removeprefix("-")
-    if name not in columns:
-        return rows
-    column = F(name)
-    return rows.order_by(column.desc(nulls_last=True) if wanted.startswith("-") else column.asc(nulls_last=True), "pk")
 
 
 class StudyFilter(django_filters.FilterSet):
@@ -110,15 +101,15 @@ class StudyDetail(ApiView):
     @extend_schema(operation_id="studies_retrieve", responses=StudyDetailAnswer)
     def get(self, request: Request, study_id: str) -> Response:
         """The study with its progress and its best trial."""
-        return answer(_known(study_id))
+        return answer(known_study(study_id))
 
     @extend_schema(operation_id="studies_change", request=StudyChanges, responses=StudyDetailAnswer)
     def patch(self, request: Request, study_id: str) -> Response:
         """Rename or describe. What is searched never changes: make another study."""
         changes = self.body(StudyChanges, request)
         who, at = self.principal(request), timezone.now()
-        change_study(study_id=_known(study_id), changes=changes, by=who, at=at, if_match=condition(request))
-        return answer(_known(study_id))
+        change_study(study_id=known_study(study_id), changes=changes, by=who, at=at, if_match=condition(request))
+        return answer(known_study(study_id))
 
     @extend_schema(
         operation_id="studies_delete",
@@ -129,7 +120,7 @@ class StudyDetail(ApiView):
         """Hide a study that has ended; 409 `study_running` before. A version it led to stays, and so does the trial it came from."""
         too = choice(request, "delete_artifacts", ("true", "false"), default="false") == "true"
         who, at = self.principal(request), timezone.now()
-        delete_study(study_id=_known(study_id), by=who, at=at, delete_artifacts=too, if_match=condition(request))
+        delete_study(study_id=known_study(study_id), by=who, at=at, delete_artifacts=too, if_match=condition(request))
         return Response(status=204)
 
 
@@ -141,50 +132,16 @@ class CancelStudy(ApiView):
 
     @extend_schema(operation_id="studies_cancel", request=None, responses={202: StudyDetailAnswer, 200: StudyDetailAnswer})
     def post(self, request: Request, study_id: str) -> Response:
-        """Stop it within a trial: 202 while a worker is still at it, 200 when it has stopped."""
+        """Stop it within a trial: 202 while a worker is still at it, 200 when it has stopped, also when asked again; 409
+        `illegal_transition` once it has completed or failed."""
         self.body(NoBody, request)
-        stopped = cancel_study(study_id=_known(study_id), by=self.principal(request), at=timezone.now(), if_match=condition(request))
+        stopped = cancel_study(study_id=known_study(study_id), by=self.principal(request), at=timezone.now(), if_match=condition(request))
         return answer(stopped.pk, status=200 if stopped.status == StudyStatus.CANCELLED else 202)
-
-
-class TrialFilter(django_filters.FilterSet):
-    """Filters of a study's trials."""
-
-    state = django_filters.ChoiceFilter(choices=TrialState.choices)
-
-    class Meta:
-        model = Trial
-        fields = ("state",)
-
-
-class StudyTrials(ListView):
-    """The trials of a study."""
-
-    filterset_class = TrialFilter
-    ordering_fields = ("number", "value", "duration_s")
-    row_serializer = TrialAnswer
-
-    @extend_schema(operation_id="studies_trials", responses=TrialAnswer(many=True))
-    def get(self, request: Request, study_id: str) -> Response:
-        """Trials as they happen, in the order of their start; ordered by value, those without one come last. Three queries."""
-        return self.page(request, trials_of(find_study(_known(study_id))))
-
-    def _order(self, request: Request, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return valueless_last(super()._order(request, queryset), request.query_params.get("ordering", ""), ("value", "duration_s"))
-
-
-def _known(study_id: str) -> UUID:
-    """The id in the path. Raises NotFound for what is none."""
-    try:
-        return UUID(study_id)
-    except ValueError:
-        raise NotFound("There is no such study.") from None
 
 
 _STUDY = r"^experiments/(?P<study_id>[0-9a-fA-F-]{36})"
 study_urls = [
     re_path(r"^experiments/?\Z", Studies.as_view(), name="studies"),
     re_path(rf"{_STUDY}/?\Z", StudyDetail.as_view(), name="study"),
-    re_path(rf"{_STUDY}/trials/?\Z", StudyTrials.as_view(), name="study-trials"),
     re_path(rf"{_STUDY}/cancel/?\Z", CancelStudy.as_view(), name="study-cancel"),
 ]

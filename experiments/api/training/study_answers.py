@@ -8,6 +8,7 @@ from rest_framework import serializers
 
 from experiments.models import Split, Study, Trial
 from experiments.queries.studies import best_trial, progress_of
+from experiments.services.trial_registration import Registration
 from experiments.states import STUDY_LIFECYCLE, StudyStatus, TrialState
 from registry.api.answers import Answer
 
@@ -75,9 +76,23 @@ def trial_row(trial: Trial) -> dict[str, Any]:
         "intermediate_values": {step: _finite(value) for step, value in trial.intermediate_values.items()},
         "best_iteration": trial.user_attrs.get("best_iteration"),
         "error": trial.error,
+        "version": made.version if (made := trial.registered) else None,
+        "version_id": made.pk if made else None,
         "started_at": trial.started_at,
         "finished_at": trial.finished_at,
         "duration_s": trial.duration_s,
+    }
+
+
+def registration_row(made: Registration) -> dict[str, Any]:
+    """A trial and the version made of it, or the job that makes one."""
+    return {
+        "study_id": made.trial.study_id,
+        "trial": made.trial.number,
+        "model_name": made.trial.study.model.name,
+        "version": made.version.version if made.version else None,
+        "version_id": made.version.pk if made.version else None,
+        "job_id": made.job_id,
     }
 
 
@@ -109,9 +124,22 @@ class TrialAnswer(Answer):
     )
     best_iteration = serializers.IntegerField(allow_null=True)
     error = serializers.CharField(help_text="Why it failed.")
+    version = serializers.CharField(allow_null=True, help_text="The candidate that was made of it.")
+    version_id = serializers.UUIDField(allow_null=True)
     started_at = serializers.DateTimeField(allow_null=True)
     finished_at = serializers.DateTimeField(allow_null=True)
     duration_s = serializers.FloatField(allow_null=True)
+
+
+class RegistrationAnswer(serializers.Serializer[Any]):
+    """What became of a trial."""
+
+    study_id = serializers.UUIDField()
+    trial = serializers.IntegerField()
+    model_name = serializers.CharField()
+    version = serializers.CharField(allow_null=True, help_text="The candidate; null while a job makes it.")
+    version_id = serializers.UUIDField(allow_null=True)
+    job_id = serializers.UUIDField(allow_null=True, help_text="The job that makes the version; null where there is one.")
 
 
 class StudyAnswer(Answer):

@@ -1,22 +1,25 @@
 """Studies (`/v1/experiments`): searches for the best hyper-parameters of a model."""
 
+from typing import Any
+
 from django.core.management.base import CommandParser
 
 from engine.tuning.limits import ALGORITHMS
 from engine.tuning.samplers import PRUNERS, SAMPLERS
-from experiments.api.training.study_answers import study_detail, study_row, trial_row
-from experiments.api.training.study_bodies import NewStudyBody
+from experiments.api.training.study_answers import registration_row, study_detail, study_row, trial_row
+from experiments.api.training.study_bodies import NewStudyBody, StudyChanges
 from experiments.cli import following
-from experiments.cli.checked import as_id, checked, json_value
-from experiments.cli.frame import Act, ActsCommand, Call, Refusal, page_of, paging_arguments
+from experiments.cli.checked import as_id, checked, json_value, wrong
+from experiments.cli.frame import Act, ActsCommand, Call, Refusal, page_of, paging_arguments, whole
 from experiments.cli.output import Column
 from experiments.models import Split, Study
 from experiments.queries.studies import studies, trials_of
-from experiments.services.studies import cancel_study, create_study, delete_study
+from experiments.services.studies import cancel_study, change_study, create_study, delete_study
 from experiments.services.study_rows import find_study, open_jobs
+from experiments.services.trial_registration import register_trial
 from experiments.states import StudyStatus
 from mlops.database.reading import reading
-from mlops.jobs.models import JobState
+from mlops.jobs.models import Job, JobState
 from registry.api.doors import dataset_of
 
 COLUMNS: list[Column] = [
@@ -96,6 +99,17 @@ def list_studies(call: Call) -> None:
     call.out.rows([study_row(row) for row in rows], COLUMNS, count=count)
 
 
+def update(call: Call) -> None:
+    """Rename or describe."""
+    changes = checked(StudyChanges, call.given("name", "description"))
+    if not changes:
+        raise wrong("--name", "Give a --name or a --description.")
+    study = change_study(study_id=call.options["id"], changes=changes, by=call.by, at=call.at)
+    with reading():
+        whole = study_detail(find_study(study.pk))
+    call.out.done(f"{study} ({study.pk}) is changed.", whole)
+
+
 def cancel(call: Call) -> None:
     """Stop a study within a trial."""
     study = cancel_study(study_id=call.options["id"], by=call.by, at=call.at)
@@ -103,6 +117,24 @@ def cancel(call: Call) -> None:
         whole = study_detail(find_study(study.pk))
     stopped = study.status == StudyStatus.CANCELLED
     call.out.done(f"{study} is cancelled." if stopped else f"{study} stops within the trial that runs.", whole)
+
+
+def register(call: Call) -> None:
+    """Have a chosen trial made a candidate."""
+    asked: dict[str, Any] = {"study_id": call.options["id"], "number": call.options["trial"]}
+    made = register_trial(**asked, by=call.by, at=call.at)
+    if made.job_id and (call.options["here"] or call.options["wait"]):
+        job = Job.objects.get(pk=made.job_id)
+        if call.options["here"]:
+            following.do_here([job])
+        (job,) = following.follow([job.pk])
+        if job.state != JobState.SUCCEEDED:
+            raise Refusal(f"{job.label} is {job.state}. {job.last_error}".strip(), code=f"job_{job.state}")
+        made = register_trial(**asked, by=call.by, at=call.at)
+    with reading():
+        told = registration_row(made)
+    became = f"{told['version']} of {told['model_name']}" if made.version else f"a candidate of {told['model_name']}: job {made.job_id}"
+    call.out.done(f"{made.trial} {'is' if made.version else 'becomes'} {became}.", told)
 
 
 def delete(call: Call) -> None:
@@ -157,20 +189,34 @@ def _list_arguments(parser: CommandParser) -> None:
     paging_arguments(parser)
 
 
+def _register_arguments(parser: CommandParser) -> None:
+    _id(parser)
+    parser.add_argument("--trial", required=True, type=whole(0, 1_000_000), metavar="N", help="The trial's number; it has to be complete.")
+    following.working_arguments(parser)
+
+
 def _delete_arguments(parser: CommandParser) -> None:
     _id(parser)
     parser.add_argument("--delete-artifacts", action="store_true", help="Delete trials and unused files too.")
 
 
+def _update_arguments(parser: CommandParser) -> None:
+    _id(parser)
+    parser.add_argument("--name")
+    parser.add_argument("--description")
+
+
 class Command(ActsCommand):
-    """`experiments create|read|list|run|cancel|delete`."""
+    """`experiments create|read|list|update|run|cancel|register|delete`."""
 
     help = __doc__
     acts = (
         Act("create", "Create a study and start it.", create, _create_arguments, "write"),
         Act("read", "Show one study with its best trials.", read, _id),
         Act("list", "List studies, newest first.", list_studies, _list_arguments),
+        Act("update", "Rename or describe a study.", update, _update_arguments, "write"),
         Act("run", "Do a study's waiting work in this process.", run, _id, "write"),
         Act("cancel", "Stop a study within a trial.", cancel, _id, "write"),
+        Act("register", "Make a candidate of a chosen trial.", register, _register_arguments, "write"),
         Act("delete", "Hide a study that has ended; administrators only.", delete, _delete_arguments, "write"),
     )

@@ -83,14 +83,31 @@ def test_a_study_is_cancelled_listed_and_deleted(scope: Principal) -> None:
 
     early = shell("experiments", "delete", study_id, "--json", *KIM)
     cancelled = shell("experiments", "cancel", study_id, *KIM)
+    again = shell("experiments", "cancel", study_id, *KIM)
     listed = shell("experiments", "list", "--status", "cancelled", "--json").json
     deleted = shell("experiments", "delete", study_id, "--delete-artifacts", *KIM)
 
     assert (early.code, early.error["code"]) == (1, "study_running")
     assert (cancelled.code, "is cancelled" in cancelled.out) == (0, True)
+    assert (again.code, again.out) == (0, cancelled.out)
     assert [row["id"] for row in listed["results"]] == [study_id]
     assert (deleted.code, shell("experiments", "read", study_id).code) == (0, 3)
     assert not Trial.objects.exists()
+
+
+def test_a_study_is_renamed_and_described(scope: Principal) -> None:
+    study = make_study()
+
+    renamed = shell("experiments", "update", study.pk, "--name", "Prices", "--description", "In June.", "--json", *KIM)
+    nothing = shell("experiments", "update", study.pk, "--json", *KIM)
+    empty = shell("experiments", "update", study.pk, "--name", "", "--json", *KIM)
+    nobody = shell("experiments", "update", study.pk, "--name", "Mine", "--json")
+    missing = shell("experiments", "update", study.split_id, "--name", "Mine", "--json", *KIM)
+
+    assert (renamed.code, renamed.json["name"], renamed.json["description"]) == (0, "Prices", "In June.")
+    assert [(one.code, one.error["errors"][0]["field"]) for one in (nothing, empty)] == [(2, "--name")] * 2
+    assert (nobody.code, missing.code, Study.objects.get().name) == (2, 3, "Prices")
+    assert AuditEvent.objects.filter(action="study.changed").count() == 1
 
 
 def test_a_study_that_fails_ends_with_an_error(scope: Principal) -> None:

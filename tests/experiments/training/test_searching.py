@@ -13,8 +13,8 @@ from experiments.jobs_training import fail_study as follow_failed_job
 from experiments.models import Study, Trial
 from experiments.screens.study_words import sentence
 from experiments.services import deciding, proposing, study_rows
+from experiments.services.refitting import tier_of
 from experiments.services.studies import cancel_study
-from experiments.services.study_conclusion import tier_of
 from experiments.states import StudyStatus, TrialState
 from mlops.artifacts.storage import storage
 from mlops.errors import InvalidField

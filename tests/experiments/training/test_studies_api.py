@@ -11,6 +11,7 @@ from rest_framework.test import APIClient
 from experiments.models import Study, Trial
 from experiments.services.study_rows import KEPT
 from mlops.artifacts.storage import storage
+from mlops.audit.models import AuditEvent
 from mlops.tenancy.models import Customer
 from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import Principal, system
@@ -298,7 +299,17 @@ def test_cancel_ends_a_study_that_no_worker_has_begun(api: Api, scope: Principal
 
     assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, "force")
     assert (cancelled.status_code, cancelled.json()["status"]) == (200, "cancelled")
-    assert (again.status_code, again.json()["code"]) == (409, "illegal_transition")
+    assert (again.status_code, again.json()) == (200, cancelled.json())
+    assert AuditEvent.objects.filter(action="study.cancel_requested").count() == 1
+
+
+@pytest.mark.parametrize("status", ["completed", "failed"])
+def test_a_study_that_has_ended_otherwise_is_not_cancelled(api: Api, scope: Principal, status: str) -> None:
+    study = make_study(status=status)
+
+    refused = api("data_scientist").post(f"{PATH}/{study.pk}/cancel")
+
+    assert (refused.status_code, refused.json()["code"]) == (409, "illegal_transition")
 
 
 @pytest.mark.parametrize(("role", "status"), [("viewer", 403), ("data_scientist", 202)])
