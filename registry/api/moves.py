@@ -132,7 +132,7 @@ class _PlainMove(ApiView):
 
 
 class Shadow(_PlainMove):
-    """Mirrored traffic: the version sees requests and answers nobody."""
+    """The version predicts beside the champion every day and answers nobody."""
 
     actions_by_method = {"POST": "version.shadow"}
     service = staticmethod(moves.shadow)

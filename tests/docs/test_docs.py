@@ -167,7 +167,7 @@ def test_every_command_of_the_docs_exists() -> None:
     modules = {name for name in re.findall(r"python -m ([\w.]+)", blocks) if name.split(".")[0] in (*CODE, "benchmarks")}
 
     assert set(re.findall(r"^make ([a-z-]+)", blocks, re.MULTILINE)) - targets == set()
-    assert set(re.findall(r"manage\.py ([a-z_]+)", blocks)) - set(get_commands()) == set()
+    assert set(re.findall(r"(?:manage\.py|bin/tiltyard) ([a-z_]+)", blocks)) - set(get_commands()) == set()
     assert {name for name in modules if not (ROOT / f"{name.replace('.', '/')}.py").exists()} == set()
 
 
