@@ -35,7 +35,9 @@ WEB_THREADS = env.int("WEB_THREADS", 8)
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]", HOST])
 CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", [])
 FORCE_SCRIPT_NAME = env.str("PATH_PREFIX", "") or None
-PUBLIC_URL = env.str("PUBLIC_URL", f"http://{HOST}:{PORT}").rstrip("/")
+_ADDRESS_FILE = VAR_DIR / "address"  # kept by `make run` and `make up`, for commands in a shell that knows no PORT
+_ELSEWHERE = not (env.str("HOST", "") or env.str("PORT", "")) and _ADDRESS_FILE.exists()
+PUBLIC_URL = env.str("PUBLIC_URL", _ADDRESS_FILE.read_text().strip() if _ELSEWHERE else f"http://{HOST}:{PORT}").rstrip("/")
 TLS = env.bool("TLS", PUBLIC_URL.startswith("https://"))
 
 # --- applications -----------------------------------------------------------------------------------------------------------------------

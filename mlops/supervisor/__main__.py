@@ -45,6 +45,8 @@ def _run(*, mode: str, data: Path | None, screen: Screen) -> int:
     place.check_address(host, port)
     place.open_state_folder(var_dir)
     lock = place.lock(var_dir)
+    address = f"http://{_spelled(host)}:{port}"
+    place.keep_address(var_dir, address)
     env = _environment(host=host, port=port, var_dir=var_dir)
     with Supervisor(env=env, logs=var_dir / "logs", screen=screen, held=(lock,), cwd=programs.ROOT) as supervisor:
         try:
@@ -56,7 +58,7 @@ def _run(*, mode: str, data: Path | None, screen: Screen) -> int:
                 supervisor.start(programs.tiltyard(host=host, port=port))
                 if not supervisor.wait(lambda: _workers_alive(host, port), within_s=READY_S):
                     screen.warn(f"No worker has answered within {READY_S:.0f} s; see {var_dir / 'logs'}.")
-            screen.address(f"http://{_spelled(host)}:{port}/", logs=_short(var_dir / "logs"))
+            screen.address(f"{address}/", logs=_short(var_dir / "logs"))
             supervisor.watch()
         except StopRequested as request:
             screen.note(f"\n{request}: stopping everything (once more to kill it)")

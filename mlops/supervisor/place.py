@@ -64,6 +64,13 @@ def secret_key(var_dir: Path) -> str:
     return path.read_text().strip()
 
 
+def keep_address(var_dir: Path, address: str) -> None:
+    """Tell commands in other shells where the web process listens. Written aside first, so that no half of it is ever read."""
+    draft = var_dir / f"address.{os.getpid()}"
+    draft.write_text(f"{address}\n")
+    draft.rename(var_dir / "address")
+
+
 def check_address(host: str, port: str) -> None:
     """Raises Refused when nothing can listen there: taken, not ours, or not an address."""
     if not port.isdecimal() or not 0 < int(port) < 65536:

@@ -57,6 +57,22 @@ def test_the_secret_key_is_long_private_and_kept(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "secret_key").stat().st_mode) == 0o600
 
 
+def test_commands_in_another_shell_know_the_address(tmp_path: Path) -> None:
+    place.keep_address(tmp_path, "http://127.0.0.1:8591")
+    program = "from mlops import settings; print(settings.PUBLIC_URL)"
+    bare = {name: value for name, value in os.environ.items() if name not in ("HOST", "PORT", "PUBLIC_URL")}
+
+    def told(**env: str) -> str:
+        values = {**bare, "VAR_DIR": str(tmp_path), "SECRET_KEY": "x" * 50, **env}
+        return subprocess.run(
+            [sys.executable, "-c", program], cwd=ROOT, env=values, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    assert told() == "http://127.0.0.1:8591"
+    assert told(PORT="8600") == "http://127.0.0.1:8600"
+    assert told(PUBLIC_URL="https://tiltyard.example.org/") == "https://tiltyard.example.org"
+
+
 def test_the_state_folder_is_closed_to_others(tmp_path: Path) -> None:
     folder = tmp_path / "var"
     folder.mkdir(mode=0o755)
