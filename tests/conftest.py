@@ -10,7 +10,7 @@ from rest_framework.test import APIClient
 
 from mlops.tenancy import principals
 from mlops.tenancy import services as tenancy
-from mlops.tenancy.models import Customer
+from mlops.tenancy.models import Customer, Membership, User
 from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import Principal, Role
 
@@ -36,13 +36,21 @@ def other_customer(db: None) -> Customer:
     return tenancy.create_customer(name="Rival Stores", at=NOON)
 
 
+def join(customer: Customer, email: str, role: str) -> Membership:
+    """Make somebody a member the operator's way, whether or not they have an account already; a new one has PASSWORD."""
+    known = User.objects.filter(email=email).first()
+    stranger = known is not None and not known.memberships.filter(customer=customer).exists()
+    password = None if known else PASSWORD
+    return tenancy.create_member(customer=customer, email=email, role=Role(role), password=password, at=NOON, existing=stranger)
+
+
 @pytest.fixture
 def principal(customer: Customer) -> Callable[..., Principal]:
     """Makes principals: `principal("ml_manager")`, `principal("viewer", "kim@example.com")`."""
 
     def make(role: str = "ml_manager", email: str = "") -> Principal:
         email = email or f"{role}@example.com"
-        membership = tenancy.create_member(customer=customer, email=email, role=Role(role), password=PASSWORD, at=NOON)
+        membership = join(customer, email, role)
         return Principal(kind="user", name=email, role=Role(role), customer_id=customer.pk, user_id=membership.user_id)
 
     return make
@@ -69,7 +77,7 @@ def key(customer: Customer) -> Callable[..., str]:
         owner = of or customer
         user = None
         if email:
-            user = tenancy.create_member(customer=owner, email=email, role=Role(role), password=PASSWORD, at=NOON).user
+            user = join(owner, email, role).user
         _, secret = tenancy.create_api_key(customer=owner, role=Role(role), name=f"{role} key", user=user, at=timezone.now())
         return secret
 

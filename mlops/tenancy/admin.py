@@ -6,8 +6,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth import admin as stock_admin  # imported first, so that its own registration comes before the removal below
 from django.contrib.auth.models import Group
-from django.contrib.auth.password_validation import validate_password
-from django.db.models import QuerySet
+from django.db.models import Case, Exists, F, OuterRef, QuerySet, Value, When
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.safestring import SafeString
@@ -16,10 +15,13 @@ from unfold.widgets import UnfoldAdminEmailInputWidget, UnfoldAdminPasswordWidge
 
 from mlops.admin_lists import PlatformAdmin, ReadOnlyPlatformAdmin
 from mlops.admin_site import show
+from mlops.errors import InvalidField
 from mlops.moments import when
 from mlops.tenancy import screens, services
+from mlops.tenancy.accounts import check_account
 from mlops.tenancy.context import required
 from mlops.tenancy.models import ApiKey, Customer, Membership, User
+from mlops.tenancy.principals import ambient_principal
 from mlops.tenancy.roles import Role
 
 __all__ = ["screens", "stock_admin"]
@@ -35,7 +37,7 @@ class MembershipForm(forms.ModelForm):  # type: ignore[type-arg]  # Django's cla
         widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
         required=False,
         strip=False,
-        help_text="For a new account, 12 characters or more. Whoever has an account already keeps the password.",
+        help_text="For a new account, 12 characters or more. Whoever was a member here before keeps the password: leave it empty.",
     )
 
     class Meta:
@@ -43,27 +45,25 @@ class MembershipForm(forms.ModelForm):  # type: ignore[type-arg]  # Django's cla
         fields = ("email", "role", "password")
 
     def clean(self) -> dict[str, Any]:
-        """Ask for a good password where the account is new."""
+        """Say beside its field what the service would refuse."""
         values = super().clean() or self.cleaned_data
-        email, password = str(values.get("email", "")).lower(), values.get("password", "")
-        if email and not User.objects.filter(email=email).exists():
-            if not password:
-                self.add_error("password", "The account is new: give it a password.")
-            else:
-                try:
-                    validate_password(password, User(email=email))
-                except forms.ValidationError as weak:
-                    self.add_error("password", weak)
+        if email := values.get("email"):
+            customer, password = Customer.objects.get(pk=required()), values.get("password") or None
+            try:
+                check_account(customer=customer, email=email.lower(), password=password, by=ambient_principal())
+            except InvalidField as refusal:
+                self.add_error(refusal.field, str(refusal))
         return values
 
 
 @admin.register(Membership)
 class MembershipAdmin(PlatformAdmin):
-    """Who may do what here."""
+    """Who may do what here. What an account does elsewhere is nobody's business: name and last login of one that is a member elsewhere too
+    are not shown, searched or sorted by."""
 
     list_display = ("shown_person", "role", "last_login", "created_by", "created_at")
     list_filter = ("role",)
-    search_fields = ("user__email", "user__name")
+    search_fields = ("user__email", "own_name")
     list_select_related = ("user",)
     fields = ("user", "role", "created_by", "created_at")
     readonly_fields = ("user", "created_by", "created_at")
@@ -71,7 +71,11 @@ class MembershipAdmin(PlatformAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Membership]:
         """The customer's members: memberships are a platform table, so the list names the customer itself."""
         rows: QuerySet[Membership] = super().get_queryset(request).filter(customer_id=required())
-        return rows
+        elsewhere = Exists(Membership.objects.filter(user=OuterRef("user")).exclude(customer_id=required()))
+        return rows.annotate(
+            own_name=Case(When(elsewhere, then=Value("")), default=F("user__name")),
+            own_login=Case(When(elsewhere, then=None), default=F("user__last_login")),
+        )
 
     def get_form(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
         """A form of its own for a new member."""
@@ -107,12 +111,13 @@ class MembershipAdmin(PlatformAdmin):
     @display(description="Person", ordering="user__email", header=True)
     def shown_person(self, row: Membership) -> list[str]:
         """Name and address."""
-        return [row.user.name or row.user.email, row.user.email if row.user.name else ""]
+        name = row.own_name  # type: ignore[attr-defined]  # from `get_queryset`
+        return [name or row.user.email, row.user.email if name else ""]
 
-    @display(description="Last login", ordering="user__last_login")
+    @display(description="Last login", ordering="own_login")
     def last_login(self, row: Membership) -> SafeString:
         """When the person logged in last."""
-        return when(row.user.last_login, "full")
+        return when(row.own_login, "full")  # type: ignore[attr-defined]  # as above
 
 
 @admin.register(ApiKey)

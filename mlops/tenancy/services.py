@@ -3,7 +3,6 @@
 from datetime import datetime
 from uuid import UUID
 
-from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import transaction
@@ -11,6 +10,7 @@ from django.db import transaction
 from mlops.audit.services import record
 from mlops.errors import DomainError, InvalidField
 from mlops.moments import iso
+from mlops.tenancy.accounts import check_account, open_account
 from mlops.tenancy.models import ApiKey, Customer, Membership, User
 from mlops.tenancy.principals import acting, forget_keys, new_secret
 from mlops.tenancy.roles import Principal, Role, system
@@ -41,9 +41,17 @@ def create_customer(*, name: str, customer_id: UUID | None = None, at: datetime)
 
 
 def create_member(
-    *, customer: Customer, email: str, role: Role, password: str | None, at: datetime, by: Principal | None = None
+    *,
+    customer: Customer,
+    email: str,
+    role: Role,
+    password: str | None,
+    at: datetime,
+    by: Principal | None = None,
+    existing: bool = False,
 ) -> Membership:
-    """Make the person a member with this role, creating the account if it is new; an existing account keeps its password.
+    """Make the person a member with this role, creating the account if it is new; an existing account keeps its password, and one of other
+    customers is joined by the operator alone, with `existing` (`accounts.check_account`).
 
     Without `by` the platform itself acts (a command). Raises Forbidden, InvalidField for an address, role or password that will not do,
     and LastAdministrator when the role would be taken from the last one.
@@ -52,7 +60,12 @@ def create_member(
     _check_member(email=email, role=role, by=by, customer=customer)
     with transaction.atomic(), acting(by or system(customer.pk)):
         Customer.objects.select_for_update(no_key=True).get(pk=customer.pk)  # whoever changes members queues here
-        user = User.objects.filter(email=email).first() or _new_user(email, password)
+        user, password = check_account(customer=customer, email=email, password=password, by=by, existing=existing)
+        if user is None:
+            user = open_account(email, password)
+        elif password is not None:
+            user.set_password(password)
+            user.save(update_fields=["password"])
         before = Membership.objects.filter(customer=customer, user=user).first()
         if before is not None and role is not Role.ADMIN:
             _keep_an_administrator(before)
@@ -134,15 +147,6 @@ def _check_member(*, email: str, role: Role, by: Principal | None, customer: Cus
 def _same_customer(by: Principal, customer: Customer) -> None:
     if by.customer_id != customer.pk:
         raise InvalidField("customer", "You act for another customer.")
-
-
-def _new_user(email: str, password: str | None) -> User:
-    if password is not None:
-        try:
-            validate_password(password, User(email=email))
-        except ValidationError as invalid:
-            raise InvalidField("password", " ".join(invalid.messages)) from None
-    return User.objects.create_user(email, password)
 
 
 def _keep_an_administrator(membership: Membership) -> None:

@@ -21,7 +21,7 @@ from mlops.tenancy.context import customer as scoped
 from mlops.tenancy.models import ApiKey, Customer, Membership, User
 from mlops.tenancy.principals import acting, principal_of_key
 from mlops.tenancy.roles import Role, system
-from tests.conftest import NOON, PASSWORD
+from tests.conftest import NOON, PASSWORD, join
 
 pytestmark = pytest.mark.django_db
 
@@ -174,7 +174,7 @@ def test_revoking_another_customers_key_does_nothing(site: Site, other_customer:
 
 def test_a_person_switches_between_their_customers(site: Site, customer: Customer, other_customer: Customer) -> None:
     browser = site("viewer")
-    tenancy.create_member(customer=other_customer, email="viewer@example.com", role=Role.ML_MANAGER, password=None, at=NOON)
+    join(other_customer, "viewer@example.com", "ml_manager")
 
     browser.post(url("choose_customer", other_customer.pk))
 

@@ -68,7 +68,7 @@ class Command(BaseCommand):
 
     @warnings_only()
     def handle(self, *args: Any, **options: Any) -> None:
-        """Seed if needed, then say how to get in. Raises CommandError when the data cannot be used."""
+        """Seed if needed, then say how to get in. Raises CommandError when the data cannot be used, or an address is taken."""
         self.console = Console(stderr=True)
         now = timezone.now()
         customer = demo.demo_customer(at=now)
@@ -84,7 +84,10 @@ class Command(BaseCommand):
         if access_file.exists():
             access = demo.Access(**json.loads(access_file.read_text()))
         else:
-            access = demo.grant_access(customer, at=now)
+            try:
+                access = demo.grant_access(customer, at=now)
+            except DomainError as refusal:  # an address of the demo is somebody's account elsewhere
+                raise CommandError(str(refusal)) from None
             access_file.touch(mode=0o600)
             access_file.write_text(json.dumps({"logins": access.logins, "api_key": access.api_key}))
         self._show(access)
