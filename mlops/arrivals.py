@@ -57,12 +57,12 @@ class Arrival:
         self.complete = declared == 0
 
     async def begin(self, most: int) -> bytes:
-        """All of it, or its beginning up to the chunk that passes `most` bytes: then `complete` is false, and `rest` goes on from there."""
+        """All of it, or its beginning up to the chunk that passes `most` bytes: then `complete` is false. `rest` goes on from there."""
         content = bytearray()
         while len(content) <= most and (chunk := await self._next()):
             content += chunk
-        self._kept = b"" if self.complete else bytes(content)
-        return bytes(content)
+        self._kept = bytes(content)
+        return self._kept
 
     async def rest(self, limit: int) -> bytes:
         """The whole body in memory. Raises TooSlow, TooMuch or ClientLeft."""

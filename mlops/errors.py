@@ -56,6 +56,17 @@ class InvalidFields(DomainError):
         self.errors = errors
 
 
+class Busy(DomainError):
+    """Everything that may do this kind of work is at it just now."""
+
+    status = 503
+    code = "busy"
+
+    def extra(self) -> dict[str, Any]:
+        """When to come again."""
+        return {"headers": {"Retry-After": "10"}}
+
+
 class TooManyLogins(DomainError):
     """Too many logins failed; `seconds` says when the next may be tried."""
 

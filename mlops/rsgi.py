@@ -2,7 +2,8 @@
 
 A body of a few kilobytes is received before Django is called. A larger one is announced first: Django runs without it and either answers
 (no credential, role too low, too large) or says how much it wants and for whom (`Intake`). Only then is the body received, at a least
-pace, and Django called again with it. Bodies that are too slow end as 408; senders with too many of them under way get 429.
+pace, and Django called again with it. Bodies that are too slow end as 408; senders with too many of them under way get 429. So is a form
+of any size announced that may hold a file: a file of 300 bytes can keep whoever reads it busy for half a minute.
 """
 
 import asyncio
@@ -21,11 +22,12 @@ from django.conf import settings
 
 from mlops import addresses
 from mlops.arrivals import Arrival, ClientLeft, Crowded, Pace, Senders, TooMuch, TooSlow
+from mlops.places import PLACES
 from mlops.wsgi import HEALTHY, application, problem_bytes
 
 INTAKE = "tiltyard.intake"
 ANNOUNCED = 64 * 1024
-"""Bodies above this many bytes are announced to Django before they are received."""
+"""Bodies above this many bytes are announced to Django before they are received, forms of any size before they are read."""
 PER_ADDRESS = 100
 """Small bodies that one address may have under way: they are received before anybody knows whose they are."""
 PATIENCE = 5.0
@@ -76,7 +78,7 @@ class Door:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="web")
         self._writers = ThreadPoolExecutor(2, thread_name_prefix="intake")
         self._places = asyncio.Semaphore(threads)
-        self._places_for_files = asyncio.Semaphore(max(threads // 2, 1))  # reading a file takes long: the other half stays quick
+        self._places_for_files = asyncio.Semaphore(PLACES)  # reading a file takes long: most threads stay quick
         self._senders = Senders()
         self._pace = Pace(grace=settings.UPLOAD_GRACE_SECONDS, rate=settings.UPLOAD_BYTES_PER_SECOND, longest=settings.UPLOAD_SECONDS)
 
@@ -110,8 +112,10 @@ class Door:
             with self._senders.sending(f"address {addresses.counted(environ)}", most=PER_ADDRESS):
                 content = await arrival.begin(ANNOUNCED)
             if arrival.complete:
+                body = _measured(environ, content)
+                if not _is_form(environ):
+                    return await self._run(environ, body, Intake(arrived=True))
                 _refuse_cut(environ, content[-TAIL:])
-                return await self._run(environ, _measured(environ, content), Intake(arrived=True))
         intake = Intake(arrived=False)
         answer = await self._run(environ, BytesIO(), intake)
         if intake.limit is None:
@@ -191,8 +195,14 @@ def _declared(environ: dict[str, Any]) -> int | None:
 def _refuse_cut(environ: dict[str, Any], tail: bytes) -> None:
     """Raise ClientLeft for a form whose last boundary never came. A connection that breaks looks to us like the end of chunks, and Django
     would take what came of the file for the whole of it; of other bodies half is no JSON."""
-    if environ.get("CONTENT_TYPE", "").lower().startswith("multipart/") and not tail.rstrip().endswith(b"--"):
+    if _is_form(environ) and not tail.rstrip().endswith(b"--"):
         raise ClientLeft
+
+
+def _is_form(environ: dict[str, Any]) -> bool:
+    """Whether the body is of the kind that files come in."""
+    content_type: str = environ.get("CONTENT_TYPE", "")
+    return content_type.lower().startswith("multipart/")
 
 
 def _measured(environ: dict[str, Any], content: bytes) -> BytesIO:

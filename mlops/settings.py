@@ -194,7 +194,7 @@ if any(not uri.startswith(("s3://", "gs://", "az://")) or len(uri.rstrip("/")) <
 MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", 2 * 1024 * 1024)
 MAX_ARTIFACT_BYTES = env.int("MAX_ARTIFACT_BYTES", 512 * 1024 * 1024)
 MAX_DATASET_BYTES = env.int("MAX_DATASET_BYTES", 2 * 1024**3)
-# How slow a sender may be (mlops.rsgi), and how many bodies of more than 64 KB one principal may have under way.
+# How slow a sender may be (mlops.rsgi), and how many bodies of more than 64 KB, and forms, one principal may have under way.
 UPLOAD_BYTES_PER_SECOND = env.int("UPLOAD_BYTES_PER_SECOND", 16 * 1024)
 UPLOAD_GRACE_SECONDS = env.float("UPLOAD_GRACE_SECONDS", 5.0)
 UPLOAD_SECONDS = env.int("UPLOAD_SECONDS", 3600)

@@ -4,14 +4,10 @@ A booster that a study here trained answers in this process, from memory. Every 
 from outside, because its library may not be safe against it; one of scikit-learn, because a web process should not import all that.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from threading import BoundedSemaphore
 from typing import Any
 from uuid import UUID
-
-from django.conf import settings
 
 from engine.formats.asking import ask_safely
 from engine.tabular.asking import MAX_EXPLAINED, MAX_ROWS, Question, ask
@@ -23,17 +19,15 @@ from experiments.services.study_rows import find_study
 from mlops.artifacts.storage import storage
 from mlops.database.reading import reading
 from mlops.errors import DomainError, InvalidField, InvalidFields, NotFound
+from mlops.places import place
 from mlops.tenancy.roles import Principal
 from registry.models import ModelVersion
 from registry.services.artifacts import NoArtifact, load_tabular
 from registry.services.lookups import model_named, version_of
-from registry.services.reading import Busy
 from registry.states import STAGES
 
 BOOSTERS = frozenset({"catboost", "xgboost", "lightgbm"})
 STAGE_NAMES = ("production", "staging", "archived")
-_PLACES = BoundedSemaphore(max(settings.WEB_THREADS // 3, 1))
-"""Children that this process has at once. Each holds a thread, for half a minute if its model is slow: the others stay free."""
 
 
 class AmbiguousVersion(DomainError):
@@ -152,23 +146,12 @@ def _answered(selector: Selector, question: Question, by: Principal) -> Answered
     try:
         if trained_here and version.algorithm in BOOSTERS:
             return Answered(version, ask(MODELS.get(version.artifact_sha256, lambda: load_tabular(version)), question))
-        with _place():
+        with place():
             return Answered(version, ask_safely(storage().read(version.artifact_path, sha256=version.artifact_sha256), question))
     except PredictError as error:
         raise _as_refusal(error) from None
     except ArtifactError as error:
         raise ModelUnusable(f"The artifact of {version} cannot be used: {str(error)[:300]}") from error
-
-
-@contextmanager
-def _place() -> Iterator[None]:
-    """One of the places for children. Nobody waits for one: whoever waits holds a thread of this process too. Raises Busy."""
-    if not _PLACES.acquire(blocking=False):
-        raise Busy("As many models as may are being asked in processes of their own just now. Try again in a moment.")
-    try:
-        yield
-    finally:
-        _PLACES.release()
 
 
 def _as_refusal(error: PredictError) -> InvalidFields:

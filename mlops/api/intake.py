@@ -8,12 +8,14 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from rest_framework.parsers import MultiPartParser
 
+from mlops.addresses import counted
 from mlops.api.permissions import ActionPermission
 from mlops.api.problems import Problem
 from mlops.tenancy.roles import Principal
 
 SMALL = 64 * 1024
-"""What anybody may send, and any form that declares nothing else. `mlops.rsgi` has received as much before Django is called."""
+"""What anybody may send, and any form that declares nothing else. `mlops.rsgi` has received as much before Django is called; a form's
+file is handed over when there is room for its reading."""
 FILES_AT_ONCE = 2
 CHUNK = 64 * 1024
 
@@ -37,11 +39,14 @@ def take(request: HttpRequest, view: Any) -> HttpResponse | None:
         _authorize(request, view, principal)
         if offered is not None and offered > limit:
             raise too_large(limit)
-    if door is not None and principal is not None:
+    if door is not None:
+        if principal is None:  # a small form: what a larger one could hold was refused above
+            door.want(limit=SMALL, sender=f"address {counted(request.META)}", most=settings.UPLOADS_AT_ONCE, into_file=False)
+            return HttpResponse(status=100)
         at_once = min(FILES_AT_ONCE, settings.UPLOADS_AT_ONCE) if into_file else settings.UPLOADS_AT_ONCE
         door.want(limit=limit, sender=f"{principal.customer_id}:{principal.kind}:{principal.name}", most=at_once, into_file=into_file)
         return HttpResponse(status=100)
-    if door is None and offered is None and principal is not None:
+    if offered is None and principal is not None:
         _take_chunks(request, limit)
     return None
 

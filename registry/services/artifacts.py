@@ -8,6 +8,7 @@ from engine.formats.sniff import UnsafeArtifact
 from engine.formats.trial import try_model
 from mlops.artifacts.storage import storage
 from mlops.errors import DomainError, InvalidField
+from mlops.places import place
 from registry.models import ModelVersion
 
 if TYPE_CHECKING:
@@ -48,9 +49,11 @@ class ArtifactFacts:
 
 
 def inspect_artifact(path: Path) -> ArtifactFacts:
-    """Try the file in a disposable child. Raises UnsafeUpload (400 `unsafe_artifact`) for anything that is not a sound, known format."""
+    """Try the file in a disposable child. Raises UnsafeUpload (400 `unsafe_artifact`) for anything that is not a sound, known format,
+    or Busy."""
     try:
-        facts = try_model(path)
+        with place():
+            facts = try_model(path)
     except UnsafeArtifact as refusal:
         raise UnsafeUpload("file", str(refusal)) from None
     signature = facts.signature or {}

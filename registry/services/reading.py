@@ -16,7 +16,7 @@ from engine.frames.limits import ReadLimits
 from engine.frames.mapping import Mapping, MappingError
 from engine.frames.problems import FrameError, FrameProblem, Report
 from engine.frames.proposing import Proposal
-from mlops.errors import DomainError, InvalidField
+from mlops.errors import Busy, DomainError, InvalidField
 from mlops.storable import clean
 from registry.services.dataset_files import Source
 
@@ -64,17 +64,6 @@ class UnreadableFile(DomainError):
             extra["proposal"] = {"mapping": shown["mapping"], "columns": shown["columns"]}
         cleaned: dict[str, Any] = clean(extra)
         return cleaned
-
-
-class Busy(DomainError):
-    """Everything that may read foreign files, or ask foreign models, is at it just now."""
-
-    status = 503
-    code = "busy"
-
-    def extra(self) -> dict[str, Any]:
-        """When to come again."""
-        return {"headers": {"Retry-After": "10"}}
 
 
 def parse_mapping(value: Mapping | dict[str, Any] | None) -> Mapping | None:

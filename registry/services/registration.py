@@ -164,7 +164,10 @@ class PreparedArtifact:
 
 
 def prepare_artifact(*, model: RegisteredModel, path: Path) -> PreparedArtifact:
-    """Try the file in a disposable child and store it. Slow, so it belongs before the transaction. Raises UnsafeUpload."""
+    """Try the file in a disposable child and store it. Slow, so it belongs before the transaction.
+
+    Raises UnsafeUpload or Busy.
+    """
     facts = inspect_artifact(path)
     version_id = uuid.uuid4()
     # The folder carries the version's id: its label is only known under the model's lock.
@@ -195,7 +198,7 @@ def register_version(
 
     An artifact is tried in a disposable child process first (InvalidField with code `unsafe_artifact` otherwise), then stored, create-only,
     before the row is committed: a crash in between leaves a file nobody refers to, never a version without its file. A refusal leaves none.
-    Raises InvalidField, InvalidFields (metrics), NotFound where the data set is gone, or Duplicate when the label is taken.
+    Raises InvalidField, InvalidFields (metrics), NotFound where the data set is gone, Duplicate when the label is taken, or Busy.
     """
     by.authorize("version.register")
     label = _checked_label(label)

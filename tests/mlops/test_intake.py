@@ -10,6 +10,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from rest_framework.test import APIClient
 
+from mlops.rsgi import INTAKE, Intake
 from mlops.tenancy.models import Customer
 from mlops.tenancy.roles import Principal
 from tests.conftest import PASSWORD
@@ -67,6 +68,16 @@ def test_a_large_form_of_nobody_is_413_before_it_is_read(stalled: Stalled) -> No
 def test_chunks_of_nobody_are_not_read(path: str, stalled: Stalled) -> None:
     assert send(stalled, path, length=None).status_code in (401, 404, 413)
     assert stalled.asked == 0
+
+
+def test_a_small_form_of_nobody_is_asked_for_as_it_was_announced(stalled: Stalled) -> None:
+    door = Intake(arrived=False)
+    form = "multipart/form-data; boundary=x"
+
+    answer = send(stalled, LOGIN, length=100, content_type=form, REMOTE_ADDR="192.0.2.7", **{INTAKE: door})  # type: ignore[arg-type] # WSGI
+
+    assert (answer.status_code, stalled.asked) == (100, 0)
+    assert (door.limit, door.sender, door.into_file) == (64 * 1024, "address 192.0.2.7", False)
 
 
 def test_a_login_goes_through(manager: Principal) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from threading import Barrier, Lock
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +14,7 @@ from mlops import rsgi
 from mlops.rsgi import INTAKE, Answer, Door
 
 BODY = b"--x\r\n" + b"," * rsgi.ANNOUNCED + b"\r\n--x--\r\n"
+SMALL_FORM, SMALL_JSON = b"--x\r\n,\r\n--x--\r\n", b"{}"
 WORK_S = 0.3
 
 
@@ -31,13 +33,14 @@ class Sent:
 
 
 def scope(body: bytes) -> Any:
-    headers = {"content-type": "multipart/form-data; boundary=x", "content-length": str(len(body))}
+    content_type = "application/json" if body == SMALL_JSON else "multipart/form-data; boundary=x"
+    headers = {"content-type": content_type, "content-length": str(len(body))}
     common = {"server": "localhost:8000", "client": "127.0.0.1:9", "scheme": "http", "authority": "", "http_version": "1.1"}
     return SimpleNamespace(method="POST", path="/api/v1/datasets", query_string="", headers=headers, **common)
 
 
 def working(environ: dict[str, Any]) -> Answer:
-    """Wants every large body as a file, and takes its time with it."""
+    """Wants every body that is announced as a file, and takes its time with it."""
     if not environ[INTAKE].arrived:
         environ[INTAKE].want(limit=10 * len(BODY), sender="kim", most=9, into_file=True)
         return Answer(100)
@@ -51,7 +54,7 @@ async def send_together(count: int, body: bytes) -> list[int]:
     return sorted(one.status for one in sent)
 
 
-@pytest.mark.parametrize(("body", "expected"), [(BODY, [202, 202, 202]), (b"--x--", [202, 503, 503])])
+@pytest.mark.parametrize(("body", "expected"), [(BODY, [202, 202, 202]), (SMALL_FORM, [202, 202, 202]), (SMALL_JSON, [202, 503, 503])])
 def test_who_has_sent_a_whole_file_waits_longer_for_a_thread(
     monkeypatch: pytest.MonkeyPatch, settings: LazySettings, body: bytes, expected: list[int]
 ) -> None:
@@ -60,3 +63,29 @@ def test_who_has_sent_a_whole_file_waits_longer_for_a_thread(
     monkeypatch.setattr(rsgi, "PATIENCE", WORK_S / 3)
 
     assert asyncio.run(send_together(3, body)) == expected
+
+
+@pytest.mark.parametrize("body", [BODY, SMALL_FORM])
+def test_forms_of_any_size_are_read_a_few_at_a_time_and_counted_for_their_sender(monkeypatch: pytest.MonkeyPatch, body: bytes) -> None:
+    monkeypatch.setattr(rsgi, "PLACES", 2)
+    reading, most, read = 0, 0, Lock()
+    enough = Barrier(2)
+
+    def called(environ: dict[str, Any]) -> Answer:
+        nonlocal reading, most
+        if not environ[INTAKE].arrived:
+            environ[INTAKE].want(limit=10 * len(BODY), sender="kim", most=4, into_file=True)
+            return Answer(100)
+        with read:
+            reading += 1
+            most = max(most, reading)
+        enough.wait(10)
+        assert environ["wsgi.input"].read() == body
+        with read:
+            reading -= 1
+        return Answer(202)
+
+    monkeypatch.setattr(rsgi, "_called", called)
+
+    assert asyncio.run(send_together(6, body)) == [202, 202, 202, 202, 429, 429]
+    assert most == 2

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from threading import BoundedSemaphore
 from typing import Any
 from uuid import uuid4
 
@@ -12,13 +13,15 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import transaction
 from rest_framework.test import APIClient
 
+from engine.formats.trial import ModelFacts
+from mlops import places
 from mlops.artifacts.storage import storage
 from mlops.audit.models import AuditEvent
 from mlops.tenancy.models import Customer
 from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import Principal
 from registry.models import ModelVersion
-from registry.services import moves, promotion
+from registry.services import artifacts, moves, promotion
 from tests.conftest import NOON
 from tests.engine.formats import foreign
 from tests.engine.formats.samples import model_text
@@ -160,6 +163,25 @@ def test_an_artifact_comes_with_its_metadata_in_a_multipart_body(api: Api, scope
     assert response.status_code == 201, found
     assert (found["artifact_format"], found["has_artifact"], len(found["artifact_sha256"])) == ("lightgbm", True, 64)
     assert (found["metrics"], found["notes"], found["feature_names"]) == ({"mae": 1.5}, "by hand", ["price", "stock", "weekday"])
+
+
+def test_artifacts_are_tried_in_a_share_of_the_threads_and_no_more(api: Api, scope: Principal, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_model()
+    client, tried = api(), artifacts.try_model
+    monkeypatch.setattr(places, "_FREE", BoundedSemaphore(1))
+
+    def upload() -> Any:
+        return client.post(URL, {"file": SimpleUploadedFile("model.txt", TREE.encode())}, format="multipart")
+
+    def try_meanwhile(path: Path) -> ModelFacts:
+        again = upload()
+        assert (again.status_code, again.json()["code"], "Retry-After" in again.headers) == (503, "busy", True)
+        assert client.get(URL).status_code == 200
+        return tried(path)
+
+    monkeypatch.setattr(artifacts, "try_model", try_meanwhile)
+
+    assert [upload().status_code for _ in range(2)] == [201, 201]
 
 
 @pytest.mark.parametrize("kind", ["xgboost", "catboost", "onnx"])

@@ -14,7 +14,7 @@ from engine.frames.mapping import Mapping
 from engine.frames.panel import Panel
 from mlops.artifacts.storage import DigestMismatch, storage
 from mlops.audit.models import AuditEvent
-from mlops.errors import Duplicate, InvalidField
+from mlops.errors import Busy, Duplicate, InvalidField
 from mlops.jobs import runner
 from mlops.jobs.models import Job, JobState
 from mlops.jobs.services import cancel
@@ -27,7 +27,7 @@ from mlops.tenancy.roles import Forbidden, Principal
 from registry.models import Dataset, DatasetVersion
 from registry.services import datasets, reading
 from registry.services.dataset_panels import NotReady, panel_file, panel_of
-from registry.services.reading import Busy, UnreadableFile
+from registry.services.reading import UnreadableFile
 from registry.services.registration import register_model
 from registry.states import DATASET_VERSION_LIFECYCLE
 from tests.conftest import NOON

@@ -21,6 +21,7 @@ from experiments.services import predicting
 from experiments.services.model_store import ModelStore
 from experiments.services.predicting import Selector, predict
 from experiments.states import StudyStatus
+from mlops import places
 from mlops.artifacts.storage import storage
 from mlops.tenancy.models import Customer
 from mlops.tenancy.roles import Principal
@@ -328,7 +329,7 @@ def test_models_that_are_slow_to_answer_take_a_share_of_the_threads_and_no_more(
     copy = tmp_path / "model.json"
     copy.write_bytes(storage().read(version.artifact_path, sha256=version.artifact_sha256))
     foreign = register_version(model=version.model, by=manager, at=NOON, artifact=copy, algorithm="lightgbm")
-    monkeypatch.setattr(predicting, "_PLACES", BoundedSemaphore(1))
+    monkeypatch.setattr(places, "_FREE", BoundedSemaphore(1))
     client = api()
 
     def ask_meanwhile(*_: Any) -> Any:

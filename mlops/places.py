@@ -1,0 +1,27 @@
+"""Places for what keeps a thread of a web process busy for long: children that try or ask models, and explanations.
+
+Nobody waits for one: whoever waits holds a thread too. A job process does one thing at a time, and always finds a place.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import BoundedSemaphore
+
+from django.conf import settings
+
+from mlops.errors import Busy
+
+PLACES = max(settings.WEB_THREADS // 3, 1)
+_FREE = BoundedSemaphore(PLACES)
+"""All kinds of work share them, so that together they leave most threads free, and the machine its memory."""
+
+
+@contextmanager
+def place() -> Iterator[None]:
+    """One of this process's places. Raises Busy."""
+    if not _FREE.acquire(blocking=False):
+        raise Busy("As many models as may are being tried, asked or explained just now. Try again in a moment.")
+    try:
+        yield
+    finally:
+        _FREE.release()
