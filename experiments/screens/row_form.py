@@ -84,5 +84,5 @@ def _typical(feature: dict[str, Any], reference: dict[str, Any] | None) -> Any:
         return reference["labels"][0]
     if feature.get("low") is not None and feature.get("high") is not None and feature["dtype"] in ("number", "integer"):
         middle = (feature["low"] + feature["high"]) / 2
-        return round(middle) if whole else middle
+        return round(middle) if whole else float(f"{middle:.6g}")
     return next(iter(feature.get("categories") or []), None)
