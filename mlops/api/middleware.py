@@ -37,9 +37,9 @@ class RequestIdMiddleware:
 
 
 def request_id_of(request: HttpRequest) -> str:
-    """The id that the client gave the request, or a new one."""
+    """The id that the client gave the request, or a new one; none that reads like the command line's, in whatever case."""
     sent = request.META.get("HTTP_X_REQUEST_ID", "")
-    return sent if ACCEPTED_ID.match(sent) and not sent.startswith(COMMAND_LINE) else str(uuid.uuid4())
+    return sent if ACCEPTED_ID.match(sent) and not sent.casefold().startswith(COMMAND_LINE) else str(uuid.uuid4())
 
 
 def counted(response: HttpResponse, identifier: str) -> HttpResponse:

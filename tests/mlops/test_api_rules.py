@@ -378,7 +378,7 @@ def test_a_sane_request_id_is_echoed_and_kept_with_what_it_did(api: Api, custome
         assert AuditEvent.objects.get(action="note").request_id == "order-66"
 
 
-@pytest.mark.parametrize("sent", ["", "a b", "x" * 65, "a\u00e9", f"{COMMAND_LINE}1"])
+@pytest.mark.parametrize("sent", ["", "a b", "x" * 65, "a\u00e9", f"{COMMAND_LINE}1", f"{COMMAND_LINE.upper()}1"])
 def test_an_odd_request_id_is_replaced(api: Api, sent: str) -> None:
     assert len(api().get(NOTES, headers={"X-Request-ID": sent})["X-Request-ID"]) == 36
 
