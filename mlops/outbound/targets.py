@@ -79,9 +79,8 @@ def resolve(target: Target) -> list[str]:
     addresses = _look_up(target.host, target.port)
     if not target.allowed:
         for address in addresses:
-            why = refusal(address)
-            if why:
-                raise Refused(f"{target.host} leads to {address} ({why}), which is not on the public internet.")
+            if refusal(address):  # neither the address nor its kind is said: that would map the inner network
+                raise Refused(f"{target.host} leads to an address that is not on the public internet.")
     return addresses
 
 

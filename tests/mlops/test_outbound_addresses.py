@@ -85,10 +85,11 @@ def test_at_least_seventy_forms_are_tried() -> None:
 def test_names_that_lead_inside_are_refused(name: str, connected: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", resolving({name: [NAMES[name]]}))
 
-    with pytest.raises(Refused, match="not on the public internet"):
+    with pytest.raises(Refused, match="not on the public internet") as refusal:
         client.post(f"https://{name}/", body=b"{}", headers={}, allowed_hosts=())
 
     assert connected == []
+    assert str(refusal.value) == f"{name} leads to an address that is not on the public internet."
 
 
 def test_a_name_is_resolved_once_so_rebinding_gains_nothing(connected: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
