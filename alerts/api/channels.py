@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from alerts.api.doors import answer, condition, identifier
 from alerts.models import Channel, Delivery
 from alerts.queries import deliveries_of, shared_channels, target_for
-from alerts.services import channels, delivering
+from alerts.services import channels, delivering, reaching
 from alerts.services.couriers import message_id
 from alerts.states import DeliveryStatus
 from mlops.api.bodies import NoBody
@@ -143,7 +143,7 @@ class ChannelDetail(ApiView):
     @extend_schema(operation_id="channels_retrieve", responses=ChannelAnswer)
     def get(self, request: Request, channel_id: str) -> Response:
         """The channel."""
-        return _shown(channels.shared_channel(identifier(channel_id, "channel")), request)
+        return _shown(reaching.shared_channel(identifier(channel_id, "channel")), request)
 
     @extend_schema(request=ChannelChangeBody, responses=ChannelAnswer)
     def patch(self, request: Request, channel_id: str) -> Response:
@@ -206,7 +206,7 @@ class Deliveries(ListView):
     @extend_schema(operation_id="channels_deliveries", responses=DeliveryAnswer(many=True))
     def get(self, request: Request, channel_id: str) -> Response:
         """Messages, newest first; `?status=dead` are those that were given up on. Three queries."""
-        return self.page(request, deliveries_of(channels.usable_channel(identifier(channel_id, "channel"), self.principal(request))))
+        return self.page(request, deliveries_of(reaching.usable_channel(identifier(channel_id, "channel"), self.principal(request))))
 
 
 class DeliveryResend(ApiView):

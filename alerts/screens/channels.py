@@ -14,7 +14,7 @@ from alerts.models import Channel
 from alerts.queries import counted_channels, deliveries_of, target_for, visible_subscriptions
 from alerts.screens.forms import ChannelForm, NewChannelForm, TypedForm
 from alerts.screens.subscribing import in_words, keep_typed
-from alerts.services import channels
+from alerts.services import channels, reaching
 from mlops.admin_site import page, principal_of, show, show_refusal
 from mlops.errors import DomainError, NotFound, Stale
 from mlops.waiting import subject
@@ -72,7 +72,7 @@ def create(request: HttpRequest) -> HttpResponse:
 def channel_page(request: HttpRequest, pk: UUID) -> HttpResponse:
     """A shared channel, or the viewer's own: what it hears of, and its latest messages. Three queries."""
     principal = principal_of(request)
-    channel = channels.usable_channel(pk, principal)
+    channel = reaching.usable_channel(pk, principal)
     return show(
         request,
         "alerts/channel.html",
@@ -96,7 +96,7 @@ def edit(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Rename it, move it, switch it off or on, unless it changed since the page was opened."""
     principal = principal_of(request)
     principal.authorize("channel.manage")
-    channel = channels.shared_channel(pk)
+    channel = reaching.shared_channel(pk)
     form = ChannelForm(request.POST or None, channel=channel)
     if request.method == "POST" and form.is_valid():
         if not form.changes():
@@ -128,7 +128,7 @@ def renew_secret(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Say what a new signing secret means; on POST make it and show it, this once."""
     principal = principal_of(request)
     principal.authorize("channel.manage")
-    channel = channels.shared_channel(pk)
+    channel = reaching.shared_channel(pk)
     form, refused = TypedForm(request.POST or None, channel=channel), ""
     if request.method == "POST" and form.is_valid():
         seen = expect_revision(form.cleaned_data["revision"], "channel")

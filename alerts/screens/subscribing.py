@@ -13,7 +13,7 @@ from django.views.decorators.http import require_POST
 from alerts.models import Channel, Subscription
 from alerts.queries import shared_channels, visible_subscriptions
 from alerts.screens.forms import SubscribeForm, SubscriptionForm
-from alerts.services import channels
+from alerts.services import channels, reaching
 from alerts.states import AlertType
 from mlops.admin_site import page, principal_of, show, show_refusal
 from mlops.errors import DomainError, NotFound, Stale
@@ -68,7 +68,7 @@ def subscribe(request: HttpRequest) -> HttpResponse:
 def edit(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Change what is told, unless it changed since the page was opened."""
     principal, subscription = principal_of(request), _find(request, pk)
-    channels.usable_channel(subscription.channel_id, principal)
+    reaching.usable_channel(subscription.channel_id, principal)
     form = SubscriptionForm(request.POST or None, subscription=subscription)
     if request.method == "POST" and form.is_valid():
         seen = expect_revision(form.cleaned_data["revision"], "subscription")

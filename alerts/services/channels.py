@@ -13,6 +13,7 @@ from django.db import IntegrityError, transaction
 
 from alerts.models import Channel, Delivery, Subscription
 from alerts.services.delivering import drop_pending
+from alerts.services.reaching import shared_channel, usable_channel
 from alerts.services.notifying import notify_test, wake
 from alerts.states import AlertType, Severity
 from mlops.audit.services import record
@@ -184,25 +185,6 @@ def unsubscribe(*, subscription_id: UUID, by: Principal, at: datetime, if_match:
         subscription = _lock_subscription(subscription_id, by, if_match)
         record(action="subscription.deleted", target=subscription, label=str(subscription), at=at, before=_shown(subscription), actor=by)
         subscription.delete()
-
-
-def shared_channel(channel_id: UUID) -> Channel:
-    """A channel of the customer's that is nobody's own. Raises NotFound."""
-    found = Channel.objects.filter(pk=channel_id, owner=None, deleted_at=None).first()
-    if found is None:
-        raise NotFound("There is no such channel.")
-    return found
-
-
-def usable_channel(channel_id: UUID, by: Principal) -> Channel:
-    """The actor's own channel, or a shared one for those who manage them. Raises NotFound for another person's, Forbidden."""
-    by.authorize("subscription.own")
-    found = Channel.objects.select_related("owner").filter(pk=channel_id, deleted_at=None).first()
-    if found is None or (found.owner_id is not None and found.owner_id != by.user_id):
-        raise NotFound("There is no such channel.")
-    if found.owner_id is None:
-        by.authorize("channel.manage")
-    return found
 
 
 def _own_channel(by: Principal, at: datetime) -> Channel:

@@ -19,6 +19,7 @@ from alerts.models import Channel, Delivery
 from alerts.services import couriers
 from alerts.services.couriers import Result
 from alerts.services.notifying import wake
+from alerts.services.reaching import usable_channel
 from alerts.states import DeliveryStatus
 from mlops.audit.services import record
 from mlops.errors import DomainError, NotFound
@@ -85,12 +86,12 @@ def resend(*, delivery_id: UUID, by: Principal, at: datetime) -> Delivery:
     """Try a message again that was given up on; it gets three more days. Raises Forbidden, NotFound, NotDead."""
     by.authorize("channel.manage")
     with transaction.atomic():
-        delivery = Delivery.objects.select_related("channel").filter(pk=delivery_id).first()
-        if delivery is None:
+        delivery = Delivery.objects.filter(pk=delivery_id).first()
+        if delivery is None or not _reaches(delivery.channel_id, by):
             raise NotFound("There is no such delivery.")
         channel = Channel.objects.select_for_update(no_key=True).get(pk=delivery.channel_id)
-        if not channel.enabled or channel.deleted_at:
-            raise NotDead("The channel is disabled or deleted; enable it first.")
+        if not channel.enabled:
+            raise NotDead("The channel is disabled; enable it first.")
         changed = Delivery.objects.filter(pk=delivery_id, status=DeliveryStatus.DEAD).update(
             status=DeliveryStatus.PENDING, attempts=0, due_at=at, give_up_at=at + backoff.GIVE_UP_AFTER, ended_at=None
         )
@@ -159,3 +160,11 @@ def _pending(channel_id: UUID) -> QuerySet[Delivery]:
 
 def _later(moment: datetime | None, at: datetime) -> bool:
     return moment is not None and moment > at
+def _reaches(channel_id: UUID, by: Principal) -> bool:
+    try:
+        usable_channel(channel_id, by)
+    except NotFound:  # another person's own
+        return False
+    return True
+
+
