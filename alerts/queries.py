@@ -3,7 +3,6 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
-from urllib.parse import urlsplit
 
 from django.db.models import Count, F, OuterRef, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce, StrIndex
@@ -12,6 +11,7 @@ from alerts.models import Channel, Delivery, MLAlert, Occurrence, Subscription
 from alerts.models.fields import searchable
 from alerts.services.deeds import Prospect, prospect
 from alerts.states import OPEN, AlertStatus, DeliveryStatus, Severity
+from alerts.targets import masked
 from mlops.tenancy.roles import Principal
 
 PAGE_SIZE = 20
@@ -166,9 +166,7 @@ def target_for(channel: Channel, principal: Principal) -> str:
     """Address or URL; in full only for those who manage channels: webhook URLs often carry a secret."""
     if principal.may("channel.manage"):
         return channel.target
-    if channel.kind == Channel.Kind.WEBHOOK:
-        return f"{urlsplit(channel.target).hostname}/…"
-    return f"…@{channel.target.rpartition('@')[2]}"
+    return masked(channel.kind, channel.target)
 
 
 def visible_subscriptions(principal: Principal) -> QuerySet[Subscription]:

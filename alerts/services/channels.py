@@ -15,6 +15,7 @@ from alerts.models import Channel, Delivery, Subscription
 from alerts.services.delivering import drop_pending
 from alerts.services.reaching import shared_channel, usable_channel
 from alerts.services.notifying import notify_test, wake
+from alerts.targets import for_the_trail
 from alerts.states import AlertType, Severity
 from mlops.audit.services import record
 from mlops.errors import DomainError, Duplicate, InvalidField, NotFound
@@ -64,7 +65,8 @@ def create_channel(*, kind: str, name: str, target: str, by: Principal, at: date
                 channel.save(force_insert=True)
         except IntegrityError:
             raise Duplicate(f"There is a channel named {name} already.") from None
-        record(action="channel.created", target=channel, label=name, at=at, after={"kind": kind, "target": target}, actor=by)
+        after = for_the_trail(kind, {"kind": kind, "target": target})
+        record(action="channel.created", target=channel, label=name, at=at, after=after, actor=by)
     return Made(channel, secret)
 
 
@@ -78,7 +80,7 @@ def configure_channel(
         _check_target(found.kind, changes["target"])
     with transaction.atomic():
         channel = _lock(channel_id, if_match)
-        before = {name: getattr(channel, name) for name in changes}
+        before = for_the_trail(channel.kind, {name: getattr(channel, name) for name in changes})
         for name, value in changes.items():
             setattr(channel, name, value)
         channel.revision += 1
@@ -89,7 +91,8 @@ def configure_channel(
                 channel.save()
         except IntegrityError:
             raise Duplicate(f"There is a channel named {channel.name} already.") from None
-        record(action="channel.configured", target=channel, label=channel.name, at=at, before=before, after=changes, actor=by)
+        after = for_the_trail(channel.kind, changes)
+        record(action="channel.configured", target=channel, label=channel.name, at=at, before=before, after=after, actor=by)
         wake(channel.pk, now=at, at=at)
     return channel
 
@@ -116,7 +119,8 @@ def delete_channel(*, channel_id: UUID, by: Principal, at: datetime, if_match: C
         channel.subscriptions.all().delete()
         drop_pending(channel, why="The channel was deleted.", at=at)
         Channel.objects.filter(pk=channel.pk).update(deleted_at=at, enabled=False, revision=channel.revision + 1)
-        record(action="channel.deleted", target=channel, label=channel.name, at=at, actor=by)
+        before = for_the_trail(channel.kind, {"kind": channel.kind, "target": channel.target})
+        record(action="channel.deleted", target=channel, label=channel.name, at=at, before=before, actor=by)
 
 
 def test_channel(*, channel_id: UUID, by: Principal, at: datetime) -> Delivery:

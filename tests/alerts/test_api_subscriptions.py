@@ -1,5 +1,6 @@
 """`/api/v1/subscriptions` and its channels, by their doors."""
 
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -253,3 +254,51 @@ def test_lists_cost_the_same_however_long_they_are(address: str, scope: Principa
         counts.append(len(captured))
 
     assert counts[1] == counts[2]
+
+
+# --- what the trail, which every viewer reads for good, has of addresses ----------------------------------------------------------------
+def test_the_trail_has_the_host_of_a_webhook_and_a_digest_never_its_url(scope: Principal, api: Api) -> None:
+    client = api("admin")
+    address = client.post(CHANNELS, HOOK).headers["Location"]
+    moved = HOOK["target"].replace("abc", "def")
+    client.patch(address, {"target": moved})
+    client.delete(address)
+
+    events = api("viewer").get("/api/v1/audit").json()["results"]
+
+    said = {one["action"]: one for one in events if one["action"].startswith("channel.")}
+    digests = [hashlib.sha256(target.encode()).hexdigest() for target in (HOOK["target"], moved)]
+    assert "token" not in str(events)
+    assert said["channel.created"]["after"] == {"kind": "webhook", "target": "127.0.0.1/…", "target_sha256": digests[0]}
+    assert [said["channel.configured"][when]["target_sha256"] for when in ("before", "after")] == digests
+    assert said["channel.deleted"]["before"] == {"kind": "webhook", "target": "127.0.0.1/…", "target_sha256": digests[1]}
+
+
+def test_a_message_of_another_persons_own_channel_is_not_there_to_be_sent_again(scope: Principal, api: Api) -> None:
+    mine = api("admin", email="vera@example.com")
+    mine.post(BASE, {})
+    sent = mine.post(f"{CHANNELS}/{Channel.objects.get().pk}/test").json()
+    Delivery.objects.update(status="dead", ended_at=NOON, last_error="500")
+    again = f"{BASE}/deliveries/{sent['id']}/resend"
+
+    answer = api("admin", email="other@example.com").post(again)
+
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert Delivery.objects.get().status == "dead"
+    assert mine.post(again).status_code == 202
+
+
+@pytest.mark.parametrize("target", ["a@" + "ä" * 60 + ".example", "a@\u00ad.example", "a@b＠c.example"])
+def test_an_e_mail_address_that_no_letter_reaches_is_refused(target: str, scope: Principal, api: Api) -> None:
+    client = api("admin")
+    address = client.post(CHANNELS, {"kind": "email", "name": "team", "target": "team@example.com"}).headers["Location"]
+
+    refused = [client.post(CHANNELS, {"kind": "email", "name": "x", "target": target}), client.patch(address, {"target": target})]
+
+    assert [(answer.status_code, answer.json()["errors"][0]["field"]) for answer in refused] == [(400, "target")] * 2
+
+
+def test_an_international_domain_is_kept_as_mail_servers_write_it(scope: Principal, api: Api) -> None:
+    made = api("admin").post(CHANNELS, {"kind": "email", "name": "team", "target": "team@bücher.example"})
+
+    assert made.json()["target"] == "team@xn--bcher-kva.example"

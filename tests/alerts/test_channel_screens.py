@@ -148,7 +148,8 @@ def test_a_channel_is_renamed_and_moved(scope: Principal, site: Site) -> None:
     channel.refresh_from_db()
     assert answer.url == url("channel", channel.pk)
     assert (channel.name, channel.target, channel.enabled) == ("Operations", "http://127.0.0.1:9/new", True)
-    assert AuditEvent.objects.get(action="channel.configured").after == {"name": "Operations", "target": "http://127.0.0.1:9/new"}
+    after = AuditEvent.objects.get(action="channel.configured").after
+    assert (after["name"], after["target"]) == ("Operations", "127.0.0.1/…")
 
 
 def test_a_channel_is_switched_off_and_on(scope: Principal, site: Site) -> None:
