@@ -8,18 +8,18 @@ from uuid import UUID
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
 
 from alerts.models import Channel, Delivery, Subscription
 from alerts.services.delivering import drop_pending
-from alerts.services.reaching import shared_channel, usable_channel
 from alerts.services.notifying import notify_test, wake
-from alerts.targets import for_the_trail
+from alerts.services.reaching import shared_channel, usable_channel
 from alerts.states import AlertType, Severity
+from alerts.targets import for_the_trail
 from mlops.audit.services import record
 from mlops.errors import DomainError, Duplicate, InvalidField, NotFound
 from mlops.outbound import client, signing
+from mlops.outbound.mailboxes import deliverable
 from mlops.outbound.targets import Refused, Unreachable
 from mlops.tenancy.models import User
 from mlops.tenancy.roles import Principal
@@ -56,7 +56,7 @@ def create_channel(*, kind: str, name: str, target: str, by: Principal, at: date
     The address of a webhook is resolved here, before any transaction of ours, and again at every sending.
     """
     by.authorize("channel.manage")
-    _check_target(kind, target)
+    target = _checked(kind, target)
     with transaction.atomic():
         channel = Channel(kind=kind, name=name, target=target, created_by=by.name, created_at=at)
         secret = _new_secret(channel)
@@ -77,7 +77,7 @@ def configure_channel(
     by.authorize("channel.manage")
     found = shared_channel(channel_id)
     if "target" in changes:
-        _check_target(found.kind, changes["target"])
+        changes = {**changes, "target": _checked(found.kind, changes["target"])}
     with transaction.atomic():
         channel = _lock(channel_id, if_match)
         before = for_the_trail(channel.kind, {name: getattr(channel, name) for name in changes})
@@ -238,16 +238,17 @@ def _new_secret(channel: Channel) -> str:
     return secret
 
 
-def _check_target(kind: str, target: str) -> None:
+def _checked(kind: str, target: str) -> str:
+    """The target as it is kept: an e-mail address in ASCII, a URL as it came. Raises InvalidField."""
     try:
         if kind == Channel.Kind.EMAIL:
-            validate_email(target)
-        else:
-            client.check(target, allowed_hosts=settings.WEBHOOK_ALLOWED_HOSTS)
+            return deliverable(target)
+        client.check(target, allowed_hosts=settings.WEBHOOK_ALLOWED_HOSTS)
     except ValidationError as invalid:
         raise InvalidField("target", " ".join(invalid.messages)) from None
     except (Refused, Unreachable) as refusal:
         raise InvalidField("target", str(refusal)) from None
+    return target
 
 
 def _types(given: Collection[str]) -> list[str]:

@@ -9,6 +9,7 @@ from django.core.mail import EmailMessage
 
 from alerts.models import Channel, Delivery
 from mlops.outbound import client, signing
+from mlops.outbound.mailboxes import in_ascii
 from mlops.outbound.targets import Refused, Unreachable
 from mlops.tenancy.context import required
 from mlops.tenancy.principals import membership_of
@@ -30,9 +31,12 @@ class Result:
 
 
 def send(delivery: Delivery, *, at: datetime) -> Result:
-    """Bring the message to its channel, once."""
+    """Bring the message to its channel, once. What cannot be put into the form of a message will not be in three days either."""
     channel = delivery.channel
-    return _post(channel, delivery, at) if channel.kind == Channel.Kind.WEBHOOK else _mail(channel, delivery)
+    try:
+        return _post(channel, delivery, at) if channel.kind == Channel.Kind.WEBHOOK else _mail(channel, delivery)
+    except ValueError as failure:  # UnicodeError of an address, or a header that cannot be one
+        return Result(final=True, error=f"This cannot be sent as it is: {failure}"[:500])
 
 
 def _post(channel: Channel, delivery: Delivery, at: datetime) -> Result:
@@ -58,6 +62,7 @@ def _mail(channel: Channel, delivery: Delivery) -> Result:
         address = channel.owner.email
     if settings.EMAIL_BACKEND == _NO_MAIL:
         return Result(final=True, error="No e-mail leaves this server: the operator has not set EMAIL_URL.")
+    address = in_ascii(address)
     domain = address.rpartition("@")[2]
     mail = EmailMessage(delivery.subject, delivery.body, to=[address], headers={"Message-ID": f"<{message_id(delivery)}@{domain}>"})
     try:

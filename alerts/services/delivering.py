@@ -34,6 +34,8 @@ LEASE = timedelta(minutes=2)
 BUDGET = timedelta(seconds=15)
 """After this long a busy channel lets other work of the process come first."""
 
+UNSAID = "Every attempt broke off, and nothing is known of any."
+
 
 class NotDead(DomainError):
     """Only a message that was given up on can be sent again."""
@@ -56,6 +58,7 @@ def lease(*, channel_id: UUID, at: datetime) -> Delivery | None:
         channel = Channel.objects.select_for_update(no_key=True).filter(pk=channel_id, enabled=True, deleted_at=None).first()
         if channel is None or _later(channel.leased_until, at) or _later(channel.paused_until, at):
             return None
+        _bury(channel, at)
         delivery = _pending(channel_id).filter(due_at__lte=at).order_by("due_at", "created_at", "pk").first()
         if delivery is None:
             return None
@@ -110,6 +113,14 @@ def drop_pending(channel: Channel, *, why: str, at: datetime) -> int:
     return dropped
 
 
+def _bury(channel: Channel, at: datetime) -> None:
+    """Give up on what was tried and has no time left: nobody notes anything of a message whose sender dies of it each time. One that was
+    never tried, because the workers or the receiver were away, has its one attempt."""
+    expired = _pending(channel.pk).filter(give_up_at__lt=at, attempts__gt=0)
+    expired.filter(last_error="").update(last_error=UNSAID)
+    DEAD.labels(kind=channel.kind).inc(expired.update(status=DeliveryStatus.DEAD, ended_at=at))
+
+
 def _note(delivery: Delivery, result: Result, *, at: datetime) -> None:
     """Write what became of the attempt; nothing where the lease ran out and another attempt was begun."""
     with transaction.atomic():
@@ -154,12 +165,6 @@ def _try_later(channel: Channel, delivery: Delivery, mine: QuerySet[Delivery], r
     wake(channel.pk, now=at, at=paused_until)
 
 
-def _pending(channel_id: UUID) -> QuerySet[Delivery]:
-    return Delivery.objects.filter(channel_id=channel_id, status=DeliveryStatus.PENDING)
-
-
-def _later(moment: datetime | None, at: datetime) -> bool:
-    return moment is not None and moment > at
 def _reaches(channel_id: UUID, by: Principal) -> bool:
     try:
         usable_channel(channel_id, by)
@@ -168,3 +173,9 @@ def _reaches(channel_id: UUID, by: Principal) -> bool:
     return True
 
 
+def _pending(channel_id: UUID) -> QuerySet[Delivery]:
+    return Delivery.objects.filter(channel_id=channel_id, status=DeliveryStatus.PENDING)
+
+
+def _later(moment: datetime | None, at: datetime) -> bool:
+    return moment is not None and moment > at

@@ -4,12 +4,12 @@ from datetime import datetime
 from uuid import UUID
 
 from django.core.exceptions import ValidationError
-from django.core.validators import validate_email
 from django.db import transaction
 
 from mlops.audit.services import record
 from mlops.errors import DomainError, InvalidField
 from mlops.moments import iso
+from mlops.outbound.mailboxes import deliverable
 from mlops.tenancy.accounts import check_account, open_account
 from mlops.tenancy.models import ApiKey, Customer, Membership, User
 from mlops.tenancy.principals import acting, forget_keys, new_secret
@@ -139,7 +139,7 @@ def _check_member(*, email: str, role: Role, by: Principal | None, customer: Cus
     if role is Role.SERVICE:
         raise InvalidField("role", "A person cannot have the role service; it is for keys.")
     try:
-        validate_email(email)
+        deliverable(email)
     except ValidationError as invalid:
         raise InvalidField("email", " ".join(invalid.messages)) from None
 

@@ -22,7 +22,7 @@ from mlops.outbound import backoff, signing
 from mlops.outbox import services as outbox
 from mlops.outbox.events import queue_of
 from mlops.outbox.models import Message
-from mlops.tenancy.models import Membership
+from mlops.tenancy.models import Membership, User
 from mlops.tenancy.roles import Forbidden, Principal
 from tests.alerts.factories import NOON, Clock, finding, make_alert, make_webhook, receiving, system_admin
 
@@ -234,6 +234,41 @@ def test_a_sender_that_comes_back_too_late_writes_nothing(scope: Principal, cloc
         delivering._note(late, couriers.Result(error="much too late"), at=clock())
 
     assert (only().status, only().last_error) == ("delivered", "")
+
+
+def test_a_message_whose_sender_dies_of_it_each_time_is_dead_after_three_days(scope: Principal, clock: Clock) -> None:
+    channel, _ = make_webhook("http://127.0.0.1:9/hook")
+    make_alert()
+    tried = 0
+    while clock() < NOON + timedelta(days=4):
+        tried += delivering.lease(channel_id=channel.pk, at=clock()) is not None  # and here the process ends
+        clock.forward(hours=3)
+
+    assert (only().status, only().attempts) == ("dead", tried)
+    assert NOON + timedelta(days=3) < only().ended_at < NOON + timedelta(days=3, hours=4)
+    assert "broke off" in only().last_error
+
+
+def test_a_message_that_nobody_could_try_for_three_days_has_its_attempt(scope: Principal, clock: Clock) -> None:
+    with receiving() as receiver:
+        make_webhook(receiver.url)
+        make_alert()
+        clock.forward(hours=100)
+        work(clock)
+
+    assert (only().status, len(receiver.got)) == ("delivered", 1)
+
+
+@pytest.mark.parametrize("domain", ["ä" * 60 + ".example", "\u00ad.example"])
+def test_a_letter_that_cannot_be_addressed_is_dead_at_once_and_says_why(scope: Principal, clock: Clock, domain: str) -> None:
+    channels.subscribe(channel_id=None, by=scope, at=NOON)
+    User.objects.filter(pk=scope.user_id).update(email=f"a@{domain}")
+    make_alert()
+
+    assert work(clock) == 1
+
+    assert only().status == "dead"
+    assert only().last_error.startswith("This cannot be sent as it is: ")
 
 
 def test_a_changed_secret_key_is_said_instead_of_signing_with_another(scope: Principal, clock: Clock) -> None:
