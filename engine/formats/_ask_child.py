@@ -1,7 +1,7 @@
 """Run as `python -I _ask_child.py SPEC` in a fresh process: confine, load a tabular model, answer one question, print JSON.
 
-Prints one line: {"answer": …}, {"problems": […]} for rows that cannot be read, or {"refused": …} for a model that is none. Any other end of
-the process means the model broke it.
+Prints one line: {"answer": …}, {"problems": […]} for rows that cannot be read, {"most": …} for more than so many to explain, or
+{"refused": …} for a model that is none. Any other end of the process means the model broke it.
 """
 
 import json
@@ -22,13 +22,15 @@ def main(spec: dict[str, Any]) -> dict[str, Any]:
     # Only now the libraries: even importing them happens inside the fence.
     from engine.tabular.artifact import ArtifactError, load
     from engine.tabular.asking import Question, ask
-    from engine.tabular.problems import PredictError
+    from engine.tabular.problems import PredictError, TooMuchToExplain
 
     try:
         question = Question(**json.loads(_read(spec["question_fd"])))
         return {"answer": ask(load(_read(spec["model_fd"])), question)}
     except PredictError as error:
         return {"problems": [asdict(problem) for problem in error.problems]}
+    except TooMuchToExplain as error:
+        return {"most": error.most}
     except ArtifactError as error:
         return {"refused": str(error)}
 

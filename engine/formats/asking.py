@@ -13,7 +13,7 @@ import orjson
 from engine.formats.child import run_child
 from engine.tabular.asking import Question
 from engine.tabular.documents import ArtifactError
-from engine.tabular.problems import CellProblem, PredictError
+from engine.tabular.problems import CellProblem, PredictError, TooMuchToExplain
 
 ASK_CHILD = Path(__file__).with_name("_ask_child.py")
 
@@ -28,7 +28,8 @@ class AskLimits:
 
 
 def ask_safely(content: bytes, question: Question, *, limits: AskLimits | None = None) -> dict[str, Any]:
-    """`engine.tabular.asking.ask` in a disposable child. Raises PredictError for the rows, ArtifactError for the model."""
+    """`engine.tabular.asking.ask` in a disposable child. Raises PredictError or TooMuchToExplain for the rows,
+    ArtifactError for the model."""
     limits = limits or AskLimits()
     with _file(content) as model_fd, _file(orjson.dumps(question.to_json())) as question_fd:
         spec = {
@@ -42,6 +43,8 @@ def ask_safely(content: bytes, question: Question, *, limits: AskLimits | None =
         raise ArtifactError(f"the model broke the process that loaded it ({outcome.ended})")
     if "problems" in outcome.answer:
         raise PredictError(CellProblem(**problem) for problem in outcome.answer["problems"])
+    if "most" in outcome.answer:
+        raise TooMuchToExplain(outcome.answer["most"])
     if "refused" in outcome.answer:
         raise ArtifactError(outcome.answer["refused"])
     answer: dict[str, Any] = outcome.answer["answer"]

@@ -4,7 +4,7 @@ The library trusts the text: a child index out of range or a loop between nodes 
 every tree is walked here before any of it is loaded; what passes is a set of finite binary trees over the declared features.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import isfinite, isnan
 
@@ -40,6 +40,8 @@ class TextModel:
     classes: int
     objective: str
     header: dict[str, str] = field(default_factory=dict)
+    steps: int = 0
+    """The square of its depth, summed over all leaves."""
 
 
 def check_text(text: str) -> TextModel:
@@ -49,8 +51,7 @@ def check_text(text: str) -> TextModel:
         raise MalformedModel("the header or the first tree is missing")
     header = _header(head)
     model = _described(header)
-    _check_trees(text, len(head) + 1, header, model)
-    return model
+    return replace(model, steps=_check_trees(text, len(head) + 1, header, model))
 
 
 def _header(head: str) -> dict[str, str]:
@@ -99,10 +100,10 @@ def _read_info(name: str, info: str, ranges: dict[str, tuple[float, float]], cat
         categories[name] = tuple(_whole(part, -1, 2**31 - 1, "feature_infos") for part in info.split(":"))
 
 
-def _check_trees(text: str, start: int, header: dict[str, str], model: TextModel) -> None:
-    """The library cuts the text by `tree_sizes` (bytes), so the sizes must lead exactly from tree to tree."""
+def _check_trees(text: str, start: int, header: dict[str, str], model: TextModel) -> int:
+    """The library cuts the text by `tree_sizes` (bytes), so the sizes must lead exactly from tree to tree. Gives the steps of all."""
     data = text.encode()
-    position = len(text[:start].encode())
+    position, steps = len(text[:start].encode()), 0
     for number, size_text in enumerate(header["tree_sizes"].split()):
         size = _whole(size_text, 1, len(data), "tree_sizes")
         block = data[position : position + size]
@@ -110,15 +111,16 @@ def _check_trees(text: str, start: int, header: dict[str, str], model: TextModel
         if not block.startswith(mark) or not block.endswith(b"\n"):
             raise MalformedModel(f"tree {number} does not start or end where tree_sizes says")
         try:
-            _check_tree(block[len(mark) :].decode("ascii"), len(model.features))
+            steps += _check_tree(block[len(mark) :].decode("ascii"), len(model.features))
         except (MalformedModel, UnicodeDecodeError) as error:
             raise MalformedModel(f"tree {number}: {error}") from error
         position += size
     if not data[position:].startswith(b"end of trees\n"):
         raise MalformedModel("the trees do not end where tree_sizes says")
+    return steps
 
 
-def _check_tree(block: str, width: int) -> None:
+def _check_tree(block: str, width: int) -> int:
     entries: dict[str, str] = {}
     for line in block.split("\n"):
         key, equals, value = line.partition("=")
@@ -141,11 +143,10 @@ def _check_tree(block: str, width: int) -> None:
                         ("internal_weight", inner), ("internal_count", inner)):  # fmt: skip
         if key in entries and (entries[key] or leaves > 1):
             _reals(entries, key, length)
-    if leaves > 1:
-        _check_splits(entries, leaves, categorical, width)
+    return _check_splits(entries, leaves, categorical, width) if leaves > 1 else 0
 
 
-def _check_splits(entries: dict[str, str], leaves: int, categorical: int, width: int) -> None:
+def _check_splits(entries: dict[str, str], leaves: int, categorical: int, width: int) -> int:
     inner = leaves - 1
     if not all(0 <= feature < width for feature in _wholes(entries, "split_feature", inner)):
         raise MalformedModel("split_feature names a feature that is not there")
@@ -160,15 +161,15 @@ def _check_splits(entries: dict[str, str], leaves: int, categorical: int, width:
     for kind, threshold in zip(kinds, thresholds, strict=True):
         if kind & 1 and not (0 <= threshold < categorical and threshold == int(threshold)):
             raise MalformedModel("a categorical split points outside cat_boundaries")
-    _walk(_wholes(entries, "left_child", inner), _wholes(entries, "right_child", inner), leaves)
+    return _walk(_wholes(entries, "left_child", inner), _wholes(entries, "right_child", inner), leaves)
 
 
-def _walk(left: list[int], right: list[int], leaves: int) -> None:
-    """Every node is reached from the root exactly once; leaves are written as the complement of their number."""
+def _walk(left: list[int], right: list[int], leaves: int) -> int:
+    """Every node is reached from the root exactly once; leaves are written as the complement of their number. Gives the tree's steps."""
     seen_inner, seen_leaves = [False] * (leaves - 1), [False] * leaves
-    level = [0]
+    level, steps = [0], 0
     seen_inner[0] = True
-    for _ in range(MAX_DEPTH):
+    for depth in range(1, MAX_DEPTH + 1):
         below: list[int] = []
         for node in level:
             for child in (left[node], right[node]):
@@ -178,11 +179,13 @@ def _walk(left: list[int], right: list[int], leaves: int) -> None:
                 seen[index] = True
                 if child >= 0:
                     below.append(child)
+        steps += (2 * len(level) - len(below)) * depth**2
         level = below
         if not level:
             break
     if level or not all(seen_inner) or not all(seen_leaves):
         raise MalformedModel("the children do not form one tree of bearable depth")
+    return steps
 
 
 def _wholes(entries: dict[str, str], key: str, length: int) -> list[int]:

@@ -35,5 +35,13 @@ class PredictError(ValueError):
         super().__init__("; ".join(map(str, self.problems)))
 
 
+class TooMuchToExplain(ValueError):
+    """The rows are more than the model explains at a time. `most` is how many it does; 0 where one is too many."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        super().__init__(f"at most {most} rows are explained at a time")
+
+
 class ScoringError(ValueError):
     """The metric has no value on these rows; it is never NaN."""

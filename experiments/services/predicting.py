@@ -2,17 +2,19 @@
 
 A booster that a study here trained answers in this process, from memory. Every other model answers in a disposable child: one that came
 from outside, because its library may not be safe against it; one of scikit-learn, because a web process should not import all that.
+Children take places, and so do explanations and whatever else takes more than a moment: most threads stay free.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from engine.formats.asking import ask_safely
-from engine.tabular.asking import MAX_EXPLAINED, MAX_ROWS, Question, ask
+from engine.tabular.asking import MAX_EXPLAINED, MAX_ROWS, Question, ask, is_long
 from engine.tabular.documents import ArtifactError
-from engine.tabular.problems import PredictError
+from engine.tabular.problems import PredictError, TooMuchToExplain
 from experiments.models import Study
 from experiments.services.model_store import MODELS
 from experiments.services.study_rows import find_study
@@ -145,13 +147,23 @@ def _answered(selector: Selector, question: Question, by: Principal) -> Answered
         raise NotPredictable(f"{version} is a {version.artifact_format} artifact. Rows are answered by models that studies made.")
     try:
         if trained_here and version.algorithm in BOOSTERS:
-            return Answered(version, ask(MODELS.get(version.artifact_sha256, lambda: load_tabular(version)), question))
+            model = MODELS.get(version.artifact_sha256, lambda: load_tabular(version))
+            with place() if is_long(model, question) else nullcontext():
+                return Answered(version, ask(model, question))
         with place():
             return Answered(version, ask_safely(storage().read(version.artifact_path, sha256=version.artifact_sha256), question))
     except PredictError as error:
         raise _as_refusal(error) from None
+    except TooMuchToExplain as error:
+        raise InvalidField("instances", _how_many(version, error.most)) from None
     except ArtifactError as error:
         raise ModelUnusable(f"The artifact of {version} cannot be used: {str(error)[:300]}") from error
+
+
+def _how_many(version: ModelVersion, most: int) -> str:
+    if not most:
+        return f"The trees of {version} are too large to explain a row by. Ask without instances which features it goes by."
+    return f"{version} explains at most {most} objects at a time: the larger its trees, the fewer."
 
 
 def _as_refusal(error: PredictError) -> InvalidFields:

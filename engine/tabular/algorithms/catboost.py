@@ -36,6 +36,8 @@ SAME_METRICS = {
 """By number of classes (3 for more): metrics that the library defines as we do and computes faster."""
 _RUN_DATA = ("model_guid", "train_finish_time", "training", "output_options")
 _MISSING = b"missing"
+DEEPEST = 16
+"""Levels of a tree, by the library."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,17 @@ class CatBoostModel:
         """How much a prediction changes on average when the column's value does, by the library."""
         told = np.asarray(self._model.get_feature_importance(type="PredictionValuesChange"), dtype=np.float64)
         return told[np.argsort(_order(Matrix(np.empty((0, self.shape.columns)), self.shape.categorical)))]
+
+    @cached_property
+    def trees(self) -> int:
+        return int(self._model.tree_count_)
+
+    @cached_property
+    def steps(self) -> int:
+        """Trees are of equal depth on all sides, or else of unknown depth and few leaves."""
+        leaves = np.asarray(self._model.get_tree_leaf_counts(), dtype=np.int64)
+        even = (leaves & (leaves - 1)) == 0
+        return int((leaves * np.where(even, np.log2(np.maximum(leaves, 1)), DEEPEST) ** 2).sum())
 
 
 class _Chosen:

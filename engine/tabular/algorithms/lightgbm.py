@@ -63,6 +63,14 @@ class LightGBMModel:
         """Total gain of the splits on a column."""
         return np.asarray(self._booster.feature_importance("gain"), dtype=np.float64)
 
+    @cached_property
+    def trees(self) -> int:
+        return int(self._booster.num_trees())
+
+    @cached_property
+    def steps(self) -> int:
+        return check_text(self.content.decode()).steps
+
 
 class LightGBM:
     name = "lightgbm"

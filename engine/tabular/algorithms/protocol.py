@@ -66,6 +66,14 @@ class Fitted(Protocol):
     def importances(self) -> Floats:
         """The library's own importance per column, at least 0."""
 
+    @property
+    def trees(self) -> int:
+        """How many each prediction walks down; quick to tell."""
+
+    @property
+    def steps(self) -> int:
+        """Of explaining one row: over all leaves, the square of its depth, as TreeSHAP takes. Slow to tell the first time."""
+
 
 @dataclass(frozen=True)
 class Problem:

@@ -109,6 +109,25 @@ class SklearnModel:
             np.add.at(gains, inner["feature_idx"], inner["gain"])
         return gains
 
+    @cached_property
+    def trees(self) -> int:
+        if self.kind == "linear":
+            return 0
+        if self.kind == "random_forest":
+            return len(self._estimator.estimators_)
+        return sum(len(trees) for trees in self._estimator._predictors)  # noqa: SLF001 - nothing public tells trees
+
+    @cached_property
+    def steps(self) -> int:
+        if self.kind == "linear":
+            return 0
+        if self.kind == "random_forest":
+            depths = [one.tree_.compute_node_depths()[one.tree_.children_left < 0] - 1 for one in self._estimator.estimators_]
+        else:
+            nodes = (tree.nodes for trees in self._estimator._predictors for tree in trees)  # noqa: SLF001 - see above
+            depths = [tree["depth"][tree["is_leaf"] == 1].astype(np.int64) for tree in nodes]
+        return sum(int((depth**2).sum()) for depth in depths)
+
 
 class Sklearn:
     name = "sklearn"

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from engine.tabular import explaining
 from engine.tabular.algorithms.protocol import answers_of
 from engine.tabular.artifact import dump, load
 from engine.tabular.explaining import MAX_SAMPLE, explain, importance, thinned, with_importance
@@ -135,3 +136,41 @@ def test_large_frames_are_thinned_evenly() -> None:
 
 def test_no_rows_need_no_explanation() -> None:
     assert explain(trained("regression").model, houses(3).clear()) == ("", [])
+
+
+@pytest.mark.parametrize(("algorithm", "params"), ALL, ids=NAMES)
+def test_the_steps_are_those_of_the_trees(algorithm: str, params: dict[str, Any]) -> None:
+    """Of one tree of one split: two leaves, one deep."""
+    stumps: dict[str, dict[str, Any]] = {
+        "catboost": {"iterations": 3, "depth": 1, "early_stopping_rounds": 0},
+        "xgboost": {"n_estimators": 3, "max_depth": 1, "early_stopping_rounds": 0},
+        "lightgbm": {"n_estimators": 3, "num_leaves": 2, "early_stopping_rounds": 0},
+        "hist_gradient_boosting": {"kind": "hist_gradient_boosting", "max_iter": 3, "max_leaf_nodes": 2, "early_stopping_rounds": 0},
+        "random_forest": {"kind": "random_forest", "n_estimators": 3, "max_depth": 1},
+    }
+    kind = params.get("kind", algorithm)
+
+    fitted = trained("regression", algorithm, stumps.get(kind, params)).model.fitted
+
+    assert (fitted.trees, fitted.steps) == ((0, 0) if kind == "linear" else (3, 3 * 2))
+
+
+@pytest.mark.parametrize(("algorithm", "params"), ALL[:-1], ids=NAMES[:-1])
+def test_steps_grow_with_depth_and_count_all_classes(algorithm: str, params: dict[str, Any]) -> None:
+    one, three = (trained(case, algorithm, params).model.fitted for case in ("regression", "multiclass"))
+
+    assert one.steps > 20 * one.trees
+    assert three.steps > 0
+    assert load(dump(trained("regression", algorithm, params).model)).fitted.steps == one.steps
+
+
+def test_importance_measured_in_training_is_thinned_for_large_trees_and_native_for_larger(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = trained("regression").model
+    thin = importance(model, thinned(houses(60), 15)).values
+
+    monkeypatch.setattr(explaining, "STEPS_IN_TRAINING", 15 * model.fitted.steps)
+    assert with_importance(model, houses(60)).importances == thin
+
+    monkeypatch.setattr(explaining, "STEPS_IN_TRAINING", 9 * model.fitted.steps)
+    assert with_importance(model, houses(60)).importance_method == "native"
+    assert with_importance(model, houses(5)).importance_method == "shap_native"

@@ -11,10 +11,13 @@ from uuid import uuid4
 import pytest
 from rest_framework.test import APIClient
 
+from engine.formats.asking import ask_safely
+from engine.tabular import asking, explaining
 from engine.tabular.artifact import dump
-from engine.tabular.asking import MAX_EXPLAINED, MAX_ROWS
+from engine.tabular.asking import MAX_EXPLAINED, MAX_ROWS, Question
 from engine.tabular.columns import Task
 from engine.tabular.explaining import with_importance
+from engine.tabular.problems import TooMuchToExplain
 from engine.tabular.training import train
 from experiments.models import Study
 from experiments.services import predicting
@@ -274,6 +277,65 @@ def test_explanations_of_too_many_numbers_are_refused(manager: Principal, scope:
 
     with pytest.raises(predicting.InvalidField, match="at most 10 objects"):
         predicting.explain(selector=Selector(model_name="churn"), instances=[wide] * 11, by=manager)
+
+
+def test_a_model_explains_fewer_rows_the_larger_its_trees(
+    api: Api, manager: Principal, scope: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = version_of(trained(manager))
+    client, steps = api("viewer"), predicting.load_tabular(version).fitted.steps
+
+    def ask(rows: int) -> Any:
+        return client.post("/v1/importance", {"model_id": str(version.pk), "instances": [ROW] * rows})
+
+    monkeypatch.setattr(explaining, "explained_at_once", lambda model: 2 * steps // model.fitted.steps)
+    refused = ask(3)
+
+    assert [ask(rows).status_code for rows in (0, 1, 2)] == [200, 200, 200]
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, "instances")
+    assert "explains at most 2 objects at a time" in refused.json()["errors"][0]["message"]
+
+    monkeypatch.setattr(explaining, "explained_at_once", lambda _: 0)
+    assert "too large to explain" in ask(1).json()["errors"][0]["message"]
+    assert ask(0).status_code == 200
+
+
+def test_the_child_refuses_too_many_rows_to_explain_as_well(manager: Principal) -> None:
+    forest = train(
+        train=table(200, seed=0, task="regression"),
+        validation=table(40, seed=1, task="regression"),
+        target="y",
+        features=["x1", "x2", "kind"],
+        task="regression",
+        algorithm="sklearn",
+        params={"kind": "random_forest", "n_estimators": 1000, "min_samples_leaf": 1},
+        metric="rmse",
+    ).model
+    most = explaining.explained_at_once(forest)
+
+    with pytest.raises(TooMuchToExplain) as refused:
+        ask_safely(dump(forest), Question([ROW] * (most + 1), explain=True))
+
+    assert refused.value.most == most
+
+
+def test_what_takes_more_than_a_moment_takes_a_place_and_leaves_the_rest_alone(
+    manager: Principal, scope: Principal, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = version_of(trained(manager))
+    monkeypatch.setattr(places, "_FREE", BoundedSemaphore(1))
+    client, asked = api("viewer"), {"model_id": str(version.pk)}
+
+    def statuses() -> list[int]:
+        explained = [client.post("/v1/importance", asked | {"instances": rows}).status_code for rows in ([], [ROW])]
+        return [client.post("/v1/predict", asked | {"instances": [ROW] * rows}).status_code for rows in (1, 9)] + explained
+
+    monkeypatch.setattr(asking, "MAX_WALKS", 8 * 12)  # of a model of twelve trees
+    free = statuses()
+    with places.place():
+        taken = statuses()
+
+    assert (free, taken) == ([200, 200, 200, 200], [200, 503, 200, 503])
 
 
 def test_the_store_keeps_what_was_used_last_within_its_bound(manager: Principal, scope: Principal) -> None:
