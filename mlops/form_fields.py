@@ -38,8 +38,7 @@ class ObjectField(forms.Field):
         try:
             found = loads(text.encode("utf-8", "surrogatepass"))
         except JSONProblem as problem:
-            where = f"{problem.path}: " if problem.path else ""
-            raise forms.ValidationError(f"Not acceptable JSON: {where}{problem.message}.") from None
+            raise forms.ValidationError(f"Not acceptable JSON: {problem.placed}.") from None
         if not isinstance(found, dict):
             raise forms.ValidationError('Must be a JSON object: {"name": value}.')
         return found

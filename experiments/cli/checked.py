@@ -28,16 +28,16 @@ def json_value(text: str, *, argument: str) -> Any:
     try:
         return json.loads(content)
     except JSONProblem as problem:
-        raise wrong(argument, f"Not acceptable JSON: {problem}.") from None
+        raise wrong(argument, f"Not acceptable JSON: {problem.placed}.") from None
 
 
 def read_bytes(path: Path, *, argument: str) -> bytes:
-    """A small file's bytes. Raises Refusal where it cannot be read, or is larger than a request's body may be."""
+    """A small file's bytes. Raises Refusal where it is none, cannot be read, or is larger than a request's body may be."""
     try:
         with path.open("rb") as file:
             content = file.read(settings.MAX_BODY_BYTES + 1)
     except (OSError, ValueError) as error:
-        raise wrong(argument, f"{path} cannot be read: {error}") from None
+        raise wrong(argument, f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
     if len(content) > settings.MAX_BODY_BYTES:
         raise wrong(argument, f"{path} is larger than {settings.MAX_BODY_BYTES:,} bytes.")
     return content

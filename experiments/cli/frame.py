@@ -3,8 +3,9 @@
 Exit codes: 0 done; 1 refused or failed; 2 an argument that cannot be used; 3 not found; 4 not allowed; 130 interrupted.
 """
 
+import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
@@ -109,7 +110,7 @@ class ActsCommand(BaseCommand):
     def execute(self, *args: Any, **options: Any) -> Any:
         """Do the act; a refusal is told on standard error and by the exit code."""
         quiet = from_shell(self) and options["verbosity"] < 2
-        with warnings_only() if quiet else nullcontext(), ended(self, as_json=bool(options.get("as_json"))):
+        with warnings_only() if quiet else nullcontext(), ended(self, options):
             return super().execute(*args, **options)
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -181,16 +182,16 @@ def from_shell(command: BaseCommand) -> bool:
 
 
 @contextmanager
-def ended(command: BaseCommand, *, as_json: bool) -> Iterator[None]:
+def ended(command: BaseCommand, options: Mapping[str, Any]) -> Iterator[None]:
     """What the services refuse, as exit codes. Called from Python instead of a shell, the Refusal itself is raised."""
     try:
-        with refusals():
+        with refusals(options):
             yield
     except Refusal as refusal:
         if not from_shell(command):
             raise
         command.stderr.style_func = None
-        command.stderr.write(refusal.for_programs() if as_json else refusal.for_people())
+        command.stderr.write(refusal.for_programs() if options.get("as_json") else refusal.for_people())
         sys.exit(refusal.returncode)
     except KeyboardInterrupt:
         command.stderr.write("Interrupted.")
@@ -198,17 +199,17 @@ def ended(command: BaseCommand, *, as_json: bool) -> Iterator[None]:
 
 
 @contextmanager
-def refusals() -> Iterator[None]:
-    """Turn every expected error into a Refusal."""
+def refusals(options: Collection[str] = ()) -> Iterator[None]:
+    """Turn every expected error into a Refusal that names the option where a service names a field."""
     try:
         yield
     except NotFound as missing:
         raise Refusal(str(missing), code=missing.code, returncode=NOT_FOUND) from None
     except InvalidField as wrong:
         errors = wrong.extra().get("errors") or [{"field": wrong.field, "message": str(wrong)}]
-        raise Refusal("An argument cannot be used.", code=wrong.code, returncode=USAGE, errors=errors) from None
+        raise Refusal("An argument cannot be used.", code=wrong.code, returncode=USAGE, errors=_as_options(errors, options)) from None
     except InvalidFields as wrong:
-        raise Refusal(str(wrong), code=wrong.code, returncode=USAGE, errors=wrong.errors) from None
+        raise Refusal(str(wrong), code=wrong.code, returncode=USAGE, errors=_as_options(wrong.errors, options)) from None
     except DomainError as refusal:
         raise Refusal(str(refusal), code=refusal.code, errors=refusal.extra().get("errors", ())) from None
     except (Forbidden, IdentityMismatch) as refusal:
@@ -217,6 +218,16 @@ def refusals() -> Iterator[None]:
         raise Refusal(str(refusal), code="artifact_digest_mismatch") from None
     except (OperationalError, InterfaceError) as failure:
         raise Refusal(f"The database does not answer: {str(failure).splitlines()[0]}", code="database_unavailable") from failure
+
+
+def _as_options(errors: Sequence[Mapping[str, str]], options: Collection[str]) -> list[dict[str, str]]:
+    """`search_space.num_leaves.low` of a service is `--search-space.num_leaves.low` here."""
+    named = []
+    for error in errors:
+        head = re.split(r"[.\[]", error["field"], maxsplit=1)[0]
+        option = f"--{head.replace('_', '-')}{error['field'][len(head) :]}" if head in options else error["field"]
+        named.append({**error, "field": option})
+    return named
 
 
 def _customer(given: UUID | None) -> Customer:

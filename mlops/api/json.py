@@ -23,6 +23,11 @@ class JSONProblem(ValueError):
         super().__init__(f"{path or 'body'}: {message}")
         self.path, self.message = path, message
 
+    @property
+    def placed(self) -> str:
+        """What is wrong, after where in the value it is; for those who name the text it stands in themselves."""
+        return str(self) if self.path else self.message
+
 
 def check_value(value: Any, path: str = "", depth: int = 0) -> None:
     """Raise JSONProblem for what a database, a browser or another language could not take: NUL, lone surrogates, NaN, infinity,
@@ -55,7 +60,7 @@ def loads(content: bytes) -> Any:
     try:
         value = json.loads(content.decode(), object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_int=_small_integer)
     except UnicodeDecodeError:
-        raise JSONProblem("", "the body is not UTF-8") from None
+        raise JSONProblem("", "not UTF-8") from None
     except RecursionError:
         raise JSONProblem("", f"nested deeper than {MAX_DEPTH} levels") from None
     except json.JSONDecodeError as error:
