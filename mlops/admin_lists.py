@@ -5,7 +5,7 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import ValidationError
-from django.db.models import DateTimeField, Model, QuerySet
+from django.db.models import DateField, Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
@@ -19,7 +19,7 @@ from mlops.tenancy.roles import Forbidden, Principal
 
 
 def moment(name: str, description: str) -> Any:
-    """A column that shows the row's moment in the viewer's own zone."""
+    """A column that shows the row's moment in the viewer's own zone, or its day."""
 
     @display(description=description, ordering=name)
     def shown(row: Model) -> SafeString:
@@ -50,7 +50,8 @@ class PlatformAdmin(ModelAdmin):
         if any(len(words) > LONGEST_SEARCH for name in request.GET for words in request.GET.getlist(name)):
             self.message_user(request, f"Search and filter with at most {LONGEST_SEARCH} characters.", messages.ERROR)
             return HttpResponseRedirect(request.path)
-        return self._refusals_said(super().changelist_view, request, extra_context)
+        title = {"title": _upper(str(self.opts.verbose_name_plural))}
+        return self._refusals_said(super().changelist_view, request, {**title, **(extra_context or {})})
 
     def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
         """Do what was chosen with the ticked rows; what no page ticks is a message."""
@@ -65,16 +66,16 @@ class PlatformAdmin(ModelAdmin):
         return answer
 
     def get_list_display(self, request: HttpRequest) -> Any:
-        """The columns; moments are shown in the viewer's zone."""
-        return tuple(self._in_the_viewers_zone(name) for name in super().get_list_display(request))
+        """The columns; moments and days are written as on every other page."""
+        return tuple(self._as_everywhere(name) for name in super().get_list_display(request))
 
     def principal(self, request: HttpRequest) -> Principal:
         """Who acts."""
         return principal_of(request)
 
-    def _in_the_viewers_zone(self, name: Any) -> Any:
+    def _as_everywhere(self, name: Any) -> Any:
         field = _fields(self.model).get(name) if isinstance(name, str) else None
-        return moment(field.name, _upper(str(field.verbose_name))) if isinstance(field, DateTimeField) else name
+        return moment(field.name, _upper(str(field.verbose_name))) if isinstance(field, DateField) else name
 
     def _refusals_said(self, view: Any, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         try:
@@ -89,8 +90,8 @@ class ReadOnlyPlatformAdmin(PlatformAdmin):
     """A list and a page of facts; nobody adds, changes or deletes here."""
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """The facts; moments are shown in the viewer's zone."""
-        return tuple(self._in_the_viewers_zone(name) for name in super().get_fields(request, obj))
+        """The facts; moments and days are written as on every other page."""
+        return tuple(self._as_everywhere(name) for name in super().get_fields(request, obj))
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Never: services write."""

@@ -11,24 +11,27 @@ from django.utils.safestring import SafeString
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of the navigation. `action`: shown to those who may do this; `badge`: the name of its count in `mlops.waiting`."""
+    """A line of the navigation. `action`: shown to those who may do this; `badge`: the name of its count in `mlops.waiting`; `pages`: lists
+    whose rows have their pages here, wherever the lists themselves stand."""
 
     title: str
     icon: str
     url_name: str
     action: str = "read"
     badge: str = ""
+    pages: tuple[str, ...] = ()
 
 
+REQUESTS = ("admin:registry_promotionrequest_changelist", "admin:registry_policychangerequest_changelist")
 GROUPS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
     (
         "Decide",
         (
             Entry("Overview", "dashboard", "admin:index"),
-            Entry("Approvals", "how_to_vote", "admin:registry_approvals", badge="approvals"),
+            Entry("Approvals", "how_to_vote", "admin:registry_approvals", badge="approvals", pages=REQUESTS),
             Entry("Alerts", "notifications", "admin:alerts_inbox", action="alert.read", badge="alerts"),
             Entry("Experiments", "science", "admin:experiments_board", badge="experiments"),
-            Entry("Models", "swords", "admin:registry_registeredmodel_changelist"),
+            Entry("Models", "swords", "admin:registry_registeredmodel_changelist", pages=("admin:registry_modelversion_changelist",)),
         ),
     ),
     (
@@ -73,7 +76,23 @@ def _shown(entry: Entry, request: HttpRequest) -> dict[str, Any] | None:
     except NoReverseMatch:
         return None
     badge = {"badge": _badge(entry.badge, request), "badge_variant": "primary"} if entry.badge else {}
-    return {"title": entry.title, "icon": entry.icon, "link": link, **badge}
+    return {"title": entry.title, "icon": entry.icon, "link": link, "active": _active(entry, link, request.path), **badge}
+
+
+def _active(entry: Entry, link: str, path: str) -> bool:
+    """Whether the viewer is at the entry, on a page below it, or on the page of a row that has it here."""
+    if path == link or any(_below(name, path) for name in entry.pages):
+        return True
+    lent = any(entry.url_name in one.pages for _, entries in GROUPS for one in entries)
+    return not lent and entry.url_name != "admin:index" and path.startswith(link)
+
+
+def _below(url_name: str, path: str) -> bool:
+    try:
+        link = reverse(url_name)
+    except NoReverseMatch:
+        return False
+    return path.startswith(link) and path != link
 
 
 def _badge(name: str, request: HttpRequest) -> SafeString:

@@ -6,10 +6,12 @@ from django.contrib import admin
 from django.db.models import Prefetch, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
+from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from mlops.admin_lists import ReadOnlyPlatformAdmin, moment
+from mlops.moments import when
 from registry.models import (
     BacktestRun,
     Dataset,
@@ -52,6 +54,12 @@ REGISTERED = moment("created_at", "Registered")
 MADE = moment("created_at", "Made")
 
 
+@display(description="Versions", ordering="last_version_number")
+def version_count(row: Any) -> Any:
+    """How many there have been: they are numbered without gaps."""
+    return row.last_version_number
+
+
 class PagedAdmin(ReadOnlyAdmin):
     """Rows that have a page of their own: their address in the lists leads there."""
 
@@ -71,7 +79,7 @@ class RegisteredModelAdmin(PagedAdmin):
 
     page_name = "admin:registry_model_page"
     list_before_template = "registry/_list_models.html"
-    list_display = ("shown_name", "champion", "task", "domain", "dataset", "last_version_number", "scheduled", REGISTERED)
+    list_display = ("shown_name", "champion", "task", "domain", "dataset", version_count, "scheduled", REGISTERED)
     list_filter = ("task", "model_type", "domain", "scheduled")
     search_fields = ("name", "display_name", "domain")
     list_select_related = ("dataset",)
@@ -101,11 +109,9 @@ class ModelVersionAdmin(ReadOnlyAdmin):
         "shown_version",
         "model_name",
         "shown_status",
-        "algorithm",
         "mae",
         "trained_through",
-        "created_by",
-        REGISTERED,
+        "shown_registered",
         moment("promoted_at", "Promoted"),
     )
     list_filter = ("status", "model_name", "algorithm")
@@ -121,10 +127,15 @@ class ModelVersionAdmin(ReadOnlyAdmin):
             return answer
         return HttpResponseRedirect(f"{reverse('admin:registry_model_page', args=[row.model_id])}?version={row.version}")
 
-    @display(description="Version", ordering="number")
-    def shown_version(self, row: ModelVersion) -> SafeString:
-        """Its label beside its color."""
-        return words.version(row)
+    @display(description="Version", ordering="number", header=True)
+    def shown_version(self, row: ModelVersion) -> list[str]:
+        """Its label beside its color, and what it was trained with."""
+        return [words.version(row), row.algorithm]
+
+    @display(description="Registered", ordering="created_at", header=True)
+    def shown_registered(self, row: ModelVersion) -> list[str]:
+        """When, and by whom."""
+        return [when(row.created_at, "full"), row.created_by]
 
     @display(description="MAE at registration")
     def mae(self, row: ModelVersion) -> SafeString:
@@ -139,7 +150,7 @@ class DatasetAdmin(PagedAdmin):
 
     page_name = "admin:registry_dataset_page"
     list_before_template = "registry/_list_datasets.html"
-    list_display = ("name", "last_version_number", "created_by", MADE)
+    list_display = ("name", version_count, "created_by", MADE)
     search_fields = ("name", "created_by")
 
 
@@ -148,19 +159,27 @@ class DatasetVersionAdmin(ReadOnlyAdmin):
     """Files that were received."""
 
     list_display = (
-        "__str__",
+        "shown_name",
         "shown_status",
-        "source_name",
         "rows",
         "series",
         "first_day",
         "last_day",
-        "created_by",
-        moment("created_at", "Received"),
+        "shown_received",
     )
     list_filter = ("status",)
     search_fields = ("dataset__name", "source_name", "source_sha256")
     list_select_related = ("dataset",)
+
+    @display(description="Dataset version", header=True)
+    def shown_name(self, row: DatasetVersion) -> list[str]:
+        """Its name, and that of the file."""
+        return [str(row), row.source_name]
+
+    @display(description="Received", ordering="created_at", header=True)
+    def shown_received(self, row: DatasetVersion) -> list[str]:
+        """When, and from whom."""
+        return [when(row.created_at, "full"), row.created_by]
 
 
 @admin.register(PromotionRequest)
@@ -211,7 +230,25 @@ class PolicyChangeRequestAdmin(PagedAdmin):
 class DecisionRecordAdmin(ReadOnlyAdmin):
     """Evidence records: one per decision, with everything it rested on."""
 
-    list_display = ("__str__", "kind", "proposer", "shown_approvers", "override", "emergency", "automatic", moment("decided_at", "Decided"))
+    list_display = ("__str__", "proposer", "shown_approvers", "override", "emergency", "automatic", moment("decided_at", "Decided"))
+    fields = (
+        "model",
+        "version",
+        "former_champion",
+        "kind",
+        "automatic",
+        "override",
+        "emergency",
+        "verdict",
+        "policy_revision",
+        "proposer",
+        "shown_approvers",
+        "rationale",
+        "artifact_sha256",
+        "shown_grounds",
+        "audit_number",
+        "decided_at",
+    )
     list_filter = ("kind", "override", "emergency", "automatic")
     search_fields = ("version__version", "model__name", "proposer", "rationale")
     list_select_related = ("version", "model")
@@ -221,15 +258,32 @@ class DecisionRecordAdmin(ReadOnlyAdmin):
         """Who decided."""
         return ", ".join(row.approvers)
 
+    @display(description="Rests on")
+    def shown_grounds(self, row: DecisionRecord) -> SafeString:
+        """What it rested on, one per line: an id, or the days in shadow."""
+        lines = ((name.replace("_", " "), _ground(value)) for name, value in row.rests_on.items())
+        return format_html_join("", "<div>{} {}</div>", lines) or SafeString("nothing that was measured here")
+
+
+def _ground(value: Any) -> str:
+    if not isinstance(value, dict):
+        return str(value)
+    return f"{len(value['ids'])} days ({value['first_day']} to {value['last_day']})"
+
 
 @admin.register(Verdict)
 class VerdictAdmin(ReadOnlyAdmin):
     """What the arena said."""
 
-    list_display = ("version", "against", "passed", "summary", "trigger", moment("created_at", "Judged"))
+    list_display = ("version", "against", "shown_passed", "summary", "trigger", moment("created_at", "Judged"))
     list_filter = ("passed", "trigger")
     search_fields = ("version__version", "version__model_name", "summary")
     list_select_related = ("version", "against")
+
+    @display(description="Result", ordering="passed")
+    def shown_passed(self, row: Verdict) -> SafeString:
+        """Passed or failed, as icon and word."""
+        return words.status("passed" if row.passed else "failed")
 
 
 @admin.register(BacktestRun)

@@ -40,7 +40,7 @@ _COLUMNS = (
 class AuditEventAdmin(ReadOnlyPlatformAdmin):
     """Who did what, when and why."""
 
-    list_display = ("number", "occurred_at", "shown_actor", "action", "object_label", "gist", "shown_reason")
+    list_display = ("number", "occurred_at", "shown_actor", "shown_action", "gist", "shown_reason")
     list_filter = (
         ("actor", FieldTextFilter),
         ("action", FieldTextFilter),
@@ -95,10 +95,15 @@ class AuditEventAdmin(ReadOnlyPlatformAdmin):
         """Who acted, and for whom."""
         return [event.actor, f"for {event.on_behalf_of}" if event.on_behalf_of else event.get_actor_kind_display()]
 
+    @display(description="Action", ordering="action", header=True)
+    def shown_action(self, event: AuditEvent) -> list[str]:
+        """What was done, and to what."""
+        return [event.action, event.object_label]
+
     @display(description="Before → after")
     def gist(self, event: AuditEvent) -> SafeString:
         """The first changes, short enough for a row; the event's page has them whole."""
-        return self._lines(event, most=3, longest=40)
+        return format_html('<div class="ty-gist">{}</div>', self._lines(event, most=3, longest=28))
 
     @display(description="Reason")
     def shown_reason(self, event: AuditEvent) -> SafeString:

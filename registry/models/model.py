@@ -49,6 +49,7 @@ class RegisteredModel(TenantModel):
 
     class Meta(TenantModel.Meta):
         db_table = "registered_models"
+        verbose_name = "model"
         ordering = ("name", "id")
         constraints = [
             models.UniqueConstraint(fields=["customer", "name"], name="model_name_is_unique"),

@@ -64,6 +64,7 @@ class ModelVersion(TenantModel):
 
     class Meta(TenantModel.Meta):
         db_table = "model_versions"
+        verbose_name = "version"
         ordering = ("model_name", "-number", "id")
         constraints = [
             models.UniqueConstraint(fields=["model", "version"], name="version_label_is_unique"),

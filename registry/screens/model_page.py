@@ -155,8 +155,14 @@ def _lineage(version: ModelVersion | None) -> list[tuple[str, Any]]:
             f"{version.artifact_format}, sha256 {version.artifact_sha256}" if version.has_artifact else "none: it lives elsewhere",
         ),
     ]
-    rows += [(name.replace("_", " ").capitalize(), _told(value)) for name, value in version.lineage.items()]
+    traced = version.lineage
+    rows += [(name.replace("_", " ").capitalize(), _told(value)) for name, value in traced.items() if not _repeats(name, traced)]
     return [(name, value) for name, value in rows if value not in (None, "", {}, [])]
+
+
+def _repeats(name: str, lineage: dict[str, Any]) -> bool:
+    """Whether `split_id` and the like say what `split` says already."""
+    return name.endswith("_id") and lineage.get(name.removesuffix("_id")) == lineage[name]
 
 
 def _told(value: Any) -> str:

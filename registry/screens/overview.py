@@ -65,9 +65,9 @@ def sentence(seen: Overview, waiting: int, critical: int = 0) -> str:
     if not seen.cards:
         return "Nothing here yet: no model is registered."
     wrong = [*seen.wrong, *([f"{_count(critical, 'critical alert')} {'is' if critical == 1 else 'are'} open"] if critical else [])]
-    state = (
-        "Nothing is wrong" if not wrong else _upper(" and ".join(wrong[:2]) + (f", and {len(wrong) - 2} more" if len(wrong) > 2 else ""))
-    )
+    said = " and ".join(wrong[:2]) + (f", and {len(wrong) - 2} more" if len(wrong) > 2 else "")
+    named = any(card.problems for card in seen.cards)  # the sentence begins with a model's name, which stays as it is
+    state = "Nothing is wrong" if not wrong else said if named else _upper(said)
     asks = (
         f"{_count(waiting, 'decision')} {'waits' if waiting == 1 else 'wait'} for a person" if waiting else "nothing waits for a decision"
     )

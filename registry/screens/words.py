@@ -24,7 +24,7 @@ ACTS: dict[str, Act] = {
     act.name: act
     for act in (
         Act("promote", "Promote", "trophy", "version.promote", VersionStatus.CHAMPION),
-        Act("rollback", "Roll back to it", "undo", "version.rollback", VersionStatus.CHAMPION, dangerous=True),
+        Act("rollback", "Roll back to", "undo", "version.rollback", VersionStatus.CHAMPION, dangerous=True),
         Act("judge", "Judge", "gavel", "version.judge", ""),
         Act("challenge", "Make challenger", "swords", "version.challenge", VersionStatus.CHALLENGER),
         Act("shadow", "Shadow", "contrast", "version.shadow", VersionStatus.SHADOW),

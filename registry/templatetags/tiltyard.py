@@ -139,6 +139,22 @@ def words(name: str) -> str:
 
 
 @register.filter
+def file_words(source: dict[str, Any]) -> str:
+    """How a data set's files are written, as its report has it: CSV, utf-8, columns divided by a semicolon."""
+    signs = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
+    divided, files = source.get("delimiter"), source.get("files", 1)
+    found = [
+        {"csv": "CSV", "parquet": "Parquet"}.get(source.get("format", ""), source.get("format", "")),
+        f"{files} files" if files != 1 else "",
+        source.get("encoding") or "",
+        f"columns divided by {signs.get(divided, divided)}" if divided else "",
+        "compressed" if source.get("compressed") else "",
+        f"days written as {source['date_format']}" if source.get("date_format") else "",
+    ]
+    return ", ".join(one for one in found if one)
+
+
+@register.filter
 def may(principal: Any, action: str) -> bool:
     """Whether the principal may do this."""
     return bool(principal and principal.may(action))

@@ -180,10 +180,10 @@ def ask_to_roll_back(page: Page, live_server: LiveServer) -> None:
     page.goto(f"{live_server.url}{reverse('admin:index')}")
     page.get_by_role("link", name="Demand forecast", exact=True).first.click()
     page.locator("#choose-version").select_option("v1")
-    page.get_by_role("link", name="Roll back to it v1").click()
+    page.get_by_role("link", name="Roll back to v1").click()
     page.get_by_label("Reason").fill("The till system reports nonsense since noon.")
     page.get_by_label("Type v1 to confirm").fill("v1")
-    page.get_by_role("button", name="Roll back to it v1").click()
+    page.get_by_role("button", name="Roll back to v1").click()
     expect(page.get_by_text("another manager has to approve v1")).to_be_visible()
 
 

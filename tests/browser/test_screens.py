@@ -47,10 +47,10 @@ def test_a_manager_promotes_and_rolls_back_with_reasons(
     expect(page.get_by_text("v3 is champion now.")).to_be_visible()
 
     page.goto(f"{live_server.url}{reverse('admin:registry_model_page', args=[version_of(shop, 'v2').model_id])}?version=v2")
-    page.get_by_role("link", name="Roll back to it v2").click()
+    page.get_by_role("link", name="Roll back to v2").click()
     page.get_by_label("Reason").fill("Complaints from HOBBIES_2.")
     page.get_by_label("Type v2 to confirm").fill("v2")
-    page.get_by_role("button", name="Roll back to it v2").click()
+    page.get_by_role("button", name="Roll back to v2").click()
     expect(page.get_by_text("v2 is champion now.")).to_be_visible()
 
     page.get_by_role("link", name="Audit", exact=True).click()
