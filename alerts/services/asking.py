@@ -5,6 +5,7 @@ from datetime import datetime
 
 from alerts.models import Channel, Delivery, Subscription
 from alerts.services.notifying import absolute, event_json, letter, write
+from mlops.tenancy.spelling import one_spelling
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def notify_approval(question: Question, *, at: datetime) -> int:
 
 
 def _asked(channel: Channel, question: Question) -> bool:
-    return channel.owner is not None and channel.owner.email.casefold() == question.asked_by.casefold()
+    return channel.owner is not None and one_spelling(channel.owner.email) == one_spelling(question.asked_by)
 
 
 def _texts(channel: Channel, question: Question, at: datetime) -> dict[str, str]:

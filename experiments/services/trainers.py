@@ -15,5 +15,5 @@ def trainer(payload: Mapping[str, object], *, name: str, user_id: UUID | None) -
     """The platform in the place of whoever asked for a job. `name` and `user_id` are what the row says that it was asked for with."""
     kept = payload.get(ASKED_BY)
     party = Party.from_json(kept if isinstance(kept, Mapping) else {})
-    key = UUID(party.key) if party.key else None
-    return Principal("system", party.actor or name, Role.ADMIN, required(), user_id, party.person, key)
+    key, named = (UUID(kept_id) if kept_id else None for kept_id in (party.key, party.named))
+    return Principal("system", party.actor or name, Role.ADMIN, required(), user_id, party.person, key, named)

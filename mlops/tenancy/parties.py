@@ -11,6 +11,7 @@ from mlops.tenancy.context import required
 from mlops.tenancy.models import ApiKey
 from mlops.tenancy.persons import PROGRAM, Party, party_of, same_person
 from mlops.tenancy.roles import Principal
+from mlops.tenancy.spelling import one_spelling
 
 Deed = TypeVar("Deed", bound=Hashable)
 
@@ -57,7 +58,7 @@ def _programs(names: Iterable[str]) -> dict[str, set[str]]:
 
 
 def _makers(keys: set[str]) -> tuple[dict[str, set[str]], dict[str, set[str]]]:
-    """Who made each of the keys, and who made each person a member, addresses in one case: one query. Those whom the platform's own
+    """Who made each of the keys, and who made each person a member, addresses in one spelling: one query. Those whom the platform's own
     commands added have nobody."""
     keyed = Q(action="key.created", object_type="tenancy.apikey", object_id__in=keys)
     joined = Q(action="member.set", object_type="tenancy.membership", before={})
@@ -68,7 +69,7 @@ def _makers(keys: set[str]) -> tuple[dict[str, set[str]], dict[str, set[str]]]:
         if action == "key.created":
             made.setdefault(key, set()).add(actor)
         else:
-            added.setdefault(person.casefold(), set()).add(actor.casefold())
+            added.setdefault(one_spelling(person), set()).add(one_spelling(actor))
     return made, added
 
 

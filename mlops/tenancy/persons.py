@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlops.tenancy.roles import Principal
+from mlops.tenancy.spelling import one_spelling
 
 PROGRAM = "key:"
 """What the name of a credential begins with that belongs to no person."""
@@ -17,7 +18,7 @@ class Party:
     actor: str
     """The credential's name: a person's e-mail address, or `key:<name>` of a programme."""
     person: str = ""
-    """Whom the credential named; empty where it spoke for itself."""
+    """Whom the credential named, a member by e-mail; empty where it spoke for itself."""
     account: str = ""
     """Id of the account; empty for a programme's key."""
     key: str = ""
@@ -26,12 +27,14 @@ class Party:
     """Who made that key, and so has seen its secret."""
     adders: frozenset[str] = frozenset()
     """Who made these people members, and who made those, up to the first."""
+    named: str = ""
+    """Id of that person's account; empty where the name is no member's."""
 
     @property
     def people(self) -> frozenset[str]:
-        """Names and account of whoever acted, in one case; a programme's own name where it named nobody."""
-        named = {self.person, self.account} if self.vouches else {self.actor, self.person, self.account}
-        return _folded(named)
+        """Names and accounts of whoever acted, in one spelling; a programme's own name where it named nobody."""
+        named = {self.person, self.named, self.account}
+        return _folded(named if self.vouches else named | {self.actor})
 
     @property
     def hands(self) -> frozenset[str]:
@@ -45,23 +48,23 @@ class Party:
 
     def to_json(self) -> dict[str, str]:
         """What is kept of an act. Makers are looked up when it counts: the trail that names them is never changed."""
-        return {"account": self.account, "actor": self.actor, "person": self.person, "key": self.key}
+        return {"account": self.account, "actor": self.actor, "person": self.person, "key": self.key, "named": self.named}
 
     @classmethod
     def from_json(cls, kept: Mapping[str, Any]) -> "Party":
         """The party as it was kept, its makers unknown."""
-        actor, person, account, key = (str(kept.get(name) or "") for name in ("actor", "person", "account", "key"))
-        return cls(actor, person, account, key)
+        actor, person, account, key, named = (str(kept.get(name) or "") for name in ("actor", "person", "account", "key", "named"))
+        return cls(actor, person, account, key, named=named)
 
 
 def party_of(by: Principal) -> Party:
     """The principal as a party, its makers unknown."""
-    return Party(by.name, by.on_behalf_of, str(by.user_id or ""), str(by.key_id or ""))
+    return Party(by.name, by.on_behalf_of, str(by.user_id or ""), str(by.key_id or ""), named=str(by.named_id or ""))
 
 
 def trace(by: Principal) -> dict[str, str]:
     """What an audit event has to keep beside actor and person, so that four eyes can tell later who held the credential."""
-    known = {"account": str(by.user_id or ""), "key": str(by.key_id or "")}
+    known = {"account": str(by.user_id or ""), "key": str(by.key_id or ""), "named": str(by.named_id or "")}
     return {name: value for name, value in known.items() if value}
 
 
@@ -78,4 +81,4 @@ def same_person(one: Party, other: Party, *, vouching: bool = False) -> bool:
 
 
 def _folded(names: frozenset[str] | set[str]) -> frozenset[str]:
-    return frozenset(name.casefold() for name in names if name)
+    return frozenset(one_spelling(name) for name in names if name)

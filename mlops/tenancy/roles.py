@@ -1,6 +1,6 @@
 """Who may do what: the one table that decides, and the one function that asks it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 from uuid import UUID
 
@@ -113,6 +113,8 @@ class Principal:
     user_id: UUID | None = None
     on_behalf_of: str = ""
     key_id: UUID | None = None
+    named_id: UUID | None = None
+    """Account of `on_behalf_of`, where that is a member."""
 
     def may(self, action: str) -> bool:
         """Whether the action is allowed."""
@@ -128,17 +130,10 @@ class Principal:
         if not self.may(action):
             raise Forbidden(action, self.role)
 
-    def naming(self, person: str) -> "Principal":
-        """This principal acting for the person a body names.
-
-        People, in a session or with a key of their own, name only themselves, by e-mail or account id. A key without a person is a
-        programme's: it names whom it acts for, and so does an admin key; the key stays the recorded actor. Raises IdentityMismatch.
-        """
-        if not person or person.casefold() == self.name.casefold() or person == str(self.user_id):
-            return self
-        if self.kind == "key" and (self.user_id is None or self.role is Role.ADMIN):
-            return replace(self, on_behalf_of=person)
-        raise IdentityMismatch(person)
+    @property
+    def may_name_others(self) -> bool:
+        """Whether bodies may name another person: by a programme's key or an admin key."""
+        return self.kind == "key" and (self.user_id is None or self.role is Role.ADMIN)
 
 
 def system(customer_id: UUID, name: str = "system") -> Principal:

@@ -12,6 +12,7 @@ from mlops.api.concurrency import check_if_match, etag
 from mlops.api.parameters import invalid
 from mlops.api.problems import Problem
 from mlops.errors import InvalidField
+from mlops.tenancy.naming import acting_for
 from mlops.tenancy.roles import Principal
 from registry.models import Dataset, DatasetVersion, RegisteredModel
 from registry.services.lookups import DEFAULT_MODEL, IfMatch
@@ -34,11 +35,12 @@ def answer(model: RegisteredModel, data: Any, *, status: int = 200, location: st
 
 
 def named_by(principal: Principal, body: dict[str, Any], *fields: str) -> Principal:
-    """The principal acting for the person whom the body names, the fields removed from it. Raises IdentityMismatch."""
-    names = {name for field in fields if (name := body.pop(field, "").strip())}
-    if len(names) > 1:
+    """The principal acting for the person whom the body names, the fields removed from it. Raises IdentityMismatch, InvalidField."""
+    names = {field: body.pop(field, "").strip() for field in fields}
+    found = {acting_for(principal, name, field=field): field for field, name in names.items() if name}
+    if len(found) > 1:
         raise InvalidField(fields[-1], f"Names another person than {fields[0]}.")
-    return principal.naming(names.pop()) if names else principal
+    return next(iter(found), principal)
 
 
 def model_name_of(request: Request, body: Mapping[str, Any] | None = None) -> tuple[str, bool]:

@@ -300,6 +300,20 @@ def test_a_programmes_key_cannot_bring_proposal_and_approval_of_one_person(api: 
     assert client.patch(f"{where}/approve", {}).json()["code"] == "four_eyes"
 
 
+def test_a_programmes_key_does_not_bring_one_member_by_two_names(api: Api, principal: Any, scope: Principal) -> None:
+    mia, client = principal("ml_manager", "mia@alpha.example"), api()
+    sent = {"id": str(mia.user_id), "mail": mia.name, "wide": "ＭＩＡ@alpha.example"}
+
+    for first, second in [("mail", "id"), ("id", "mail"), ("mail", "wide")]:
+        where = f"{BASE}/{client.post(BASE, PROPOSAL | {'proposed_by': sent[first]}).json()['id']}"
+        refused = client.patch(f"{where}/approve", {"approved_by": sent[second]})
+        assert (refused.status_code, refused.json()["code"]) == (403, "four_eyes")
+
+    assert set(Experiment.objects.values_list("proposed_by", flat=True)) == {mia.name}
+    assert fields(client.patch(f"{where}/approve", {"approved_by": str(uuid4())})) == ["approved_by"]
+    assert client.patch(f"{where}/approve", {"approved_by": "lee@alpha.example"}).status_code == 200
+
+
 def test_people_name_only_themselves(api: Api, customer: Customer) -> None:
     client = api(email="kim@shop.example")
 

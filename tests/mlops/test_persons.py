@@ -11,6 +11,7 @@ KEY = Party("key:ci")
 KEY_FOR_JANE = Party("key:ci", "jane@shop.example")
 KEY_FOR_KIM = Party("key:ci", "KIM@shop.example")
 KEY_FOR_KIMS_ID = Party("key:ci", "11")
+KEY_FOR_KIMS_OLD_NAME = Party("key:ci", "kim@old.example", named="11")
 KIMS_KEY = Party("key:robot", key_makers=frozenset({"Kim@shop.example"}))
 KIMS_KEY_FOR_JANE = Party("key:robot", "jane@shop.example", key_makers=frozenset({"kim@shop.example"}))
 KIMS_OTHER_KEY = Party("key:second", key_makers=frozenset({"kim@shop.example"}))
@@ -30,6 +31,8 @@ JANE_ADDED_BY_KIM = Party("jane@shop.example", account="55", adders=frozenset({"
         (KIM, KEY, False),
         (KIM, KEY_FOR_KIM, True),
         (KIM, KEY_FOR_KIMS_ID, True),
+        (KIM, KEY_FOR_KIMS_OLD_NAME, True),
+        (KIM, Party("ＫＩＭ@shop.example"), True),
         (KIM, KEY_FOR_JANE, False),
         (KEY, KEY, True),
         (KEY, KEY_FOR_JANE, True),
@@ -59,6 +62,8 @@ def test_whoever_may_stand_behind_both_is_one_person(one: Party, other: Party, s
     [
         (KEY_FOR_JANE, KEY_FOR_KIM, False),
         (KEY_FOR_JANE, KEY_FOR_JANE, True),
+        (KEY_FOR_KIMS_ID, KEY_FOR_KIMS_OLD_NAME, True),
+        (Party("key:ci", "straße"), Party("key:other", "STRASSE"), True),
         (KEY_FOR_JANE, KEY, True),
         (KIMS_KEY_FOR_JANE, Party("key:second", "lee@shop.example", key_makers=frozenset({"kim@shop.example"})), False),
         (ADMIN_FOR_JANE, Party("root@shop.example", "kim@shop.example", "33"), True),
@@ -77,5 +82,6 @@ def test_without_vouching_a_credential_is_one_person_whomever_it_names() -> None
 def test_a_party_is_kept_without_its_makers_and_read_back() -> None:
     kept = LEES_KEY_MADE_BY_KIM.to_json()
 
+    assert Party.from_json(KEY_FOR_KIMS_OLD_NAME.to_json()) == KEY_FOR_KIMS_OLD_NAME
     assert Party.from_json(kept) == Party("lee@shop.example", account="22", key="7")
     assert Party.from_json({"account": "22", "actor": "lee@shop.example", "person": ""}) == LEE

@@ -286,6 +286,27 @@ def test_whoever_asked_cannot_approve(api: Api, four_eyes: ModelVersion) -> None
     assert (refused.status_code, refused.json()["code"]) == (403, "four_eyes")
 
 
+@pytest.mark.parametrize("form", ["id", "mail", "wide"])
+def test_whoever_a_key_asked_for_cannot_approve_however_they_were_named(
+    api: Api, four_eyes: ModelVersion, principal: Any, form: str
+) -> None:
+    mia = principal("ml_manager", "mia@shop.example")
+    sent = {"id": str(mia.user_id), "mail": "Mia@shop.example", "wide": "ｍｉａ@shop.example"}[form]
+
+    asked = api("admin", email="root@shop.example").post(f"{BASE}/promote/v2", {"user_id": sent}).json()
+    refused = api(email=mia.name).post(f"/api/v1/models/promotion-requests/{asked['promotion_request']['id']}/approve")
+
+    assert (refused.status_code, refused.json()["code"]) == (403, "four_eyes")
+    assert AuditEvent.objects.get(action="promotion_request.created").on_behalf_of == mia.name
+
+
+def test_an_id_that_is_no_members_names_nobody(api: Api, candidate: ModelVersion) -> None:
+    refused = api().post(f"{BASE}/promote/v2", {"user_id": "6f1f3c1e-0000-4000-8000-000000000001"})
+
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, "user_id")
+    assert status_of(candidate) == "candidate"
+
+
 def test_a_key_cannot_approve_what_it_asked_for_in_anothers_name(api: Api, four_eyes: ModelVersion) -> None:
     client = api()
     where = client.post(f"{BASE}/promote/v2", {"user_id": "kim@shop.example"})["Location"]
