@@ -184,7 +184,7 @@ class Audit(ListView):
     @extend_schema(responses=AuditSerializer(many=True))
     def get(self, request: Request) -> Response:
         """List events. One COUNT and one SELECT."""
-        return self.page(request, AuditEvent.objects.order_by("-number"))
+        return self.page(request, AuditEvent.objects.defer("canonical").order_by("-number"))
 
 
 class VerificationSerializer(serializers.Serializer[Any]):

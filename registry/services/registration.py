@@ -1,5 +1,7 @@
 """Registering models and versions, and configuring models."""
 
+import hashlib
+import json
 import re
 import uuid
 from collections.abc import Mapping
@@ -20,7 +22,7 @@ from mlops.tenancy.roles import Principal
 from registry.events import VersionRegistered
 from registry.models import Dataset, DatasetVersion, ModelVersion, PolicyChangeRequest, RegisteredModel
 from registry.rules import recipes
-from registry.rules.metrics import flaw_of
+from registry.rules.metrics import direction_of, flaw_of
 from registry.services import policy_changes
 from registry.services.artifacts import ArtifactFacts, inspect_artifact
 from registry.services.dataset_files import data_path
@@ -29,6 +31,16 @@ from registry.services.lookups import IfMatch, hold_dataset, labels_meant, lock_
 NAME = re.compile(r"[a-z][a-z0-9_.-]{0,127}\Z")
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}\Z")
 MOST_ERRORS = 20
+MOST_METRICS, LONGEST_METRIC = 500, 100
+LARGEST = {
+    "metrics": 64 * 1024,
+    "hyperparameters": 64 * 1024,
+    "lineage": 1024 * 1024,
+    "signature": 8 * 1024 * 1024,
+    "reference_statistics": 8 * 1024 * 1024,
+}
+"""Characters of each as JSON. The first two stand in every row of a list. The others are what a study of the widest table may need, whose
+2,000 features have options, and 20,000 categories of 200 characters; a request's body is bounded by MAX_BODY_BYTES all the same."""
 UUID_SHAPE = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z")
 RESERVED = frozenset(
     {"health", "history", "backtest", "statistics", "types", "registry", "validation", "promotion-requests", "policy-requests"}
@@ -203,6 +215,8 @@ def register_version(
     by.authorize("version.register")
     label = _checked_label(label)
     _check_metrics(metrics or {})
+    given = {"metrics": metrics, "hyperparameters": hyperparameters, "signature": signature}
+    _check_sizes(given | {"reference_statistics": reference_statistics, "lineage": lineage})
     prepared = prepare_artifact(model=model, path=artifact) if isinstance(artifact, Path) else artifact
     facts = prepared.facts if prepared else None
     version = ModelVersion(
@@ -247,10 +261,28 @@ def _checked_label(label: str) -> str:
 
 
 def _check_metrics(metrics: Mapping[str, Any]) -> None:
+    if len(metrics) > MOST_METRICS:
+        raise InvalidField("metrics", f"Holds {len(metrics):,} metrics; at most {MOST_METRICS} are allowed.")
+    if any(len(name) > LONGEST_METRIC for name in metrics):
+        raise InvalidField("metrics", f"A metric's name may have at most {LONGEST_METRIC} characters.")
     flaws = {name: flaw for name, value in metrics.items() if (flaw := flaw_of(name, value))}
     if flaws:
         errors = [{"field": f"metrics.{name[:100]}", "message": flaw, "code": "invalid"} for name, flaw in flaws.items()]
         raise InvalidFields("Some fields are not valid.", errors[:MOST_ERRORS])
+
+
+def _check_sizes(given: Mapping[str, Mapping[str, Any] | None]) -> None:
+    for name, value in given.items():
+        size, most = len(json.dumps(value or {}, ensure_ascii=False, default=str)), LARGEST[name]
+        if size > most:
+            raise InvalidField(name, f"Has {size:,} characters as JSON; at most {most:,} are allowed.")
+
+
+def _registered(version: ModelVersion) -> dict[str, Any]:
+    """What the trail keeps of a version: the metrics that are known, which decide about it, and a digest of all there are."""
+    digest = hashlib.sha256(json.dumps(version.metrics, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    known = {name: value for name, value in version.metrics.items() if direction_of(name) is not None}
+    return {"version": version.version, "artifact_sha256": version.artifact_sha256, "metrics": known, "metrics_sha256": digest}
 
 
 def _insert(version: ModelVersion, *, label: str, by: Principal, at: datetime) -> ModelVersion:
@@ -268,7 +300,7 @@ def _insert(version: ModelVersion, *, label: str, by: Principal, at: datetime) -
         model.revision += 1
         model.count_version(source=None, target=version.status)
         model.save(update_fields=["last_version_number", "last_label_number", "revision", "status_counts"])
-        after = {"version": version.version, "artifact_sha256": version.artifact_sha256, "metrics": version.metrics, **trace(by)}
+        after = {**_registered(version), **trace(by)}
         record(action="version.registered", target=version, label=str(version), at=at, after=after, actor=by)
         publish(VersionRegistered(model.name, str(version.pk), version.version, by.name), at=at)
     return version

@@ -17,11 +17,13 @@ from engine.formats.trial import ModelFacts
 from mlops import places
 from mlops.artifacts.storage import storage
 from mlops.audit.models import AuditEvent
+from mlops.errors import InvalidField
 from mlops.tenancy.models import Customer
 from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import Principal
 from registry.models import ModelVersion
 from registry.services import artifacts, moves, promotion
+from registry.services.registration import register_version
 from tests.conftest import NOON
 from tests.engine.formats import foreign
 from tests.engine.formats.samples import model_text
@@ -81,6 +83,11 @@ def test_labels_follow_each_other_and_pass_over_given_ones(api: Api, scope: Prin
         ({"metrics": {"tier": {"name": "gold"}}}, "metrics.tier"),
         ({"metrics": {"odd": [1]}}, "metrics.odd"),
         ({"metrics": {"odd": False}}, "metrics.odd"),
+        ({"metrics": {f"m{number}": 1 for number in range(501)}}, "metrics"),
+        ({"metrics": {"m" * 101: 1}}, "metrics"),
+        ({"metrics": {f"m{number}": "x" * 200 for number in range(400)}}, "metrics"),
+        ({"hyperparameters": {"note": "x" * 64 * 1024}}, "hyperparameters"),
+        ({"lineage": {"note": "x" * 1024 * 1024}}, "lineage"),
         ({"training_seconds": "NaN"}, "training_seconds"),
         ({"training_seconds": -1}, "training_seconds"),
         ({"training_seconds": True}, "training_seconds"),
@@ -107,6 +114,25 @@ def test_metrics_that_could_be_are_kept_as_they_came(api: Api, scope: Principal)
     response = api().post(URL, {"metrics": metrics})
 
     assert (response.status_code, response.json()["metrics"]) == (201, metrics)
+
+
+@pytest.mark.parametrize("name", ["signature", "reference_statistics"])
+def test_what_a_study_of_a_wide_table_makes_is_bounded_as_well(manager: Principal, scope: Principal, name: str) -> None:
+    with pytest.raises(InvalidField, match="at most 8,388,608 are allowed") as refused:
+        register_version(model=make_model(), by=manager, at=NOON, **{name: {"note": "x" * 8 * 1024 * 1024}})  # type: ignore[arg-type] # one of the two
+
+    assert refused.value.field == name
+
+
+def test_the_trail_keeps_the_metrics_that_are_known_and_a_digest_of_all(api: Api, scope: Principal) -> None:
+    make_model()
+    metrics = {"test_mae": 2.5, "mae": 2.0, **{f"m{number:03}": number for number in range(498)}}
+
+    assert api().post(URL, {"metrics": metrics}).status_code == 201
+
+    after = AuditEvent.objects.get(action="version.registered").after
+    assert after["metrics"] == {"test_mae": 2.5, "mae": 2.0}
+    assert after["metrics_sha256"] == hashlib.sha256(json.dumps(metrics, sort_keys=True).encode()).hexdigest()
 
 
 def test_every_metric_that_will_not_do_is_named(api: Api, scope: Principal) -> None:
