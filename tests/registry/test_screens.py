@@ -11,10 +11,11 @@ from django.urls import reverse
 from rest_framework.test import APIClient
 
 from mlops.audit.models import AuditEvent
+from mlops.navigation import navigation
 from mlops.tenancy.models import Customer
 from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import Principal, system
-from registry.models import ForecastAccuracy, ModelVersion, PromotionRequest, RegisteredModel
+from registry.models import DecisionRecord, ForecastAccuracy, ModelVersion, PromotionRequest, RegisteredModel
 from registry.rules.policy import Policy
 from registry.screens.models import GROUPS, POLICY_TEXTS
 from registry.services import moves, promotion
@@ -378,3 +379,36 @@ def test_what_only_forecasts_have_is_shown_of_forecasts_alone(
 
     assert ("Retraining log" in text, 'id="source-title"' in text) == (shown, shown)
     assert "Lineage" in text
+
+
+def test_a_page_about_a_version_belongs_to_models(arena: tuple[ModelVersion, ModelVersion], site: Callable[..., Client]) -> None:
+    client = site()
+
+    def lit(url: str) -> list[str]:
+        request = client.get(url).wsgi_request
+        return [entry["title"] for group in navigation(request) for entry in group["items"] if entry["active"]]
+
+    assert lit(reverse("admin:registry_decide", args=[arena[1].pk, "challenge"])) == ["Models"]
+    assert lit(reverse("admin:registry_modelversion_changelist")) == ["Versions"]
+    assert lit("/admin/") == ["Overview"]
+
+
+def test_names_stay_as_they_are(site: Callable[..., Client], scope: Principal) -> None:
+    model = make.make_model("house-prices", display_name="")
+    client = site(email="lee@example.com")
+
+    page = client.get(reverse("admin:registry_model_page", args=[model.pk]))
+
+    assert "House-prices" not in page.text
+    assert "<span>house-prices has no champion" in client.get("/admin/").text
+    assert "<title>" in (listed := client.get(reverse("admin:registry_registeredmodel_changelist")).text)
+    assert "Select" not in listed.split("</title>")[0]
+
+
+def test_a_decision_says_yes_and_no_and_who_approved(arena: tuple[ModelVersion, ModelVersion], site: Callable[..., Client]) -> None:
+    record = DecisionRecord.objects.filter(version=arena[1]).get()
+
+    page = site().get(reverse("admin:registry_decisionrecord_change", args=[record.pk])).text
+
+    assert "close_small" not in page
+    assert "&quot;" not in page.split("Approved by")[1][:600]

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from registry.templatetags.tiltyard import interval
+from registry.templatetags.tiltyard import file_words, interval
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,18 @@ def test_an_interval_says_on_which_side_of_zero_it_lies(bounds: tuple[float, flo
 @pytest.mark.parametrize(("bounds", "middle"), [(None, 0.1), ((0.0, 1.0), None), ((float("nan"), 1.0), 0.5), ((0.0, float("inf")), 1.0)])
 def test_what_is_no_interval_is_not_drawn(bounds: Any, middle: Any) -> None:
     assert interval(bounds, middle)["range"] is None
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ({"format": "parquet", "files": 1, "date_format": None}, "Parquet"),
+        (
+            {"format": "csv", "files": 3, "encoding": "utf-8", "delimiter": ";", "compressed": True, "date_format": "%d.%m.%Y"},
+            "CSV, 3 files, utf-8, columns divided by a semicolon, compressed, days written as %d.%m.%Y",
+        ),
+        ({}, ""),
+    ],
+)
+def test_how_files_are_written_is_said_in_words(source: dict[str, Any], said: str) -> None:
+    assert file_words(source) == said
