@@ -395,12 +395,13 @@ def test_a_page_about_a_version_belongs_to_models(arena: tuple[ModelVersion, Mod
 
 def test_names_stay_as_they_are(site: Callable[..., Client], scope: Principal) -> None:
     model = make.make_model("house-prices", display_name="")
+    make.make_retraining(model, status="failed", metadata={"error": "no rows"})
     client = site(email="lee@example.com")
 
     page = client.get(reverse("admin:registry_model_page", args=[model.pk]))
 
     assert "House-prices" not in page.text
-    assert "<span>house-prices has no champion" in client.get("/admin/").text
+    assert "<span>house-prices failed its last retraining" in client.get("/admin/").text
     assert "<title>" in (listed := client.get(reverse("admin:registry_registeredmodel_changelist")).text)
     assert "Select" not in listed.split("</title>")[0]
 
