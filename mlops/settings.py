@@ -183,6 +183,8 @@ CELERY_TASK_ROUTES = {"mlops.jobs.tasks.*": {"queue": "jobs"}}
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_WORKER_MAX_TASKS_PER_CHILD = 50
 CELERY_TIMEZONE = "UTC"
+JOB_PROCESSES = max(env.int("JOB_PROCESSES", 2), 1)  # of all workers of the queue "jobs" together
+LONG_JOBS = ["study.search"]  # kinds that may take hours: they never have the last of these processes
 DJANGO_CELERY_BEAT_TZ_AWARE = True
 
 # --- files ------------------------------------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from mlops.database.locking import unlocked
 from mlops.errors import DomainError
 from mlops.jobs.events import JobCancelled, JobFailed
 from mlops.jobs.models import OPEN, Job, JobState
+from mlops.jobs.turns import next_in_turn
 from mlops.moments import iso
 from mlops.outbox.events import Event
 from mlops.outbox.services import publish
@@ -122,13 +123,14 @@ def request(
 
 
 def claim_for_publishing(*, at: datetime, limit: int = 50) -> list[tuple[UUID, int]]:
-    """Queued jobs to publish now, each with its attempts so far.
+    """Queued jobs to publish now, in turn, each with its attempts so far.
 
     Each is published again after REPUBLISH unless a worker claimed it, so a lost message loses no job.
     """
     with transaction.atomic():
-        due = unlocked(Job.objects.filter(state=JobState.QUEUED, due_at__lte=at).order_by("due_at", "id"))
-        claimed = list(due.values_list("pk", "attempt")[:limit])
+        chosen = next_in_turn(at=at, limit=limit)
+        due = unlocked(Job.objects.filter(pk__in=chosen, state=JobState.QUEUED, due_at__lte=at).order_by())
+        claimed = sorted(due.values_list("pk", "attempt"), key=lambda one: chosen.index(one[0]))
         Job.objects.filter(pk__in=[pk for pk, _ in claimed]).update(due_at=at + REPUBLISH)
     return claimed
 

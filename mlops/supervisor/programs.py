@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import signal
 import sys
 from functools import partial
@@ -12,7 +13,7 @@ from mlops.supervisor.supervise import Program
 
 ROOT = Path(__file__).resolve().parents[2]
 BROKER, WORKERS, DOORS = 0, 1, 2
-JOB_PROCESSES = 2
+JOB_PROCESSES = max(int(os.environ.get("JOB_PROCESSES") or 2), 1)
 DELIVERY_THREADS = 8
 """They wait for receivers, so threads do: one slow receiver holds one, and a channel never has two."""
 # Warm first: a task that is nearly through may end. Then cold: its message goes back to the broker. Jobs have leases in any case.

@@ -450,3 +450,63 @@ def test_a_killed_workers_job_is_finished_by_the_next_one_once(customer: Custome
     assert time.monotonic() - killed_at < 60
     assert outputs == [("attempt 2", job.result["event"])]
     assert (job.attempt, sorted(path.name for path in tmp_path.iterdir())) == (2, ["started-1", "started-2"])
+
+
+def test_the_customer_with_the_fewest_jobs_under_way_comes_first(customer: Customer, other_customer: Customer, settings: Any) -> None:
+    settings.JOB_PROCESSES = 2
+    crowd = [make_job(customer) for _ in range(12)]
+
+    first = services.claim_for_publishing(at=NOON)
+    for job_id, attempts in first[:2]:
+        services.start(job_id=job_id, attempts=attempts)
+    late = make_job(other_customer)
+    second = services.claim_for_publishing(at=NOON)
+    for job_id, _ in first[:2]:
+        services.succeed(job_id=job_id, attempt=1, result={})
+    later = [make_job(other_customer) for _ in range(2)]
+    third = [job_id for job_id, _ in services.claim_for_publishing(at=NOON)]
+
+    assert len(first) == 4
+    assert second == [(late.pk, 0)], "the broker has as many of the other's as it may"
+    assert {one.pk for one in later} < set(third)
+    assert third[0] in {one.pk for one in later}, "one of theirs is under way, two of the crowd"
+    assert len({one.pk for one in crowd}.intersection(third)) == 2
+
+
+def test_long_jobs_never_have_the_last_process(customer: Customer, other_customer: Customer, settings: Any) -> None:
+    settings.JOB_PROCESSES, settings.LONG_JOBS = 3, ["search"]
+    for _ in range(16):
+        make_job(customer, kind="search")
+    others = make_job(other_customer, kind="search")
+
+    first = [job_id for job_id, _ in services.claim_for_publishing(at=NOON)]
+    short = make_job(customer)
+    second = services.claim_for_publishing(at=NOON)
+    for job_id in first:
+        services.start(job_id=job_id, attempts=0)
+    services.succeed(job_id=first[0], attempt=1, result={})
+    third = services.claim_for_publishing(at=NOON)
+
+    assert (len(first), others.pk in first) == (2, True)
+    assert second == [(short.pk, 0)]
+    assert len(third) == 1
+
+
+def test_one_process_does_long_jobs_too(customer: Customer, settings: Any) -> None:
+    settings.JOB_PROCESSES, settings.LONG_JOBS = 1, ["search"]
+    for _ in range(2):
+        make_job(customer, kind="search")
+
+    assert [len(services.claim_for_publishing(at=NOON)) for _ in range(2)] == [1, 0]
+
+
+def test_what_waits_after_a_failure_takes_nobodys_turn(customer: Customer, settings: Any) -> None:
+    settings.JOB_PROCESSES = 1
+    for _ in range(2):
+        job = make_job(customer)
+        services.start(job_id=job.pk, attempts=0)
+        job.refresh_from_db()
+        services.fail(job=job, error="no", final=False)
+    make_job(customer)
+
+    assert len(services.claim_for_publishing(at=NOON)) == 1
