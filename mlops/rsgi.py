@@ -90,7 +90,7 @@ class Door:
             proto.response_bytes(200, headers, HEALTHY)
             return
         try:
-            answer = await self._answer(environ, proto)
+            answer = _unread(scope.headers) or await self._answer(environ, proto)
         except ClientLeft:
             answer = refusal(400, "bad_request", "The connection ended before the body did.")
         except TooSlow:
@@ -182,6 +182,16 @@ def environment(scope: Any) -> dict[str, Any]:
         environ[key] = f"{environ[key]}{JOINED_BY.get(header, ',')}{value}" if key in seen else value
         seen.add(key)
     return environ
+
+
+def _unread(headers: Any) -> Answer | None:
+    """The refusal of headers whose values the server keeps from us, as it does where they are not ASCII: the request would pass for one
+    without its precondition, or without the key by which its repetition is known."""
+    missing = set(headers.keys()) - {name for name, _ in headers.items()}
+    if not missing:
+        return None
+    named = ", ".join(name[:100] for name in sorted(missing)[:5])
+    return refusal(400, "bad_request", f"Headers may hold printable ASCII characters only: {named}.", Connection="close")
 
 
 def _declared(environ: dict[str, Any]) -> int | None:

@@ -5,6 +5,7 @@ import errno
 import tempfile
 from collections.abc import AsyncIterator
 from io import BytesIO
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from mlops import rsgi
 from mlops.rsgi import INTAKE, Answer, Door
+from tests.mlops.served import serving
 
 
 class Sender:
@@ -60,3 +62,16 @@ def test_a_file_for_which_the_disk_has_no_room_is_503_with_a_code(monkeypatch: p
 
     assert sender.answer is not None
     assert (sender.answer.status, b'"code": "storage_full"' in sender.answer.content) == (503, True)
+
+
+def test_a_header_that_the_server_does_not_hand_over_is_400(tmp_path: Path) -> None:
+    """Shown on the real server, which tells the name and keeps the value."""
+    body = b'{"name": "shop"}'
+    with serving(tmp_path) as server:
+        answers = []
+        for name, value in (("Idempotency_Key", "schl\u00fcssel-1"), ("If_Match", "\u00e9"), ("Idempotency_Key", "key-1")):
+            with server.begin("/api/v1/models", role="admin", length=len(body), first=body, **{name: value}) as connection:
+                answers.append(connection.recv(4096))
+
+    assert [int(answer.split(b" ", 2)[1]) for answer in answers] == [400, 400, 201]
+    assert b"ASCII characters only: idempotency-key." in answers[0]
