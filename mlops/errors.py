@@ -1,6 +1,11 @@
 """Errors that services raise and doors answer. A class names its HTTP status and its stable code once."""
 
+import errno
 from typing import Any, ClassVar
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+BROKEN = (errno.EIO, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ESTALE)
+"""What the system says of a folder of ours that is full, or that is not as it was: both pass, and are no defect of the program."""
 
 
 class DomainError(Exception):

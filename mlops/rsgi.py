@@ -7,7 +7,6 @@ of any size announced that may hold a file: a file of 300 bytes can keep whoever
 """
 
 import asyncio
-import errno
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -22,6 +21,7 @@ from django.conf import settings
 
 from mlops import addresses
 from mlops.arrivals import Arrival, ClientLeft, Crowded, Pace, Senders, TooMuch, TooSlow
+from mlops.errors import BROKEN, FULL
 from mlops.places import PLACES
 from mlops.wsgi import HEALTHY, application, problem_bytes
 
@@ -36,7 +36,6 @@ PATIENCE_WITH_FILE = 60.0
 """The same where a whole file has come: its sender would have to send it all again."""
 TAIL = 256
 BODILESS = ("GET", "HEAD", "OPTIONS", "TRACE")
-FULL = (errno.ENOSPC, errno.EDQUOT)
 JOINED_BY = {"cookie": "; "}
 
 
@@ -97,10 +96,13 @@ class Door:
             answer = refusal(408, "request_timeout", "The body did not arrive in time.", Connection="close")
         except Crowded:
             answer = refusal(429, "too_many_uploads", "You are sending as many bodies at once as one may.", Retry_After="5")
-        except OSError as failure:  # of writing the file, and again of closing it
-            if failure.errno not in FULL:
+        except OSError as failure:  # of making and writing the file, and again of closing it
+            if failure.errno in FULL:
+                answer = refusal(503, "storage_full", "There is no room for the body just now.", Retry_After="60")
+            elif failure.errno in BROKEN:
+                answer = refusal(503, "storage_unavailable", "The body cannot be kept just now.", Retry_After="30")
+            else:
                 raise
-            answer = refusal(503, "storage_full", "There is no room for the body just now.", Retry_After="60")
         proto.response_bytes(answer.status, answer.headers, answer.content)
 
     async def _answer(self, environ: dict[str, Any], proto: Any) -> Answer:

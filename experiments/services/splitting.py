@@ -8,7 +8,6 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -177,7 +176,7 @@ def delete_split(*, split_id: UUID, by: Principal, at: datetime, delete_artifact
         record(action="split.deleted", target=split, label=str(split), at=at, after=after, actor=by)
         if delete_artifacts:
             # Robust: the split is gone by then, whatever the storage says; what stays there belongs to nobody.
-            transaction.on_commit(partial(files.empty, files.folder_of(split_id)), robust=True)
+            transaction.on_commit(lambda: files.empty(files.folder_of(split_id)), robust=True)
 
 
 def _lock_job(split_id: UUID) -> Job | None:

@@ -9,6 +9,7 @@ from django.core.exceptions import ValidationError as ModelValidationError
 from django.db.utils import DataError, InterfaceError, OperationalError
 from django.http import Http404, HttpResponse
 from django.http.multipartparser import MultiPartParserError
+from obstore.exceptions import BaseError
 from psycopg_pool import PoolTimeout
 from rest_framework import exceptions
 from rest_framework.response import Response
@@ -16,7 +17,7 @@ from rest_framework.views import set_rollback
 
 from mlops.api.json import dumps
 from mlops.artifacts.storage import DigestMismatch, ObjectMissing
-from mlops.errors import DomainError, InvalidField, InvalidFields
+from mlops.errors import BROKEN, FULL, DomainError, InvalidField, InvalidFields
 from mlops.telemetry.context import request_id
 from mlops.tenancy.roles import Forbidden, IdentityMismatch
 
@@ -112,6 +113,9 @@ def as_problem(failure: Exception) -> Problem | None:  # noqa: C901 - one flat t
         case ObjectMissing():
             log.error("artifact.missing", detail=str(failure))
             return Problem(409, "artifact_missing", "The file that was registered is no longer in the storage.")
+        case _ if (trouble := _storage_trouble(failure)) is not None:
+            log.error("storage.trouble", error=str(failure))
+            return trouble
         case Http404():
             return Problem(
                 404,
@@ -137,6 +141,18 @@ def as_problem(failure: Exception) -> Problem | None:  # noqa: C901 - one flat t
             # The net under all checks of input: a value no column can take. Whoever reads this line in the log should add the check.
             log.error("database.value_refused", error=str(failure))
             return Problem(400, "invalid", "A value is too large, or holds characters that cannot be stored.")
+    return None
+
+
+def _storage_trouble(failure: Exception) -> Problem | None:
+    """Where files are kept there is no room, or something is not as it should be. Nothing was changed: acts commit after their files."""
+    number = failure.errno if isinstance(failure, OSError) else None
+    if number in FULL:
+        detail = "There is no room to keep the file. Nothing was changed; try again later."
+        return Problem(503, "storage_full", detail, headers={"Retry-After": "60"})
+    if number in BROKEN or isinstance(failure, BaseError):
+        detail = "The storage of files does not work as it should. Nothing was changed; try again."
+        return Problem(503, "storage_unavailable", detail, headers={"Retry-After": "30"})
     return None
 
 

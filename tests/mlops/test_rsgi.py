@@ -46,13 +46,18 @@ def posted(size: int) -> SimpleNamespace:
     return SimpleNamespace(method="POST", path="/v1/splits", query_string="", headers=headers, **told)
 
 
-def test_a_file_for_which_the_disk_has_no_room_is_503_with_a_code(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_folder(**_: Any) -> Any:
+    raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+
+
+@pytest.mark.parametrize(("make", "code"), [(lambda **_: FullDisk(), "storage_full"), (no_folder, "storage_unavailable")])
+def test_a_file_for_which_the_disk_has_no_place_is_503_with_a_code(monkeypatch: pytest.MonkeyPatch, make: Any, code: str) -> None:
     def wants_the_file(environ: dict[str, Any]) -> Answer:
         environ[INTAKE].want(limit=1_000_000, sender="somebody", most=1, into_file=True)
         return Answer(100)
 
     monkeypatch.setattr(rsgi, "_called", wants_the_file)
-    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: FullDisk())
+    monkeypatch.setattr(tempfile, "TemporaryFile", make)
     sender = Sender(b"x" * 100_000)
 
     async def answer() -> None:
@@ -61,7 +66,7 @@ def test_a_file_for_which_the_disk_has_no_room_is_503_with_a_code(monkeypatch: p
     asyncio.run(answer())
 
     assert sender.answer is not None
-    assert (sender.answer.status, b'"code": "storage_full"' in sender.answer.content) == (503, True)
+    assert (sender.answer.status, f'"code": "{code}"'.encode() in sender.answer.content) == (503, True)
 
 
 def test_a_header_that_the_server_does_not_hand_over_is_400(tmp_path: Path) -> None:

@@ -1,8 +1,11 @@
 """`/v1/splits`: what it takes, what it answers, what it refuses, and to whom."""
 
+import errno
 import hashlib
 import io
 import json
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,11 +13,12 @@ from typing import Any
 import polars as pl
 import pytest
 from django.conf import settings as live
-from django.db import connection
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
 from experiments.models import Split
+from experiments.services import split_files
 from mlops.artifacts.storage import storage
 from mlops.audit.models import AuditEvent
 from mlops.jobs.models import Job
@@ -22,7 +26,7 @@ from mlops.tenancy.models import Customer
 from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import system
 from tests.experiments.training.splits import PLAN, URL, csv, cut_in_process, kept, post_file, post_records, rows, run_job
-from tests.experiments.training.studying import make_study
+from tests.experiments.training.studying import make_split, make_study
 
 pytestmark = pytest.mark.django_db
 Api = Callable[..., APIClient]
@@ -299,6 +303,56 @@ def test_deleting_with_artifacts_takes_the_files_too(api: Api, customer: Custome
         assert api("admin").delete(f"{URL}/{made['id']}?delete_artifacts=true").status_code == 204
 
     assert kept(customer) == []
+
+
+@pytest.fixture
+def broken_storage(settings: Any, tmp_path: Path) -> Path:
+    """An artifact storage whose folder is a file."""
+    settings.ARTIFACT_STORAGE_URL = f"file://{tmp_path / 'artifacts'}"
+    storage()
+    shutil.rmtree(tmp_path / "artifacts")
+    (tmp_path / "artifacts").write_text("a file")
+    return tmp_path / "artifacts"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_deletion_is_done_although_the_storage_is_down(api: Api, customer: Customer, monkeypatch: pytest.MonkeyPatch) -> None:
+    with acting(system(customer.pk)), transaction.atomic():
+        made = make_split()
+
+    def fail(_: str) -> None:
+        raise NotADirectoryError(errno.ENOTDIR, "Not a directory")
+
+    monkeypatch.setattr(split_files, "empty", fail)
+
+    assert api("admin").delete(f"{URL}/{made.pk}?delete_artifacts=true").status_code == 204
+    assert api("admin").get(f"{URL}/{made.pk}").status_code == 404
+
+
+def test_a_storage_that_is_broken_is_503_and_leaves_nothing(api: Api, customer: Customer, broken_storage: Path) -> None:
+    answer = post_records(api())
+
+    assert (answer.status_code, answer.json()["code"], answer["Retry-After"]) == (503, "storage_unavailable", "30")
+    with acting(system(customer.pk)):
+        assert Split.objects.count() == 0
+
+
+@pytest.mark.parametrize(("number", "code"), [(errno.ENOSPC, "storage_full"), (errno.EROFS, "storage_unavailable")])
+def test_a_folder_of_ours_that_takes_nothing_is_503(api: Api, monkeypatch: pytest.MonkeyPatch, number: int, code: str) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise OSError(number, "no")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", fail)
+
+    assert (post_records(api()).status_code, post_records(api()).json()["code"]) == (503, code)
+
+
+def test_a_missing_folder_for_temporary_files_is_503(api: Api, settings: Any, tmp_path: Path) -> None:
+    settings.FILE_UPLOAD_TEMP_DIR = str(tmp_path / "gone")
+
+    answer = post_records(api())
+
+    assert (answer.status_code, answer.json()["code"]) == (503, "storage_unavailable")
 
 
 def test_a_split_that_a_study_uses_is_not_deleted(api: Api, customer: Customer) -> None:
