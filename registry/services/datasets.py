@@ -239,7 +239,7 @@ def _take(
         with transaction.atomic():
             _use_for(model, dataset, by=by, at=at)
         return repeated
-    proposal = None if of else propose(source, at=at, needed=mapping is None)
+    proposal = None if of else propose(source, at=at, needed=mapping is None, quick=in_job is not False)
     version = _version_of(dataset, source, mapping, proposal, by=by, at=at)
     version.profile = of.profile if of else version.profile
     version.source_path = of.source_path if of else ""

@@ -29,8 +29,8 @@ WAITING_SECONDS = 25
 """What the sender waits for a whole file to be read; a job goes on with one that takes longer."""
 LONG_SECONDS = 900
 MEMORY_BYTES = 4 * 1024**3
-PATIENCE = 20.0
-"""Seconds that somebody who waits for the answer is kept waiting for a free reader."""
+PATIENCE = 1.0
+"""Seconds that somebody who waits for the answer, and holds a thread meanwhile, is kept waiting for a free reader."""
 READERS = min(max(os.cpu_count() or 1, 1), 4)
 """Children that read at once on one machine: each may take gigabytes."""
 
@@ -78,13 +78,13 @@ def parse_mapping(value: Mapping | dict[str, Any] | None) -> Mapping | None:
         raise InvalidField(field, f"{message[:1].upper()}{message[1:]}.") from None
 
 
-def propose(source: Source, *, at: datetime, needed: bool) -> Proposal | None:
+def propose(source: Source, *, at: datetime, needed: bool, quick: bool) -> Proposal | None:
     """What the file's columns seem to be. Where a mapping was given (`needed` is false), an unreadable file is left for `read` to name.
 
-    Raises UnreadableFile or Busy.
+    Raises UnreadableFile, or Busy where `quick` found no free reader.
     """
     try:
-        with _child(source, seconds=PROPOSING_SECONDS, patience=PATIENCE, at=at) as limits:
+        with _child(source, seconds=PROPOSING_SECONDS, patience=PATIENCE if quick else float(LONG_SECONDS), at=at) as limits:
             proposal = propose_safely(source.path, limits=limits)
     except UnreadableFile as refusal:
         if needed or any(problem.code in ("memory", "crashed") for problem in refusal.problems):

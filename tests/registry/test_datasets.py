@@ -1,6 +1,7 @@
 """What becomes of a data file: versions, panels, jobs, and what a crash leaves behind."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -375,6 +376,23 @@ def test_reading_waits_for_its_turn_and_then_refuses(receive: Receive, monkeypat
         receive()
 
     assert receive().version.status == "ready"
+
+
+def test_a_thread_of_the_web_waits_a_second_for_its_turn_and_a_job_much_longer(
+    receive: Receive, scope: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+
+    @contextmanager
+    def turn(*, patience: float) -> Iterator[None]:
+        waited.append(patience)
+        yield
+
+    monkeypatch.setattr(reading, "turn", turn)
+    receive()
+    receive(long_csv(41), name="other", in_job=False)
+
+    assert [patience <= 1 for patience in waited] == [True, True, False, False]
 
 
 def test_nothing_foreign_is_decoded_in_this_process(receive: Receive, monkeypatch: pytest.MonkeyPatch) -> None:
