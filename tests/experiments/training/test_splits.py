@@ -390,9 +390,7 @@ def test_the_same_post_many_times_at_once_makes_one_split(api: Api, committed: P
 
 
 @pytest.mark.django_db(transaction=True)
-def test_many_splits_at_once_are_all_made(
-    api: Api, committed: Principal, customer: Customer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_splits_at_once_are_all_made(api: Api, committed: Principal, customer: Customer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(splitting, "PATIENCE", 60.0)  # nobody is turned away here, however busy the machine
     clients = [api(email=f"person{number}@shop.example") for number in range(CROWD)]
 
