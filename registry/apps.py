@@ -8,4 +8,4 @@ class RegistryConfig(AppConfig):
     verbose_name = "Registry"
 
     def ready(self) -> None:
-        from registry import tasks  # noqa: F401 - importing makes the scheduled jobs known
+        from registry import checks, tasks  # noqa: F401 - importing registers the checks, and makes the scheduled jobs known

@@ -21,7 +21,7 @@ from experiments.models import Split
 from mlops.artifacts.storage import CHUNK, digest_file, receive, storage
 from mlops.errors import DomainError, InvalidField
 from mlops.tenancy.context import required
-from registry.services.dataset_files import Source, copied, data_path, shown_name
+from registry.services.dataset_files import Source, copied, data_path, own, shown_name
 
 log = structlog.get_logger(__name__)
 
@@ -97,7 +97,7 @@ def _check_cloud(text: str) -> None:
     odd = any(sign in text for sign in "%?#\\@") or any(step in ("", ".", "..") for step in (place, *rest.split("/")))
     if odd or not text.isprintable() or " " in text:
         raise InvalidField("uri", "Must be a plain scheme://bucket/key: no escapes, query, credentials, or empty and dotted steps.")
-    if not any(_covers(prefix, text) for prefix in settings.DATA_URIS):
+    if not any(_covers(own(prefix), text) for prefix in settings.DATA_URIS):
         raise InvalidField("uri", "Must lie below one of the allowed prefixes (DATA_URIS).")
 
 

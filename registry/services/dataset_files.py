@@ -24,6 +24,8 @@ from registry.models import DatasetVersion
 MANIFEST = "manifest.json"
 MANIFEST_FORMAT = "tiltyard-folder/1"
 MAX_FILES = 1_000
+CUSTOMER = "{customer}"
+"""What stands for the customer's id in DATA_ROOTS and DATA_URIS."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,11 @@ def uploaded(path: Path, name: str) -> Source:
     return Source(path, shown_name(name), digest, size)
 
 
+def own(place: str) -> str:
+    """The ambient customer's part of a root or prefix of data that names it; else what all customers share."""
+    return place.replace(CUSTOMER, str(required())) if CUSTOMER in place else place
+
+
 def data_path(text: str, *, field: str = "data_dir") -> Path:
     """An existing file or folder below an allowed root, symbolic links resolved. A relative path is looked for below each root, and beside
     it where it begins with the root's own name: `data/seed` is the folder `seed` of the root `data`.
@@ -66,10 +73,9 @@ def data_path(text: str, *, field: str = "data_dir") -> Path:
     if "\x00" in text or not text.strip():
         raise InvalidField(field, "Must be the path of a file or folder.")
     try:
-        candidates = [
-            (folder / text).resolve() for root in settings.DATA_ROOTS for folder in (root, root.parent)
-        ]  # an absolute path replaces it
-        allowed = [path for path in candidates if any(path.is_relative_to(root) for root in settings.DATA_ROOTS)]
+        roots = [Path(own(str(root))).resolve() for root in settings.DATA_ROOTS]
+        candidates = [(folder / text).resolve() for root in roots for folder in (root, root.parent)]  # an absolute path replaces it
+        allowed = [path for path in candidates if any(path.is_relative_to(root) for root in roots)]
         found = next((path for path in allowed if path.exists()), None)
     except (OSError, RuntimeError, ValueError):  # too long, a loop of links, no text a file system knows
         raise below from None

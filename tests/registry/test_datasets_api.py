@@ -19,7 +19,10 @@ from mlops.artifacts.storage import storage
 from mlops.jobs.models import Job
 from mlops.tenancy.models import Customer
 from mlops.tenancy.roles import Principal
+from mlops.tenancy.services import create_customer
+from registry.checks import customers_have_data_of_their_own
 from registry.models import Dataset, DatasetVersion
+from tests.conftest import NOON
 from tests.engine.frames.samples import days, long_csv, order_lines, single_csv
 from tests.registry.readers import read_each_file_once
 
@@ -423,6 +426,33 @@ def test_data_dir_below_a_root_is_taken_in(api: Api, settings: Any, tmp_path: Pa
 
     assert (file.status_code, file.json()["series"]) == (201, 2)
     assert (folder.status_code, folder.json()["series"], folder.json()["source_name"]) == (201, 4, "parts")
+
+
+def test_a_root_that_names_the_customer_is_closed_to_the_others(
+    api: Api, settings: Any, tmp_path: Path, customer: Customer, other_customer: Customer
+) -> None:
+    settings.DATA_ROOTS = [tmp_path / "{customer}"]
+    for owner in (customer, other_customer):
+        (tmp_path / str(owner.pk)).mkdir()
+        (tmp_path / str(owner.pk) / "prices.csv").write_text(long_csv(40))
+
+    own = api().post(URL, {"name": "own", "data_dir": "prices.csv"})
+    named = [f"{other_customer.pk}/prices.csv", f"../{other_customer.pk}/prices.csv", str(tmp_path / str(other_customer.pk) / "prices.csv")]
+    refused = [api().post(URL, {"name": "theirs", "data_dir": text}) for text in [*named, "{customer}/prices.csv"]]
+
+    assert own.status_code == 201
+    assert [answer.status_code for answer in refused] == [400] * 4
+
+
+def test_shared_roots_are_warned_of_where_there_are_several_customers(customer: Customer, settings: Any) -> None:
+    settings.DATA_ROOTS, settings.DATA_URIS = [Path("/srv/{customer}"), Path("/srv/all")], ["s3://sales/{customer}/"]
+    alone = customers_have_data_of_their_own()
+    create_customer(name="Another", at=NOON)
+    found = customers_have_data_of_their_own()
+    settings.DATA_ROOTS = [Path("/srv/{customer}")]
+
+    assert (alone, customers_have_data_of_their_own()) == ([], [])
+    assert [one.msg for one in found] == ["Every customer may read what lies below /srv/all."]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.conf import settings as live
@@ -335,6 +336,17 @@ def test_an_object_of_an_allowed_bucket_is_split(scope: Principal, customer: Cus
     split = reread(split)
     assert (split.status, split.rows, split.source_size) == ("ready", 60, len(csv()))
     assert len(kept(customer)) == 3
+
+
+@pytest.mark.django_db
+def test_a_prefix_that_names_the_customer_is_closed_to_the_others(scope: Principal, customer: Customer, settings: Any) -> None:
+    settings.DATA_URIS = ["s3://sales/{customer}/"]
+    uri = f"s3://sales/{customer.pk}/houses.csv"
+
+    assert split_files.checked_uri(uri) == uri
+    for other in (f"s3://sales/{uuid4()}/houses.csv", "s3://sales/{customer}/houses.csv", "s3://sales/houses.csv"):
+        with pytest.raises(InvalidField):
+            split_files.checked_uri(other)
 
 
 @pytest.mark.django_db
