@@ -19,7 +19,10 @@ from experiments.services import demo
 from mlops.errors import DomainError
 from mlops.jobs.models import Job, JobState
 from mlops.telemetry.quiet import warnings_only
+from mlops.tenancy.principals import acting
+from mlops.tenancy.roles import system
 from mlops.tenancy.services import DEMO_CUSTOMER
+from registry.services.dataset_files import own
 
 ACCESS_FILE = "demo-access.json"
 
@@ -106,7 +109,8 @@ class Command(BaseCommand):
     def _synthetic(self) -> Path:
         """Below an allowed root, so that `data/seed` can be named where a folder is asked for."""
         self.console.print("  • no data named: making synthetic retail data, openly labelled so")
-        path: Path = settings.DATA_ROOTS[0] / "seed" / "synthetic_retail_sales.parquet"
+        with acting(system(DEMO_CUSTOMER)):
+            path = Path(own(str(settings.DATA_ROOTS[0]))) / "seed" / "synthetic_retail_sales.parquet"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             retail_chain(last_day=date.today() - timedelta(days=1)).write_parquet(path)  # noqa: DTZ011 - a day, not a moment
