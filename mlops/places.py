@@ -5,23 +5,30 @@ Nobody waits for one: whoever waits holds a thread too. A job process does one t
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from threading import BoundedSemaphore
 
 from django.conf import settings
 
 from mlops.errors import Busy
 
-PLACES = max(settings.WEB_THREADS // 3, 1)
-_FREE = BoundedSemaphore(PLACES)
-"""All kinds of work share them, so that together they leave most threads free, and the machine its memory."""
+
+def how_many() -> int:
+    """Places of a process, of all kinds of work together: most threads stay free, and the machine keeps its memory."""
+    return max(settings.WEB_THREADS // 3, 1)
+
+
+@cache
+def _free() -> BoundedSemaphore:
+    return BoundedSemaphore(how_many())
 
 
 @contextmanager
 def place() -> Iterator[None]:
     """One of this process's places. Raises Busy."""
-    if not _FREE.acquire(blocking=False):
+    if not _free().acquire(blocking=False):
         raise Busy("As many models as may are being tried, asked or explained just now. Try again in a moment.")
     try:
         yield
     finally:
-        _FREE.release()
+        _free().release()

@@ -22,7 +22,7 @@ from django.conf import settings
 from mlops import addresses
 from mlops.arrivals import Arrival, ClientLeft, Crowded, Pace, Senders, TooMuch, TooSlow
 from mlops.errors import BROKEN, FULL
-from mlops.places import PLACES
+from mlops.places import how_many
 from mlops.wsgi import HEALTHY, application, problem_bytes
 
 INTAKE = "tiltyard.intake"
@@ -77,7 +77,7 @@ class Door:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="web")
         self._writers = ThreadPoolExecutor(2, thread_name_prefix="intake")
         self._places = asyncio.Semaphore(threads)
-        self._places_for_files = asyncio.Semaphore(PLACES)  # reading a file takes long: most threads stay quick
+        self._places_for_files = asyncio.Semaphore(how_many())  # reading a file takes long: most threads stay quick
         self._senders = Senders()
         self._pace = Pace(grace=settings.UPLOAD_GRACE_SECONDS, rate=settings.UPLOAD_BYTES_PER_SECOND, longest=settings.UPLOAD_SECONDS)
 

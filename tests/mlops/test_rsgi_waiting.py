@@ -67,7 +67,7 @@ def test_who_has_sent_a_whole_file_waits_longer_for_a_thread(
 
 @pytest.mark.parametrize("body", [BODY, SMALL_FORM])
 def test_forms_of_any_size_are_read_a_few_at_a_time_and_counted_for_their_sender(monkeypatch: pytest.MonkeyPatch, body: bytes) -> None:
-    monkeypatch.setattr(rsgi, "PLACES", 2)
+    monkeypatch.setattr(rsgi, "how_many", lambda: 2)
     reading, most, read = 0, 0, Lock()
     enough = Barrier(2)
 

@@ -1,10 +1,15 @@
 """The WSGI door: what it answers without Django, and what it keeps from Django."""
 
 import json
+import os
+import subprocess
+import sys
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 
 from mlops import wsgi
 
@@ -61,3 +66,15 @@ def test_paths_in_any_bytes_are_answered(path: str) -> None:
 @pytest.mark.parametrize("host", ["evil.example", "a b", "[::1", "\xff"])
 def test_a_host_that_is_not_ours_is_400(host: str) -> None:
     assert call("/", HTTP_HOST=host)[0][:3] == "400"
+
+
+@pytest.mark.parametrize("module", ["mlops.rsgi", "mlops.wsgi", "mlops.celery"])
+def test_a_process_begins_without_being_told_which_settings(module: str, tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+    environment |= {"SECRET_KEY": "k" * 50, "DEBUG": "1", "VAR_DIR": str(tmp_path), "PYTHONPATH": str(settings.BASE_DIR)}
+
+    begun = subprocess.run(
+        [sys.executable, "-c", f"import {module}"], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert begun.returncode == 0, begun.stderr

@@ -194,7 +194,7 @@ def test_an_artifact_comes_with_its_metadata_in_a_multipart_body(api: Api, scope
 def test_artifacts_are_tried_in_a_share_of_the_threads_and_no_more(api: Api, scope: Principal, monkeypatch: pytest.MonkeyPatch) -> None:
     make_model()
     client, tried = api(), artifacts.try_model
-    monkeypatch.setattr(places, "_FREE", BoundedSemaphore(1))
+    monkeypatch.setattr(places, "_free", lambda free=BoundedSemaphore(1): free)
 
     def upload() -> Any:
         return client.post(URL, {"file": SimpleUploadedFile("model.txt", TREE.encode())}, format="multipart")
