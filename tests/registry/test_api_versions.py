@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from threading import BoundedSemaphore
 from typing import Any
@@ -194,7 +195,7 @@ def test_an_artifact_comes_with_its_metadata_in_a_multipart_body(api: Api, scope
 def test_artifacts_are_tried_in_a_share_of_the_threads_and_no_more(api: Api, scope: Principal, monkeypatch: pytest.MonkeyPatch) -> None:
     make_model()
     client, tried = api(), artifacts.try_model
-    monkeypatch.setattr(places, "_free", lambda free=BoundedSemaphore(1): free)
+    monkeypatch.setattr(places, "_free", cache(lambda: BoundedSemaphore(1)))
 
     def upload() -> Any:
         return client.post(URL, {"file": SimpleUploadedFile("model.txt", TREE.encode())}, format="multipart")

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from threading import BoundedSemaphore
 from typing import Any
@@ -323,7 +323,7 @@ def test_what_takes_more_than_a_moment_takes_a_place_and_leaves_the_rest_alone(
     manager: Principal, scope: Principal, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     version = version_of(trained(manager))
-    monkeypatch.setattr(places, "_free", lambda free=BoundedSemaphore(1): free)
+    monkeypatch.setattr(places, "_free", cache(lambda: BoundedSemaphore(1)))
     client, asked = api("viewer"), {"model_id": str(version.pk)}
 
     def statuses() -> list[int]:
@@ -391,7 +391,7 @@ def test_models_that_are_slow_to_answer_take_a_share_of_the_threads_and_no_more(
     copy = tmp_path / "model.json"
     copy.write_bytes(storage().read(version.artifact_path, sha256=version.artifact_sha256))
     foreign = register_version(model=version.model, by=manager, at=NOON, artifact=copy, algorithm="lightgbm")
-    monkeypatch.setattr(places, "_free", lambda free=BoundedSemaphore(1): free)
+    monkeypatch.setattr(places, "_free", cache(lambda: BoundedSemaphore(1)))
     client = api()
 
     def ask_meanwhile(*_: Any) -> Any:
