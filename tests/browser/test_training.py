@@ -79,7 +79,8 @@ def shop(transactional_db: None) -> Customer:
         )
         make_trials(study, 40)
         made = trained(person(customer, "kim@example.com"))
-        Study.objects.filter(pk=made.pk).update(name="Churn, done", best_value=0.31, best_number=0, finished_trials=1)
+        make_trials(made, 12)
+        Study.objects.filter(pk=made.pk).update(name="Churn, done", best_value=0.2, best_number=9, finished_trials=12, n_trials=12)
     return customer
 
 
@@ -112,6 +113,7 @@ def screens(shop: Customer) -> dict[str, str]:
         "study": address("study", study_of(shop).pk),
         "study-done": address("study", done),
         "study-create": address("study_create"),
+        "trial-register": address("trial_register", done, 3),
         "study-cancel": address("study_cancel", study_of(shop).pk),
         "importance": address("importance", version(shop).pk),
         "model": reverse("admin:registry_model_page", args=[version(shop).model_id]),
@@ -127,7 +129,7 @@ def test_the_screens_of_training_are_accessible_and_fit(
 
     found = {name: problems(page, f"{live_server.url}{url}", name=f"{name}-{theme}", widths=widths) for name, url in screens(shop).items()}
 
-    assert len(found) == 12
+    assert len(found) == 13
     assert {name: said for name, said in found.items() if said} == {}
     assert complaints.lines == []
 
