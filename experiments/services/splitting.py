@@ -176,7 +176,8 @@ def delete_split(*, split_id: UUID, by: Principal, at: datetime, delete_artifact
         record(action="split.deleted", target=split, label=str(split), at=at, after=after, actor=by)
         if delete_artifacts:
             # Robust: the split is gone by then, whatever the storage says; what stays there belongs to nobody.
-            transaction.on_commit(lambda: files.empty(files.folder_of(split_id)), robust=True)
+            folder = files.folder_of(split_id)  # named now: after the commit nobody acts for the customer
+            transaction.on_commit(lambda: files.empty(folder), robust=True)
 
 
 def _lock_job(split_id: UUID) -> Job | None:

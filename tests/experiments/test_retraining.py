@@ -59,7 +59,7 @@ def test_a_viewer_may_not_ask(scope: Principal, principal: Callable[..., Princip
 @pytest.mark.django_db
 def test_only_forecast_models_are_retrained(scope: Principal) -> None:
     with pytest.raises(NotRetrainable):
-        ask(make_model(scope, task="classification"), scope)
+        ask(register_model(name="churn", task="classification", by=scope, at=NOON), scope)
 
 
 @pytest.mark.django_db

@@ -1,13 +1,23 @@
 """What several tests of the platform need."""
 
-from collections.abc import Callable, Iterator
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Thread
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import connection, connections
 
 from mlops.database import guards
+
+Result = TypeVar("Result")
+
+
+def on_a_loop(work: Coroutine[Any, Any, Result]) -> Result:
+    """What the coroutine returns, run on an event loop in a thread of its own: browser tests leave one running in this thread."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
 
 
 def in_threads(count: int, act: Callable[[int], object], *, seconds: float = 60) -> list[BaseException]:

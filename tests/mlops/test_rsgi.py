@@ -1,6 +1,5 @@
 """The server's door without a server: what a socket cannot be made to show."""
 
-import asyncio
 import errno
 import tempfile
 from collections.abc import AsyncIterator
@@ -13,6 +12,7 @@ import pytest
 
 from mlops import rsgi
 from mlops.rsgi import INTAKE, Answer, Door
+from tests.mlops.helpers import on_a_loop
 from tests.mlops.served import serving
 
 
@@ -63,7 +63,7 @@ def test_a_file_for_which_the_disk_has_no_place_is_503_with_a_code(monkeypatch: 
     async def answer() -> None:
         await Door().__rsgi__(posted(100_000), sender)
 
-    asyncio.run(answer())
+    on_a_loop(answer())
 
     assert sender.answer is not None
     assert (sender.answer.status, f'"code": "{code}"'.encode() in sender.answer.content) == (503, True)

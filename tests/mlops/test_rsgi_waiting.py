@@ -12,6 +12,7 @@ from django.conf import LazySettings
 
 from mlops import rsgi
 from mlops.rsgi import INTAKE, Answer, Door
+from tests.mlops.helpers import on_a_loop
 
 BODY = b"--x\r\n" + b"," * rsgi.ANNOUNCED + b"\r\n--x--\r\n"
 SMALL_FORM, SMALL_JSON = b"--x\r\n,\r\n--x--\r\n", b"{}"
@@ -62,7 +63,7 @@ def test_who_has_sent_a_whole_file_waits_longer_for_a_thread(
     monkeypatch.setattr(rsgi, "_called", working)
     monkeypatch.setattr(rsgi, "PATIENCE", WORK_S / 3)
 
-    assert asyncio.run(send_together(3, body)) == expected
+    assert on_a_loop(send_together(3, body)) == expected
 
 
 @pytest.mark.parametrize("body", [BODY, SMALL_FORM])
@@ -87,5 +88,5 @@ def test_forms_of_any_size_are_read_a_few_at_a_time_and_counted_for_their_sender
 
     monkeypatch.setattr(rsgi, "_called", called)
 
-    assert asyncio.run(send_together(6, body)) == [202, 202, 202, 202, 429, 429]
+    assert on_a_loop(send_together(6, body)) == [202, 202, 202, 202, 429, 429]
     assert most == 2
