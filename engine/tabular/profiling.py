@@ -69,7 +69,7 @@ class Distinct:
     halved: int = 0
 
     def add(self, hashes: Keys) -> None:
-        merged = np.unique(np.concatenate([self.hashes, self._kept(hashes)]))
+        merged = pl.Series(np.concatenate([self.hashes, self._kept(hashes)])).unique().to_numpy()  # NumPy takes thrice as long
         while len(merged) > self.bound:
             self.halved += 1
             merged = self._kept(merged)
@@ -104,7 +104,7 @@ class _Running:
         known = values.drop_nulls()
         if known.is_empty():
             return
-        self.distinct.add(np.unique(known.hash(SAMPLE_SEED).to_numpy()))
+        self.distinct.add(known.hash(SAMPLE_SEED).to_numpy())
         if self.column.kind in ("categorical", "boolean"):
             self._count_words(known)
             return

@@ -51,5 +51,14 @@ def numbers(name: str, *, decimal: Decimal = ".") -> pl.Expr:
     """A column of texts as numbers; null also where a text is no number: compare with `words(raw, NULL_WORDS)`."""
     if decimal == ",":
         return as_number(name, pl.String(), decimal=decimal)
-    quick = pl.col(name).str.strip_chars().cast(pl.Float64, strict=False).fill_nan(None)
-    return pl.coalesce(quick, as_number(name, pl.String(), decimal="."))
+    return pl.col(name).map_batches(_plain_or_grouped, return_dtype=pl.Float64(), is_elementwise=True)
+
+
+def _plain_or_grouped(texts: pl.Series) -> pl.Series:
+    """Most numbers are plain, and a cast reads them; only what is left is looked at closely, which takes ten times as long."""
+    plain = texts.str.strip_chars().cast(pl.Float64, strict=False).fill_nan(None)
+    left = (plain.is_null() & texts.is_not_null()).arg_true()
+    if left.is_empty():
+        return plain
+    closely = texts.gather(left).to_frame("left").select(as_number("left", pl.String(), decimal=".")).to_series()
+    return plain.scatter(left, closely)
