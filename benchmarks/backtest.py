@@ -6,9 +6,9 @@ The last 91 days in 13 windows of 7, trained once or (--retrain) before each win
 and theirs in turn; printed are medians of the wall time of the backtest alone (data already in memory), the peak memory
 of the whole process, and the MAE. Trained once it must agree to three decimals. Trained weekly ours bins the data once, by
 borders from what the first origin knows (later rows may not shift them, and binning thirteen times is most of what can be
-saved), the peer anew for each fit; so there ours is run once more the peer's way, and that MAE must agree. Both let OpenMP's
-threads sleep while they wait, as ours always do: spinning, each takes a hundred seconds where the cores are busy, and the
-ratio says nothing. mlforecast is installed once into an environment of its own under VAR_DIR.
+saved), the peer anew for each fit; so there ours is run once more the peer's way, and that MAE must agree. Where
+the cores are busy the ratio says nothing: the peer's threads wait for each other by spinning. mlforecast is installed once
+into an environment of its own under VAR_DIR.
 """
 
 import argparse
@@ -81,7 +81,7 @@ def run_child(python: Path, side: str, data: Path, *, retrain: bool) -> dict[str
         text=True,
         timeout=1800,
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": "" if side == "peer" else str(ROOT), "PYTHONWARNINGS": "ignore", "OMP_WAIT_POLICY": "passive"},
+        env={**os.environ, "PYTHONPATH": "" if side == "peer" else str(ROOT), "PYTHONWARNINGS": "ignore"},
     )
     if done.returncode:
         raise SystemExit(f"{side} failed:\n{done.stderr[-3000:]}")

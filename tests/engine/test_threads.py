@@ -7,9 +7,10 @@ import sys
 import pytest
 
 
-@pytest.mark.parametrize(("given", "told"), [(None, "GOMP_SPINCOUNT = '0'"), ("active", "OMP_WAIT_POLICY = 'ACTIVE'")])
-def test_threads_of_openmp_sleep_while_they_wait_unless_told_otherwise(given: str | None, told: str) -> None:
-    env = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"} | {"OMP_DISPLAY_ENV": "verbose"}
+@pytest.mark.parametrize(("given", "told"), [(None, "GOMP_SPINCOUNT = '1000'"), ("active", "OMP_WAIT_POLICY = 'ACTIVE'")])
+def test_threads_of_openmp_soon_sleep_while_they_wait_unless_told_otherwise(given: str | None, told: str) -> None:
+    settings = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    env = {name: value for name, value in os.environ.items() if name not in settings} | {"OMP_DISPLAY_ENV": "verbose"}
     if given:
         env["OMP_WAIT_POLICY"] = given
 
