@@ -42,7 +42,7 @@ def entity_keys(values: pl.Series, seed: int) -> Keys:
 def time_keys(values: pl.Series) -> Keys:
     """Moments or numbers as unsigned keys in the same order."""
     if values.dtype.is_float():
-        bits = (values.fill_null(0.0) + 0.0).to_numpy().view(np.uint64)
+        bits = (values.fill_null(0.0).to_numpy() + 0.0).view(np.uint64)  # by NumPy, which makes one zero of two; Polars adds nothing
         return np.where(bits >> np.uint64(63) == 1, ~bits, bits | np.uint64(1 << 63))
     return values.to_physical().cast(pl.Int64).fill_null(0).to_numpy().view(np.uint64) ^ np.uint64(1 << 63)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from engine.frames.problems import Findings, FrameError
@@ -92,6 +92,7 @@ def test_keys_of_rows_are_all_different_and_change_with_the_seed() -> None:
 
 
 @settings(deadline=None)
+@example(whole=[0, 0], floats=[0.0, -0.0])
 @given(st.lists(st.one_of(st.integers(-(2**62), 2**62)), min_size=2), st.lists(st.floats(allow_nan=False), min_size=2))
 def test_keys_of_times_keep_their_order(whole: list[int], floats: list[float]) -> None:
     for values in (pl.Series(whole, dtype=pl.Int64), pl.Series(floats, dtype=pl.Float64)):
