@@ -9,10 +9,11 @@ import pytest
 from django.db import transaction
 
 from mlops.tenancy.roles import Principal
-from registry.models import BacktestResult, ForecastAccuracy, ModelVersion, RegisteredModel
+from registry.models import Actual, BacktestResult, ForecastAccuracy, ModelVersion, RegisteredModel
 from registry.services import panels
 from registry.services.accuracy import first_origin, validate_new_days
 from registry.services.actuals import ActualRow, record_actuals
+from registry.services.panels import series_key_of
 from tests.experiments.chain import LAST_DAY, NOON, chain, do_each_work_once, make_chain_model, retrain
 
 TRAINED = LAST_DAY - timedelta(days=16)
@@ -70,6 +71,17 @@ def test_day_by_day_gives_the_same_scores_as_all_at_once(champion: ModelVersion,
 
     assert len(at_once) == 16 * (1 + 2 + 4)
     assert scores(champion) == at_once
+
+
+@pytest.mark.django_db
+def test_truth_of_series_that_the_data_does_not_have_is_told_and_kept(champion: ModelVersion, scope: Principal) -> None:
+    keys = dict.fromkeys(champion.dataset_version.mapping["keys"], "nowhere")
+    record_actuals(model=champion.model, rows=[ActualRow(day=day(1), keys=keys, value=3.0)], by=scope, at=NOON)
+
+    first, second = validate(champion, through=day(3)), validate(champion, through=day(3))
+
+    assert [one["unknown_series"] for one in (first, second)] == [{"count": 1, "examples": [series_key_of(keys)]}] * 2
+    assert (first["days"], Actual.objects.count()) == (3, 1)
 
 
 @pytest.mark.django_db

@@ -1,5 +1,6 @@
 """Long panels: what is read, what is refused and how it is told."""
 
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from engine.frames.limits import ReadLimits
 from engine.frames.mapping import Mapping
-from engine.frames.problems import FrameError
+from engine.frames.problems import FrameError, Report
 from engine.frames.reading import read_panel
 from tests.engine.frames.samples import LONG, SINGLE, days, long_csv, refused, single_csv, write
 
@@ -53,6 +54,28 @@ def test_series_that_ends_early_is_filled_to_the_panels_last_day(tmp_path: Path)
     panel, _ = read_panel(write(tmp_path / "d.csv", "date,item,units\n" + "\n".join(rows)), Mapping("long", "date", "units", ("item",)))
 
     assert panel.frame.filter(pl.col("series") == 1)["target"].to_list() == [5.0] * 20 + [0.0] * 20
+
+
+@pytest.mark.parametrize("missing_days", ["zero", "unknown"])
+@pytest.mark.parametrize(
+    ("without", "filled"), [((), 0), (("2024-01-10,North,ale",), 1), (("2024-01-10,North,ale", "2024-01-12,South,bun"), 2)]
+)
+def test_days_of_a_series_without_a_row_are_counted(tmp_path: Path, missing_days: str, without: tuple[str, ...], filled: int) -> None:
+    lines = [line for line in long_csv(40).splitlines() if not line.startswith(without or ("none",))]
+
+    _, report = read_panel(write(tmp_path / "d.csv", "\n".join(lines)), replace(LONG, missing_days=missing_days))
+
+    assert report.filled_days == filled
+    assert Report.from_json(report.to_json()) == report
+
+
+def test_days_on_which_a_place_is_always_shut_are_not_filled(tmp_path: Path) -> None:
+    header, *lines = long_csv(120).splitlines()
+    open_days = [line for line in lines if "North" not in line or date.fromisoformat(line[:10]).weekday() != 6]
+
+    panel, report = read_panel(write(tmp_path / "d.csv", "\n".join([header, *open_days])), LONG)
+
+    assert (report.filled_days, panel.frame["closed"].sum()) == (0, len(lines) - len(open_days))
 
 
 def test_blank_target_in_a_given_row_is_unknown(tmp_path: Path) -> None:
