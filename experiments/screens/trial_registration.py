@@ -14,24 +14,28 @@ from experiments.services.study_rows import find_study
 from experiments.services.trial_registration import find_trial, register_trial
 from mlops.admin_site import page, principal_of, show
 from mlops.errors import DomainError
+from registry.models import ModelVersion
 
 
 @page("training/studies/<uuid:pk>/trials/<int:number>/register/", name="experiments_trial_register", action="study.run")
 def register(request: HttpRequest, pk: UUID, number: int) -> HttpResponse:
-    """Say what will happen; on POST, ask for it. Three queries."""
+    """Say what will happen; on POST, ask for it. A trial that has its version already is told so. At most four queries."""
     principal = principal_of(request)
     if not principal.may("study.run"):
         raise PermissionDenied
     study, refusal = find_study(pk), ""
     trial = find_trial(study, number)
+    if trial.registered:
+        messages.info(request, _is_there(trial.registered, number))
+        return redirect("admin:experiments_study", pk)
     if request.method == "POST":
         try:
             made = register_trial(study_id=pk, number=number, by=principal, at=timezone.now())
         except DomainError as why:
             refusal = str(why)
         else:
-            is_there = f"{made.version} was made of trial {number} already."
-            messages.success(request, is_there if made.version else f"A job makes a version of {study.model.name} of trial {number}.")
+            is_asked = f"A job makes a version of {study.model.name} of trial {number}."
+            messages.success(request, _is_there(made.version, number) if made.version else is_asked)
             return redirect("admin:experiments_study", pk)
     title = f"Register trial {number} of {study.name}"
     return show(
@@ -50,3 +54,7 @@ def register(request: HttpRequest, pk: UUID, number: int) -> HttpResponse:
         params=[(name, shown(given)) for name, given in sorted(trial.params.items())],
         refusal=refusal,
     )
+
+
+def _is_there(version: ModelVersion, number: int) -> str:
+    return f"{version} was made of trial {number} already."

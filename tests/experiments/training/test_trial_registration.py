@@ -245,8 +245,9 @@ def test_the_page_of_a_study_leads_to_it(site: Callable[..., Client], study: Stu
     asked = client.post(ask)
     meanwhile = client.get(here).text
     run(Job.objects.get(kind=REGISTER_JOB).pk)
-    after = client.get(here).text
+    after, again = client.get(here).text, client.get(ask, follow=True).text
 
+    assert "v2 was made of trial" in again
     assert (ask in before, "becomes a candidate of churn-search" in question) == (True, True)
     assert (asked.status_code, asked.headers["Location"], "being made" in meanwhile) == (302, here, True)
     assert ("?version=v2" in after, ask in after) == (True, False)
