@@ -138,13 +138,20 @@ def renew_secret(request: HttpRequest, pk: UUID) -> HttpResponse:
             form, refused = TypedForm(channel=channel), f"{refusal} Nothing was done."
         else:
             return _show_secret(request, made, title=f"{channel} has a new secret")
-    will = (
+    consequences = (
         "The next page shows a new secret, once.",
         "The present one signs nothing any more, from the next attempt on: the receiver has to learn the new one.",
         "What the receiver refuses until then is tried again, for three days.",
     )
     return _ask(
-        request, channel, form, refused, title=f"New signing secret for {channel}", will=will, button="Make a new secret", icon="key"
+        request,
+        channel,
+        form,
+        refused,
+        title=f"New signing secret for {channel}",
+        consequences=consequences,
+        button="Make a new secret",
+        icon="key",
     )
 
 
@@ -166,12 +173,12 @@ def delete(request: HttpRequest, pk: UUID) -> HttpResponse:
         else:
             messages.success(request, f"{channel} is deleted.")
             return redirect("admin:alerts_channels")
-    will = (
+    consequences = (
         f"{_many(channel.wishes, 'subscription ends', 'subscriptions end')} with it.",
         f"{_many(channel.waiting, 'message that waits is given up on', 'messages that wait are given up on')}.",
         "What was sent stays on record, and in the audit trail. The name is free again.",
     )
-    return _ask(request, channel, form, refused, title=f"Delete {channel}", will=will, button="Delete it", icon="delete")
+    return _ask(request, channel, form, refused, title=f"Delete {channel}", consequences=consequences, button="Delete it", icon="delete")
 
 
 @page("alerts/channels/<uuid:pk>/test/", name="alerts_channel_test")
