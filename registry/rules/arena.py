@@ -104,10 +104,12 @@ def _guards(task: str, metric: str, mine: Mapping[str, float | None], theirs: Ma
     """The task's guard-rails: what may not get worse while the primary metric gets better."""
     tolerance = policy.accuracy_tolerance_pct
     if task == "forecast":
-        yield from (_ratio(name, mine, theirs, tolerance) for name in ("mape", "wape", "mase"))
+        yield _naive(mine, theirs, policy)
+        yield from (_ratio(name, mine, theirs, tolerance) for name in ("mape", "wape", "mase", "rmsse"))
         yield _bias(mine, theirs, policy)
         yield _coverage(mine, theirs, policy)
         yield from (_rate(name, mine, theirs, policy) for name in ("stockout_miss_rate", "overstock_rate"))
+        yield _stability(mine, theirs, policy)
     elif task == "regression":
         yield from (_ratio(name, mine, theirs, tolerance) for name in ("mae", "rmse") if name != metric)
     else:
@@ -144,10 +146,13 @@ LABELS = {
     "mape": "MAPE",
     "wape": "WAPE",
     "mase": "MASE",
+    "rmsse": "RMSSE",
+    "naive": "Value over seasonal naive",
     "bias": "Bias",
     "coverage": "Interval coverage",
     "stockout_miss_rate": "Stock-out miss rate",
     "overstock_rate": "Overstock rate",
+    "stability": "Stability between origins",
     "segments": "Segments",
     "significance": "Significance",
 }
@@ -193,6 +198,28 @@ def _ratio(name: str, mine: Mapping[str, float | None], theirs: Mapping[str, flo
         "ratio",
         f"{abs(gain):.1f} % {'better' if gain >= 0 else 'worse'} than the champion's.",
     )
+
+
+def _naive(mine: Mapping[str, float | None], theirs: Mapping[str, float | None], policy: Policy) -> Gate:
+    """The candidate against the simplest rule; the champion's number only stands beside it."""
+    left, right = mine.get("value_over_naive_pct"), theirs.get("value_over_naive_pct")
+    limit = f"≥ {policy.min_value_over_naive_pct:g} % better MAE than the seasonal naive"
+    if left is None or not _finite(left):
+        why = f"{LABELS['naive']} of the candidate is missing or not a number; the gate fails closed."
+        return _gate("naive", False, left, right, limit, "%", why)
+    why = f"MAE is {abs(left):.1f} % {'better' if left >= 0 else 'worse'} than the seasonal naive's on the same days."
+    return _gate("naive", left >= policy.min_value_over_naive_pct, left, right, limit, "%", why)
+
+
+def _stability(mine: Mapping[str, float | None], theirs: Mapping[str, float | None], policy: Policy) -> Gate:
+    left, right = mine.get("worst_origin_mae"), theirs.get("worst_origin_mae")
+    limit = f"worst origin's MAE at most {policy.stability_tolerance_pct:g} % worse"
+    gain = improvement_pct(left, right)
+    if gain is None:
+        return _gate("stability", False, left, right, limit, "mae", _missing("stability", left, right))
+    word = "better" if gain >= 0 else "worse"
+    why = f"At its worst origin MAE is {abs(gain):.1f} % {word} than the champion's at its worst."
+    return _gate("stability", gain >= -policy.stability_tolerance_pct, left, right, limit, "mae", why)
 
 
 def _score(name: str, mine: Mapping[str, float | None], theirs: Mapping[str, float | None], tolerance: float) -> Gate:

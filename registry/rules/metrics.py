@@ -28,6 +28,7 @@ LOWER = frozenset(
         "overstock_rate",
         "latency_ms",
         "p95_latency_ms",
+        "worst_origin_mae",
     }
 )
 HIGHER = frozenset(
@@ -51,6 +52,7 @@ HIGHER = frozenset(
         "ndcg",
         "map",
         "success_rate",
+        "value_over_naive_pct",
     }
 )
 ZERO = frozenset({"bias", "bias_pct"})

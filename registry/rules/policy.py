@@ -19,7 +19,9 @@ class Policy:
     min_improvement_pct: float = 5.0
     """Least improvement of the primary metric, percent of the champion's value."""
     accuracy_tolerance_pct: float = 2.0
-    """MAPE, WAPE and MASE may be worse by this many percent."""
+    """MAPE, WAPE, MASE and RMSSE may be worse by this many percent."""
+    min_value_over_naive_pct: float = 0.0
+    """Least improvement over the seasonal naive forecast of the same days by MAE, percent of the naive's; of the candidate alone."""
     bias_tolerance_pp: float = 1.0
     """|bias| may be larger by this many percentage points of the actual sum."""
     coverage_tolerance_pp: float = 0.0
@@ -29,6 +31,8 @@ class Policy:
     """Stock-out miss rate and overstock rate may be higher by this many percentage points."""
     segment_tolerance_pct: float = 2.0
     """No segment's MAE may be worse by more than this many percent."""
+    stability_tolerance_pct: float = 5.0
+    """The MAE of the worst origin may be worse by this many percent."""
     max_p_value: float = 0.05
     auto_promote: bool = True
     enforce_gates: bool = False
@@ -47,11 +51,13 @@ class Policy:
 RANGES: dict[str, tuple[float, float]] = {
     "min_improvement_pct": (0.0, 100.0),
     "accuracy_tolerance_pct": (0.0, 100.0),
+    "min_value_over_naive_pct": (-100.0, 100.0),
     "bias_tolerance_pp": (0.0, 100.0),
     "coverage_tolerance_pp": (0.0, 100.0),
     "nominal_coverage_pct": (50.0, 99.9),
     "stock_tolerance_pp": (0.0, 100.0),
     "segment_tolerance_pct": (0.0, 1000.0),
+    "stability_tolerance_pct": (0.0, 1000.0),
     "max_p_value": (0.000001, 1.0),
     "backtest_days": (14, 730),
     "horizon": (1, 60),
@@ -62,11 +68,13 @@ LOOSER: dict[str, Looser] = {
     "primary_metric": "other",
     "min_improvement_pct": "lower",
     "accuracy_tolerance_pct": "higher",
+    "min_value_over_naive_pct": "lower",
     "bias_tolerance_pp": "higher",
     "coverage_tolerance_pp": "higher",
     "nominal_coverage_pct": "lower",
     "stock_tolerance_pp": "higher",
     "segment_tolerance_pct": "higher",
+    "stability_tolerance_pct": "higher",
     "max_p_value": "higher",
     "auto_promote": "on",
     "enforce_gates": "off",

@@ -22,12 +22,17 @@ CHANGES = "It applies from the next verdict on; verdicts already given keep the 
 POLICY_TEXTS: dict[str, tuple[str, str]] = {
     "primary_metric": ("Primary metric", "What a challenger has to improve."),
     "min_improvement_pct": ("Improvement", "Least improvement of the primary metric, percent of the champion's value."),
-    "accuracy_tolerance_pct": ("MAPE, WAPE, MASE", "May be worse than the champion's by this many percent."),
+    "accuracy_tolerance_pct": ("MAPE, WAPE, MASE, RMSSE", "May be worse than the champion's by this many percent."),
+    "min_value_over_naive_pct": (
+        "Value over seasonal naive",
+        "By how many percent MAE has to be better than the seasonal naive's on the same days.",
+    ),
     "bias_tolerance_pp": ("Bias", "|bias| may be larger by this many percentage points of demand."),
     "coverage_tolerance_pp": ("Coverage", "The intervals may fall further short of their nominal coverage by this many percentage points."),
     "nominal_coverage_pct": ("Nominal coverage", "How many of a hundred days the intervals promise to cover."),
     "stock_tolerance_pp": ("Stock-out and overstock", "Both rates may be higher by this many percentage points."),
     "segment_tolerance_pct": ("Segments", "No store, department or other segment may be worse by more than this many percent."),
+    "stability_tolerance_pct": ("Stability", "At its worst origin it may be worse than the champion at its own by this many percent."),
     "max_p_value": ("Significance", "The paired test of daily errors must be below this; 0.05 is usual."),
     "auto_promote": (
         "Promote by itself",
@@ -40,8 +45,18 @@ POLICY_TEXTS: dict[str, tuple[str, str]] = {
     "backtest_retrain_days": ("Refits", "Inside a backtest the recipe is fitted again every so many days; 0 fits it once, at its start."),
 }
 GROUPS = (
-    ("Errors", ("primary_metric", "min_improvement_pct", "accuracy_tolerance_pct", "bias_tolerance_pp")),
-    ("Guard-rails", ("nominal_coverage_pct", "coverage_tolerance_pp", "stock_tolerance_pp", "segment_tolerance_pct", "max_p_value")),
+    ("Errors", ("primary_metric", "min_improvement_pct", "accuracy_tolerance_pct", "min_value_over_naive_pct", "bias_tolerance_pp")),
+    (
+        "Guard-rails",
+        (
+            "nominal_coverage_pct",
+            "coverage_tolerance_pp",
+            "stock_tolerance_pp",
+            "segment_tolerance_pct",
+            "stability_tolerance_pct",
+            "max_p_value",
+        ),
+    ),
     ("Who decides", ("auto_promote", "enforce_gates", "four_eyes")),
     ("Comparison", ("backtest_days", "horizon", "backtest_retrain_days")),
 )

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 WEEK = 7
+STANDING_MARK = "worst_origin_mae"
+"""A metric that backtests of earlier releases lack."""
 METRICS = ("mae", "rmse", "mape", "wape", "mase", "rmsse", "bias_pct", "coverage", "stockout_miss_rate", "overstock_rate")
 Progress = Callable[[float, str], None]
 
@@ -44,13 +46,15 @@ class Evaluation:
     horizon: int
     retrain_days: int
     seconds: float
+    standing: dict[str, float | None]
+    """Beside the seasonal naive forecast, and from origin to origin (`STANDING`)."""
     truth: str
     """Digest of the panel's known values: actuals that came by API change them under the same data."""
 
     @property
     def metrics(self) -> dict[str, float | None]:
-        """The overall metrics."""
-        return {name: self.measured.overall.get(name) for name in METRICS}
+        """The overall metrics, and the standing."""
+        return {**{name: self.measured.overall.get(name) for name in METRICS}, **self.standing}
 
 
 def evaluate(
@@ -65,6 +69,7 @@ def evaluate(
     """Backtest over the panel's last days. Every origin is forecast by the frozen artifact if that had not seen the origin's future,
     else by its recipe refitted on what was known then. Raises ForecastError, also for a recipe; `progress` may raise to stop."""
     from engine.forecasting.backtest import backtest
+    from engine.forecasting.standing import standing
 
     began = time.perf_counter()
     days = policy.backtest_days
@@ -78,9 +83,10 @@ def evaluate(
         frozen=frozen,
         progress=progress,
     )
+    beside = standing(panel, measured.forecasts)
     seconds = time.perf_counter() - began
     log.info("backtest.finished", window_days=days, fits=measured.fits, seconds=round(seconds, 2), mae=measured.overall.get("mae"))
-    return Evaluation(measured, data, days, policy.horizon, policy.backtest_retrain_days, seconds, truth_digest(panel))
+    return Evaluation(measured, data, days, policy.horizon, policy.backtest_retrain_days, seconds, beside, truth_digest(panel))
 
 
 def step_of(policy: Policy) -> int:
@@ -94,8 +100,9 @@ def truth_digest(panel: "Panel") -> str:
 
 
 def run_on(version: ModelVersion, *, panel: "Panel", data: DatasetVersion, policy: Policy) -> BacktestRun | None:
-    """The version's newest stored backtest on this very data, truth, window and horizon."""
+    """The version's newest stored backtest on this very data, truth, window and horizon, with all that gates ask for."""
     runs = version.backtest_runs.filter(dataset_version=data, horizon=policy.horizon, window_end=panel.last_day)
+    runs = runs.filter(metrics__has_key=STANDING_MARK)
     same = runs.filter(options__window_days=policy.backtest_days, options__truth=truth_digest(panel))
     return same.order_by("-created_at", "pk").first()
 

@@ -35,7 +35,7 @@ def test_a_manager_promotes_and_rolls_back_with_reasons(
     log_in(page)
     expect(page.locator(".ty-sentence")).to_contain_text("Nothing is wrong")
     page.get_by_role("link", name="Demand forecast", exact=True).first.click()
-    expect(page.locator(".ty-sentence")).to_contain_text("v3 is 7.0 % better than v2 by MAE; 1 of 10 gates failed: Segments.")
+    expect(page.locator(".ty-sentence")).to_contain_text("v3 is 7.0 % better than v2 by MAE; 1 of 13 gates failed: Segments.")
     expect(page.locator(".ty-chart canvas")).to_have_count(3)
 
     page.get_by_role("link", name="Promote v3").click()

@@ -44,7 +44,7 @@ def test_health_shows_both_sides(api: Api, scope: Principal) -> None:
     assert champion["mae_7d"] == pytest.approx(1.36, rel=0.1)
     assert (challenger["version"], challenger["status"], challenger["promotion_eligible"]) == ("v3", "challenger", True)
     assert challenger["confidence"] == pytest.approx(0.996)
-    assert len(challenger["gates"]) == 10
+    assert len(challenger["gates"]) == 13
     assert set(body["retraining_triggers"]) == {"scheduled", "drift_detected", "new_data"}
     assert body["recent_retraining_events"][0]["version_produced"] == "v3"
 

@@ -14,6 +14,9 @@ CHAMPION = {
     "mape": 0.20,
     "wape": 0.10,
     "mase": 0.80,
+    "rmsse": 0.70,
+    "value_over_naive_pct": 12.0,
+    "worst_origin_mae": 15.0,
     "bias_pct": 2.0,
     "coverage": 0.90,
     "stockout_miss_rate": 0.05,
@@ -21,7 +24,10 @@ CHAMPION = {
 }
 BETTER = {**CHAMPION, "mae": 9.0}
 SEGMENTS = {"dept": {"FOODS": 1.0, "HOBBIES": 2.0}}
-GATES = ["improvement", "mape", "wape", "mase", "bias", "coverage", "stockout_miss_rate", "overstock_rate", "segments", "significance"]
+GATES = [
+    *("improvement", "naive", "mape", "wape", "mase", "rmsse", "bias", "coverage", "stockout_miss_rate", "overstock_rate", "stability"),
+    *("segments", "significance"),
+]
 
 
 def judged(
@@ -52,7 +58,7 @@ def test_a_candidate_that_is_better_and_nowhere_worse_passes() -> None:
     assert judgement.passed
     assert [one.name for one in judgement.gates] == GATES
     assert judgement.improvement_pct == pytest.approx(10.0)
-    assert judgement.summary == "v2 is 10.0 % better than v1 by MAE; all 10 gates passed."
+    assert judgement.summary == "v2 is 10.0 % better than v1 by MAE; all 13 gates passed."
 
 
 @pytest.mark.parametrize(
@@ -62,6 +68,9 @@ def test_a_candidate_that_is_better_and_nowhere_worse_passes() -> None:
         ("mape", {"mape": 0.2039}, {"mape": 0.2041}),
         ("wape", {"wape": 0.1019}, {"wape": 0.1021}),
         ("mase", {"mase": 0.8159}, {"mase": 0.8161}),
+        ("rmsse", {"rmsse": 0.7139}, {"rmsse": 0.7141}),
+        ("naive", {"value_over_naive_pct": 0.0}, {"value_over_naive_pct": -0.01}),
+        ("stability", {"worst_origin_mae": 15.74}, {"worst_origin_mae": 15.76}),
         ("bias", {"bias_pct": -3.0}, {"bias_pct": -3.01}),
         ("bias", {"bias_pct": 2.99}, {"bias_pct": 3.01}),
         ("coverage", {"coverage": 0.90}, {"coverage": 0.899}),
@@ -105,6 +114,8 @@ METRIC_GATES = {
     "mape": "mape",
     "wape": "wape",
     "mase": "mase",
+    "rmsse": "rmsse",
+    "worst_origin_mae": "stability",
     "bias_pct": "bias",
     "coverage": "coverage",
     "stockout_miss_rate": "stockout_miss_rate",
@@ -125,9 +136,17 @@ def test_what_is_no_number_fails_its_gate_closed_and_leaves_no_number(metric: st
     assert "fails closed" in found.why
 
 
-@pytest.mark.parametrize("metric", ["mae", "mape", "wape", "mase", "coverage", "stockout_miss_rate", "overstock_rate"])
+@pytest.mark.parametrize(
+    "metric", ["mae", "mape", "wape", "mase", "rmsse", "worst_origin_mae", "coverage", "stockout_miss_rate", "overstock_rate"]
+)
 def test_a_negative_error_does_not_improve(metric: str) -> None:
     assert METRIC_GATES[metric] in failed(judged({metric: -5.0}))
+
+
+@pytest.mark.parametrize("value", [None, math.nan, math.inf, "9", True], ids=repr)
+def test_a_value_over_naive_that_is_no_number_fails_closed(value: Any) -> None:
+    assert failed(judged({"value_over_naive_pct": value})) == ["naive"]
+    assert failed(judged(champion={"value_over_naive_pct": value})) == []
 
 
 def test_a_champion_without_error_cannot_be_beaten_by_a_ratio() -> None:
@@ -151,7 +170,7 @@ def test_without_the_candidates_evidence_every_gate_fails_but_none_raises() -> N
 def test_without_the_champions_evidence_it_fails_closed() -> None:
     judgement = judge(Evidence("v2", BETTER), Evidence("v1", {}), Policy(), p_value=None)
 
-    assert failed(judgement) == GATES
+    assert failed(judgement) == [name for name in GATES if name != "naive"]  # which asks of the candidate alone
     assert "the champion" in gate(judgement, "improvement").why
 
 
@@ -207,7 +226,7 @@ def test_coverage_above_nominal_is_no_advantage_and_no_fault() -> None:
 def test_the_sentence_names_what_failed() -> None:
     summary = judged({"mae": 9.9, "coverage": 0.8}).summary
 
-    assert summary.startswith("v2 is 1.0 % better than v1 by MAE; 2 of 10 gates failed: Improvement — ")
+    assert summary.startswith("v2 is 1.0 % better than v1 by MAE; 2 of 13 gates failed: Improvement — ")
     assert "Interval coverage" in summary
 
 
