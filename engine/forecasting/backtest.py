@@ -1,8 +1,8 @@
 """Rolling-origin backtest: every forecast day is predicted by a model that never saw it."""
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any
 
@@ -16,10 +16,26 @@ from engine.metrics import error_sums, from_sums
 
 Progress = Callable[[float, str], None]
 
+
+@dataclass(frozen=True)
+class SoFar:
+    """What a backtest knows before its end."""
+
+    origins: int
+    """Forecast so far, in the order of their models."""
+    fits_left: int
+    """Models still to be fitted. With none left nearly all of the time is spent."""
+    overall: Mapping[str, float | None]
+    """The metrics of all forecasts so far; after the last origin those of the result, but for the rounding of their sums."""
+
+
+Scored = Callable[[SoFar], None]
+
 _SCALE_DAYS = 728
 """Training days the scale of MASE and RMSSE is taken from."""
 _WORST = 20
 _HISTOGRAM_BINS = 41
+_SUM_NAMES = tuple(expression.meta.output_name() for expression in error_sums())
 
 
 @dataclass(frozen=True)
@@ -64,11 +80,13 @@ def backtest(
     retrain_every: int | None = None,
     frozen: Forecaster | None = None,
     progress: Progress | None = None,
+    scored: Scored | None = None,
 ) -> BacktestResult:
     """Forecast the last `window_days` of the panel from an origin every `step` days, `horizon` days ahead each.
 
     An origin is predicted by `frozen` where that was trained on nothing later; otherwise by the recipe, fitted on data
-    up to the first such origin and again every `retrain_every` days. `progress(fraction, text)` may raise to cancel.
+    up to the first such origin and again every `retrain_every` days. `progress(fraction, text)` may raise to cancel, and so
+    may `scored(so_far)`, called for each origin once its model has forecast; what they raise comes out unchanged.
     Raises ForecastError if the window leaves nothing to learn from.
     """
     if min(window_days, horizon, step) < 1 or (retrain_every is not None and retrain_every < 1):
@@ -77,12 +95,13 @@ def backtest(
     origins = plan_origins(panel, window_days=window_days, step=step)
     legs = _plan_legs(origins, frozen=frozen, retrain_every=retrain_every)
     tell(0.0, f"{len(origins)} origins from {origins[0]} to {origins[-1]}")
-    frames, nominal, fits, seconds = _run(panel, recipe, legs, horizon=horizon, frozen=frozen, tell=tell)
+    scales = naive_scales(panel, through=origins[0])
+    running = _Running(panel, scales, scored) if scored else None
+    frames, nominal, fits, seconds = _run(panel, recipe, legs, horizon=horizon, frozen=frozen, tell=tell, running=running)
     tell(0.95, "measuring the errors")
-    forecasts = _with_targets(panel, pl.concat(frames))
+    forecasts = _with_scales(panel, pl.concat(frames), scales)
     del frames
-    scored = forecasts.join(naive_scales(panel, through=origins[0]), on="series", how="left")
-    return _result(panel, scored, origins=origins, fits=fits, seconds=seconds, nominal=nominal)
+    return _result(panel, forecasts, origins=origins, fits=fits, seconds=seconds, nominal=nominal)
 
 
 def _silent(_fraction: float, _text: str) -> None:
@@ -131,18 +150,48 @@ def _plan_legs(origins: Sequence[date], *, frozen: Forecaster | None, retrain_ev
     return legs
 
 
+@dataclass
+class _Running:
+    """Adds up the errors of the origins forecast so far, and tells of them."""
+
+    panel: Panel
+    scales: pl.DataFrame
+    scored: Scored
+    _origins: int = 0
+    _sums: dict[str, Any] = field(default_factory=lambda: dict.fromkeys(_SUM_NAMES, 0))
+
+    def add(self, forecasts: pl.DataFrame, origins: Sequence[date], *, fits_left: int) -> None:
+        """The forecasts of one model. An origin without a known actual changes no sum."""
+        known = _with_scales(self.panel, forecasts, self.scales)
+        of_origin = {row["origin"]: row for row in known.group_by("origin").agg(error_sums()).iter_rows(named=True)}
+        for origin in origins:
+            more = of_origin.get(origin, {})
+            self._sums = {name: total + more.get(name, 0) for name, total in self._sums.items()}
+            self._origins += 1
+            self.scored(SoFar(self._origins, fits_left, from_sums(self._sums)))
+
+
 def _run(
-    panel: Panel, recipe: Recipe, legs: list[_Leg], *, horizon: int, frozen: Forecaster | None, tell: Progress
+    panel: Panel,
+    recipe: Recipe,
+    legs: list[_Leg],
+    *,
+    horizon: int,
+    frozen: Forecaster | None,
+    tell: Progress,
+    running: _Running | None,
 ) -> tuple[list[pl.DataFrame], float | None, int, float]:
     """Forecast frames of all legs, the intervals' nominal coverage, number and seconds of the fits."""
     frames: list[pl.DataFrame] = []
     nominal: float | None = None
     known = [leg for leg in legs if leg.through is None]
+    todo = [(leg.through, leg.origins) for leg in legs if leg.through is not None]
     for leg in known:
         assert frozen is not None  # noqa: S101 - a leg without a fit is only planned for a frozen model
         frames.append(frozen.predict_origins(panel, origins=leg.origins, horizon=horizon))
         nominal = frozen.nominal
-    todo = [(leg.through, leg.origins) for leg in legs if leg.through is not None]
+        if running:
+            running.add(frames[-1], leg.origins, fits_left=len(todo))
     if not todo:
         return frames, nominal, 0, 0.0
     tell(0.02, "computing features")
@@ -158,11 +207,17 @@ def _run(
         for forecaster, (_, origins) in zip(forecasters, batch, strict=True):
             frames.append(workspace.predict(forecaster, origins=origins, horizon=horizon))
             nominal = forecaster.nominal
+            if running:
+                running.add(frames[-1], origins, fits_left=max(0, len(todo) - first - workspace.batch))
     return frames, nominal, len(todo), seconds
 
 
+def _with_scales(panel: Panel, forecasts: pl.DataFrame, scales: pl.DataFrame) -> pl.DataFrame:
+    """The forecasts whose actual is known, with it as `target` and the scales of their series; sorted by date, series and origin."""
+    return _with_targets(panel, forecasts).join(scales, on="series", how="left")
+
+
 def _with_targets(panel: Panel, forecasts: pl.DataFrame) -> pl.DataFrame:
-    """The forecasts whose actual is known, with it as `target`; sorted by date, series and origin."""
     grid = build_grid(panel)
     row = np.searchsorted(grid.series, forecasts["series"].to_numpy())
     column = (forecasts["date"] - grid.first).dt.total_days().to_numpy()
@@ -207,9 +262,6 @@ def with_metrics(sums: pl.DataFrame) -> pl.DataFrame:
     metrics = [from_sums(row) for row in sums.iter_rows(named=True)]
     names = from_sums(dict.fromkeys(_SUM_NAMES, 0)) if not metrics else metrics[0]
     return sums.with_columns(pl.Series(name, [row[name] for row in metrics], dtype=pl.Float64) for name in names)
-
-
-_SUM_NAMES = tuple(expression.meta.output_name() for expression in error_sums())
 
 
 def _histogram(scored: pl.DataFrame) -> dict[str, list[float]]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from engine.forecasting.backtest import BacktestResult as Measured
+    from engine.forecasting.backtest import Scored
     from engine.forecasting.protocol import Forecaster
     from engine.frames.panel import Panel
 
@@ -65,9 +66,11 @@ def evaluate(
     policy: Policy,
     frozen: "Forecaster | None" = None,
     progress: Progress | None = None,
+    scored: "Scored | None" = None,
 ) -> Evaluation:
     """Backtest over the panel's last days. Every origin is forecast by the frozen artifact if that had not seen the origin's future,
-    else by its recipe refitted on what was known then. Raises ForecastError, also for a recipe; `progress` may raise to stop."""
+    else by its recipe refitted on what was known then. Raises ForecastError, also for a recipe; `progress` and `scored`, which is told
+    the metrics so far after each origin, may raise to stop."""
     from engine.forecasting.backtest import backtest
     from engine.forecasting.standing import standing
 
@@ -82,6 +85,7 @@ def evaluate(
         retrain_every=policy.backtest_retrain_days or None,
         frozen=frozen,
         progress=progress,
+        scored=scored,
     )
     beside = standing(panel, measured.forecasts)
     seconds = time.perf_counter() - began

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from engine import metrics
-from engine.forecasting.backtest import backtest, describe, naive_scales
+from engine.forecasting.backtest import SoFar, backtest, describe, naive_scales
 from engine.forecasting.features import FeatureSet
 from engine.forecasting.naive import SeasonalNaiveForecaster, SeasonalNaiveRecipe
 from engine.forecasting.protocol import ForecastError
@@ -24,6 +24,8 @@ PLAIN = LightGBMRecipe(
     min_data_in_leaf=10,
     history_days=None,
 )
+ONE_BY_ONE = replace(PLAIN, num_threads=1)
+"""Fits come one after the other, however many cores there are."""
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +130,55 @@ def test_progress_may_cancel(panel: Panel) -> None:
     with pytest.raises(Cancelled):
         backtest(panel, PLAIN, window_days=28, progress=cancel)
     assert told == sorted(told)
+
+
+@pytest.mark.parametrize(("every", "left"), [(7, [3, 2, 1, 0]), (14, [1, 1, 0, 0]), (None, [0, 0, 0, 0])])
+def test_the_score_so_far_is_told_after_each_origin(panel: Panel, every: int | None, left: list[int]) -> None:
+    told: list[SoFar] = []
+
+    result = backtest(panel, ONE_BY_ONE, window_days=28, retrain_every=every, scored=told.append)
+
+    scored = result.forecasts.join(naive_scales(panel, through=result.origins[0]), on="series", how="left")
+    assert [(one.origins, one.fits_left) for one in told] == list(zip([1, 2, 3, 4], left, strict=True))
+    for one in told:
+        rows = scored.filter(pl.col("origin") <= result.origins[one.origins - 1])
+        expected = metrics.from_sums(rows.select(metrics.error_sums()).row(0, named=True))
+        assert one.overall == pytest.approx(expected)
+    assert told[-1].overall == pytest.approx(result.overall)
+
+
+@pytest.mark.parametrize("every", [7, None])
+def test_scores_told_on_the_way_change_nothing_of_the_result(panel: Panel, every: int | None) -> None:
+    silent, told = (backtest(panel, PLAIN, window_days=28, retrain_every=every, scored=scored) for scored in (None, lambda _: None))
+
+    assert told.overall == silent.overall
+    assert told.forecasts.equals(silent.forecasts)
+    assert told.daily.equals(silent.daily)
+
+
+def test_a_score_may_end_the_backtest_before_its_next_fit(panel: Panel) -> None:
+    class Pruned(Exception):
+        pass
+
+    fitted: list[str] = []
+
+    def prune(so_far: SoFar) -> None:
+        if so_far.origins == 2:
+            raise Pruned
+
+    with pytest.raises(Pruned):
+        backtest(panel, ONE_BY_ONE, window_days=28, retrain_every=7, progress=lambda _, text: fitted.append(text), scored=prune)
+    assert fitted[-1] == "training 2 of 4"
+
+
+def test_origins_of_a_frozen_model_are_scored_first(panel: Panel) -> None:
+    frozen = NAIVE.fit(panel, through=FIRST + timedelta(days=181))
+    told: list[SoFar] = []
+
+    result = backtest(panel, NAIVE, window_days=28, frozen=frozen, scored=told.append)
+
+    assert [(one.origins, one.fits_left) for one in told] == [(1, 1), (2, 1), (3, 0), (4, 0)]
+    assert told[-1].overall == pytest.approx(result.overall)
 
 
 def test_steps_shorter_than_the_horizon_forecast_days_more_than_once(panel: Panel) -> None:
