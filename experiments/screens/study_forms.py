@@ -45,12 +45,12 @@ class StudyForm(forms.Form):
     metric = forms.ChoiceField(required=False, help_text="Measured on the validation part. Default: ROC AUC, RMSE or MAE by task.")
     n_trials = forms.IntegerField(label="Trials", min_value=1, max_value=MOST_TRIALS, initial=20, help_text="How many sets are tried.")
     timeout_s = forms.IntegerField(
-        label="Time-out (seconds)", required=False, min_value=1, max_value=LONGEST_TIMEOUT, help_text="No trial begins later than this."
+        label="Time-out (seconds)", required=False, min_value=1, max_value=LONGEST_TIMEOUT, help_text="Ends the search, within a trial too."
     )
     sampler = forms.ChoiceField(choices=[(one, SAMPLER_WORDS[one]) for one in SAMPLERS], help_text="How the next set is chosen.")
     pruner = forms.ChoiceField(
         required=False,
-        choices=[("", "Default (median; none for a forecast)"), *((one, PRUNER_WORDS[one]) for one in PRUNERS)],
+        choices=[("", "Default (median)"), *((one, PRUNER_WORDS[one]) for one in PRUNERS)],
         help_text="Which trials are given up early.",
     )
     seed = forms.IntegerField(min_value=0, max_value=LARGEST_SEED, initial=0)

@@ -1,13 +1,15 @@
 """The work of a study: each worker runs trials until none is left, and the last one to stop draws the conclusion.
 
 A trial that fails is a row with its error, and the search goes on. A killed worker's job is taken up again: its running trial is begun
-anew, everything finished stays. A study may be cancelled at any moment; its workers notice at their next report or trial.
+anew, everything finished stays. A study may be cancelled at any moment, or its time be up; its workers notice at their next report or
+trial.
 """
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -20,8 +22,8 @@ from engine.tuning.spaces import Space
 from experiments.models import Study, Trial
 from experiments.services import study_rows
 from experiments.services.study_conclusion import conclude
-from experiments.services.study_objectives import Objective, Outcome, most_rounds, objective_of
-from experiments.services.study_rows import CONCLUDES, lock_study, open_jobs, reclaim_orphans
+from experiments.services.study_objectives import Objective, Outcome, objective_of
+from experiments.services.study_rows import CONCLUDES, TIME_WAS_UP, lock_study, open_jobs, reclaim_orphans
 from experiments.services.study_settings import space_of_study
 from experiments.states import StudyStatus, TrialState
 from mlops.database.reading import reading
@@ -46,6 +48,10 @@ LONGEST_ERROR = 1000
 _TELL_EVERY_S = 1.0
 
 Ended = Callable[[], bool]
+
+
+class _TimeIsOver(Exception):
+    """The study's time was up while a trial ran."""
 
 
 @dataclass
@@ -143,7 +149,7 @@ def _prepared(attempt: Attempt, study: Study, objective: Objective) -> _Search:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     space = space_of_study(study)
     storage = TrialStorage(study, owner=Owner(attempt.job_id, attempt.number), shared=study.workers > 1, chained=True)
-    pruner = samplers.pruner(study.pruner, rounds=most_rounds(study, space))
+    pruner = samplers.pruner(study.pruner, rounds=objective.most_steps(space))
     name = storage.get_study_name_from_id(STUDY_ID)
     # The sampler of a trial depends on its number, which is known once it has begun; this one only stands there until then.
     searched = optuna.Study(study_name=name, storage=storage, sampler=optuna.samplers.RandomSampler(seed=0), pruner=pruner)
@@ -178,9 +184,11 @@ def _run_trial(run: _Search) -> None:
         params = spaces.suggest(trial, run.space)
         if study.workers > 1:
             run.storage.flush(trial.number)  # so that the others do not try the same
-        outcome = run.objective(params, lambda step, value: _report(run, trial, step, value))
+        outcome = run.objective(params, partial(_report, run, trial))
     except optuna.TrialPruned:
         run.optuna_study.tell(trial, state=OptunaState.PRUNED)
+    except _TimeIsOver:
+        _tell_failure(run, trial, TIME_WAS_UP)
     except Cancelled:
         _tell_failure(run, trial, "The study was cancelled.")
         raise
@@ -194,8 +202,10 @@ def _run_trial(run: _Search) -> None:
         _tell_outcome(run, trial, outcome)
 
 
-def _report(run: _Search, trial: "optuna.Trial", step: int, value: float) -> None:
-    """An intermediate value; also the moment to notice that somebody wants the search to stop. A negative step is only that."""
+def _report(run: _Search, trial: "optuna.Trial", step: int, value: float, *, last: bool = False) -> None:
+    """An intermediate value; also the moment to notice that somebody wants the search to stop. A negative step is only that.
+
+    After the `last` step a trial is neither pruned nor stopped by the clock: its value is there, and nothing would be spared."""
     import optuna
 
     run.attempt.check()
@@ -204,8 +214,12 @@ def _report(run: _Search, trial: "optuna.Trial", step: int, value: float) -> Non
         run.tell(f"trial {trial.number} at {value:.6g} after {step}")
     if run.storage.stopping:
         raise Cancelled
-    if step >= 0 and trial.should_prune():
+    if step < 0 or last:
+        return
+    if trial.should_prune():
         raise optuna.TrialPruned
+    if _time_is_over(run):
+        raise _TimeIsOver
 
 
 def _tell_outcome(run: _Search, trial: "optuna.Trial", outcome: Outcome) -> None:

@@ -10,7 +10,7 @@ from experiments.models import Study, Trial
 from experiments.services import study_rows
 from experiments.services.refitting import Made, candidate_of, fit, name_file, try_out
 from experiments.services.study_objectives import ForecastObjective, TabularObjective
-from experiments.services.study_rows import CONCLUDES, TIMED_OUT, best_trial, lock_study, open_jobs
+from experiments.services.study_rows import CONCLUDES, TIME_WAS_UP, TIMED_OUT, best_trial, lock_study, open_jobs
 from experiments.services.study_settings import space_of_study
 from experiments.services.trainers import trainer
 from experiments.states import StudyStatus, TrialState
@@ -55,7 +55,7 @@ def _is_last(attempt: Attempt, study: Study) -> bool:
 
 def _why_nothing(study: Study) -> str:
     with reading():
-        errors = Trial.objects.filter(study=study, state=TrialState.FAIL).exclude(error="").order_by("number")
+        errors = Trial.objects.filter(study=study, state=TrialState.FAIL).exclude(error__in=("", TIME_WAS_UP)).order_by("number")
         error = errors.values_list("error", flat=True).first()
         begun = Trial.objects.filter(study=study).exists()
     if error:
@@ -95,7 +95,14 @@ def _told(study: Study, made: Made, *, short: bool) -> dict[str, Any]:
     """What people should know of a locked study that ends. `short`: it is known why not all trials were run."""
     told: dict[str, Any] = dict(study.user_attrs)
     told["notes"] = [*told.get("notes", []), *made.notes]
-    if study.timeout_s and not short and study.finished_trials < study.n_trials:
-        told["notes"] += [f"Ended by its time-out after {study.finished_trials:,} of {study.n_trials:,} trials."]
-        told[TIMED_OUT] = study.finished_trials
+    stopped = Trial.objects.filter(study=study, state=TrialState.FAIL, error=TIME_WAS_UP).count() if study.timeout_s else 0
+    ended = study.finished_trials - stopped
+    if study.timeout_s and not short and ended < study.n_trials:
+        those = f"; {_that_ran(stopped)} stopped" if stopped else ""
+        told["notes"] += [f"Ended by its time-out after {ended:,} of {study.n_trials:,} trials{those}."]
+        told[TIMED_OUT] = ended
     return told
+
+
+def _that_ran(count: int) -> str:
+    return "the one that ran was" if count == 1 else f"the {count} that ran were"

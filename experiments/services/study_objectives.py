@@ -14,16 +14,15 @@ from experiments.services.study_settings import FORECAST
 from mlops.jobs.services import JobRefused
 from registry.models import DatasetVersion, RegisteredModel
 from registry.rules.policy import Policy, parse
-from registry.services.backtesting import evaluate
+from registry.services.backtesting import evaluate, step_of
 from registry.services.panels import model_panel, newest_data
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from engine.forecasting.backtest import SoFar
     from engine.frames.panel import Panel
     from engine.tabular.training import Trained
-
-Report = Callable[[int, float], None]
 
 SEARCH_DAYS = 28
 """The window a forecast's trials are measured on; the days after it are kept for the backtest that judges the result."""
@@ -43,11 +42,22 @@ class Outcome:
     """Further facts for the trial's page."""
 
 
+class Report(Protocol):
+    """How a trial tells its value so far; it may raise, to prune or to stop."""
+
+    def __call__(self, step: int, value: float, *, last: bool = False) -> None:
+        """The study's metric after so many steps. `last`: nothing is left to do that stopping could spare. A negative step has no value;
+        it only asks whether to stop."""
+
+
 class Objective(Protocol):
     """A study's objective, with its data in memory."""
 
     def __call__(self, params: dict[str, Any], report: Report) -> Outcome:
-        """Try the parameters, fixed ones included. `report(step, value)` may raise, to prune or to stop; that comes out unchanged."""
+        """Try the parameters, fixed ones included. What `report` raises comes out unchanged."""
+
+    def most_steps(self, space: Space) -> int:
+        """The most steps a trial of the space can report."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +73,12 @@ class TabularObjective:
         attrs = {} if trained.best_iteration is None else {"best_iteration": trained.best_iteration}
         return Outcome(trained.value, trained.metrics, attrs)
 
-    def fit(self, params: dict[str, Any], report: Report) -> "Trained":
+    def most_steps(self, space: Space) -> int:
+        """Iterations of the library."""
+        name, default = rounds_parameter(self.study.algorithm, str(space.fixed.get("kind", "")))
+        return space.largest(name, default)
+
+    def fit(self, params: dict[str, Any], report: Callable[[int, float], None]) -> "Trained":
         """One fit; equal parameters give an equal model."""
         from engine.tabular.options import postprocessing_of, preprocessing_of
         from engine.tabular.training import train
@@ -104,12 +119,22 @@ class ForecastObjective:
             data=self.data,
             policy=replace(self.policy, backtest_days=SEARCH_DAYS),
             progress=lambda _fraction, _text: report(-1, 0.0),
+            scored=lambda so_far: self._tell(so_far, report),
         )
         value = found.metrics.get(self.study.metric)
         if value is None:
             raise NothingToMeasure(f"The backtest has no {self.study.metric}.")
         known = {name: number for name, number in found.metrics.items() if number is not None}
         return Outcome(value, known, {"window_days": found.window_days, "fits": found.measured.fits})
+
+    def _tell(self, so_far: "SoFar", report: Report) -> None:
+        value = so_far.overall.get(self.study.metric)
+        if value is not None:
+            report(so_far.origins, value, last=not so_far.fits_left)
+
+    def most_steps(self, space: Space) -> int:
+        """Origins of the backtest, whatever is searched."""
+        return -(-SEARCH_DAYS // step_of(self.policy))
 
     def recipe(self, params: dict[str, Any]) -> dict[str, Any]:
         """The recipe with these parameters; what they leave open is the engine's default."""
@@ -137,9 +162,3 @@ def _forecast(study: Study) -> ForecastObjective:
     last = model_panel(model, data).last_day
     panel = model_panel(model, data, through=last - timedelta(days=policy.backtest_days))
     return ForecastObjective(study, model, data, policy, panel)
-
-
-def most_rounds(study: Study, space: Space) -> int:
-    """The most steps a trial of the study can report."""
-    name, default = rounds_parameter(study.algorithm, str(space.fixed.get("kind", "")))
-    return space.largest(name, default)

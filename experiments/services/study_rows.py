@@ -30,7 +30,9 @@ CONCLUDES = "concludes"
 KEPT = "artifacts"
 """Where a study's system attributes name the files its conclusion has stored, until one becomes a version."""
 TIMED_OUT = "ended_by_timeout_after"
-"""Where a study's user attributes say how many trials had ended when its time-out ended the search."""
+"""Where a study's user attributes say how many trials had ended by themselves when its time-out ended the search."""
+TIME_WAS_UP = "The study's time was up."
+"""The error of a trial that the clock stopped."""
 _KEPT_PREFIX = "cma:"
 
 IfMatch = Callable[[Study], None]

@@ -60,8 +60,7 @@ def settings_of(values: Mapping[str, Any], *, task: str) -> Settings:
     metric, direction = _metric(values.get("metric"), task)
     space = space_of(values.get("search_space"), algorithm=algorithm, task=task)
     sampler = _one_of("sampler", values.get("sampler") or "tpe", samplers.SAMPLERS)
-    # A backtest has no value before its end, so nothing of it could be pruned.
-    pruner = _one_of("pruner", values.get("pruner") or ("none" if forecast else "median"), ("none",) if forecast else samplers.PRUNERS)
+    pruner = _one_of("pruner", values.get("pruner") or "median", samplers.PRUNERS)
     n_trials = _whole("n_trials", values.get("n_trials"), 1, MOST_TRIALS, default=20)
     if sampler == "grid":
         n_trials = min(n_trials, _grid_size(space)) if values.get("n_trials") is not None else min(_grid_size(space), MOST_TRIALS)

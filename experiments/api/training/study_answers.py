@@ -120,7 +120,7 @@ class TrialAnswer(Answer):
     params = serializers.DictField(help_text="What was searched; fixed parameters stand in the search space.")
     metrics = serializers.DictField(child=serializers.FloatField(), help_text="Every metric on validation.")
     intermediate_values = serializers.DictField(
-        child=serializers.FloatField(allow_null=True), help_text="The metric after so many iterations."
+        child=serializers.FloatField(allow_null=True), help_text="The metric after so many iterations, of a forecast after so many origins."
     )
     best_iteration = serializers.IntegerField(allow_null=True)
     error = serializers.CharField(help_text="Why it failed.")

@@ -38,10 +38,14 @@ class NewStudyBody(serializers.Serializer[Any]):
     metric = serializers.CharField(required=False, max_length=40, help_text="Default by task: rmse, roc_auc, mae.")
     n_trials = serializers.IntegerField(required=False, min_value=1, max_value=MOST_TRIALS, help_text="Default 20; of a grid all points.")
     timeout_s = serializers.IntegerField(
-        required=False, allow_null=True, min_value=1, max_value=LONGEST_TIMEOUT, help_text="No trial begins later than so many seconds."
+        required=False,
+        allow_null=True,
+        min_value=1,
+        max_value=LONGEST_TIMEOUT,
+        help_text="So many seconds after the start no trial begins, and one that runs stops at its next intermediate value.",
     )
     sampler = _choice(SAMPLERS, "Default tpe.")
-    pruner = _choice(PRUNERS, "Default median; a forecast takes none.")
+    pruner = _choice(PRUNERS, "Default median.")
     seed = serializers.IntegerField(required=False, min_value=0, max_value=LARGEST_SEED)
     workers = serializers.IntegerField(required=False, min_value=1, max_value=MOST_WORKERS, help_text="How many jobs share the search.")
     search_space = serializers.DictField(

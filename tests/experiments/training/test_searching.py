@@ -1,7 +1,6 @@
 """Studies run to their end: what is found, kept, told and registered."""
 
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -12,7 +11,7 @@ from experiments.jobs_training import cancel_study as follow_cancelled_job
 from experiments.jobs_training import fail_study as follow_failed_job
 from experiments.models import Study, Trial
 from experiments.screens.study_words import sentence
-from experiments.services import deciding, proposing, study_rows
+from experiments.services import deciding, proposing, searching, study_rows
 from experiments.services.refitting import tier_of
 from experiments.services.studies import cancel_study
 from experiments.states import StudyStatus, TrialState
@@ -22,9 +21,9 @@ from mlops.jobs import services as jobs
 from mlops.jobs.events import JobCancelled, JobFailed
 from mlops.jobs.models import Job, JobState
 from mlops.tenancy.roles import Principal
-from registry.models import BacktestRun, ModelVersion
+from registry.models import ModelVersion
 from tests.conftest import NOON
-from tests.experiments.chain import make_chain_model, news
+from tests.experiments.chain import news
 from tests.experiments.training.studying import ask_for_study, believe_own_artifacts, make_ready_split, run_study, table, trials_of
 
 pytestmark = pytest.mark.django_db
@@ -233,10 +232,83 @@ def test_the_time_out_ends_the_search_with_what_there_is(scope: Principal, monke
     monkeypatch.setattr(study_rows, "advance", long_ago)
     study = run_study(study)
 
+    whole = states_of(study).count("complete")
+    (note,) = study.user_attrs["notes"]
     assert study.status == "completed"
-    assert 0 < study.finished_trials < 500
-    assert study.user_attrs["notes"] == [f"Ended by its time-out after {study.finished_trials} of 500 trials."]
-    assert f"Its time-out ended the search after {study.finished_trials} of 500 trials." in sentence(study, at=timezone.now())
+    assert 0 < whole <= study.finished_trials < 500
+    assert note.startswith(f"Ended by its time-out after {whole} of 500 trials")
+    assert f"Its time-out ended the search after {whole} of 500 trials." in sentence(study, at=timezone.now())
+
+
+BOOSTINGS: list[tuple[str, dict[str, Any]]] = [
+    ("lightgbm", {"n_estimators": 40}),
+    ("catboost", {"iterations": 40}),
+    ("xgboost", {"n_estimators": 40}),
+    ("sklearn", {"kind": "hist_gradient_boosting", "max_iter": 40}),
+    ("sklearn", {"kind": "random_forest", "n_estimators": 40}),
+]
+
+
+def end_the_time(monkeypatch: pytest.MonkeyPatch, *, trial: int, reports: int) -> None:
+    """The study's time is up once the trial has reported so often."""
+    counted = {"reports": 0, "trial": -1}
+    real = searching._report
+
+    def counting(run: Any, running: Any, step: int, value: float, **options: Any) -> None:
+        counted["reports"] = counted["reports"] + 1 if running.number == counted["trial"] else 1
+        counted["trial"] = running.number
+        real(run, running, step, value, **options)
+
+    monkeypatch.setattr(searching, "_report", counting)
+    monkeypatch.setattr(searching, "_time_is_over", lambda _run: counted["trial"] >= trial and counted["reports"] >= reports)
+
+
+@pytest.mark.parametrize(("algorithm", "space"), BOOSTINGS)
+def test_the_time_out_ends_the_trial_that_runs_at_its_next_report(
+    scope: Principal, monkeypatch: pytest.MonkeyPatch, algorithm: str, space: dict[str, Any]
+) -> None:
+    study = ask_for_study(scope, algorithm=algorithm, search_space=space, n_trials=4, timeout_s=3600)
+    end_the_time(monkeypatch, trial=2, reports=3)
+
+    study = run_study(study)
+
+    *whole, last = trials_of(study)
+    assert [trial.state for trial in whole] == ["complete", "complete"]
+    assert (last.number, last.state, last.value, last.error) == (2, "fail", None, "The study's time was up.")
+    assert len(last.intermediate_values) == 3
+    assert (study.status, study.version is not None) == ("completed", True)
+    assert study.user_attrs["notes"] == ["Ended by its time-out after 2 of 4 trials; the one that ran was stopped."]
+    assert "Its time-out ended the search after 2 of 4 trials." in sentence(study, at=timezone.now())
+
+
+def test_a_trial_stopped_by_the_clock_that_was_the_last_is_told_all_the_same(scope: Principal, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = ask_for_study(scope, n_trials=2, timeout_s=3600)
+    end_the_time(monkeypatch, trial=1, reports=1)
+
+    study = run_study(study)
+
+    assert (study.status, states_of(study)) == ("completed", ["complete", "fail"])
+    assert study.user_attrs["notes"] == ["Ended by its time-out after 1 of 2 trials; the one that ran was stopped."]
+
+
+def test_a_time_out_within_the_first_trial_fails_the_study(scope: Principal, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = ask_for_study(scope, timeout_s=3600)
+    end_the_time(monkeypatch, trial=0, reports=1)
+
+    study = run_study(study)
+
+    assert (study.status, states_of(study), study.error) == ("failed", ["fail"], "No trial was completed in time.")
+
+
+def test_an_algorithm_without_iterations_ends_its_trial_after_the_time_out(scope: Principal, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = ask_for_study(scope, algorithm="sklearn", search_space={"kind": "linear"}, n_trials=3, timeout_s=3600)
+    looked: list[bool] = []
+    monkeypatch.setattr(searching, "_time_is_over", lambda _run: looked.append(True) or len(looked) > 1)
+
+    study = run_study(study)
+
+    assert (study.status, states_of(study), trials_of(study)[0].intermediate_values) == ("completed", ["complete"], {})
+    assert study.user_attrs["notes"] == ["Ended by its time-out after 1 of 3 trials."]
 
 
 def test_a_study_that_ran_all_its_trials_was_ended_by_no_time_out(scope: Principal) -> None:
@@ -426,29 +498,6 @@ def test_parts_that_were_changed_are_not_learnt_from(scope: Principal) -> None:
 
     assert (study.status, states_of(study)) == ("failed", [])
     assert "digest" in study.error
-
-
-def test_a_forecast_study_tunes_the_recipe_and_registers_a_forecaster(scope: Principal, tmp_path: Path) -> None:
-    model = make_chain_model(tmp_path, scope, name="sales")
-    space = {"rounds": 5, "num_leaves": {"type": "int", "low": 4, "high": 12}, "learning_rate": 0.3, "min_data_in_leaf": 20}
-    asked: dict[str, Any] = {"task": "forecast", "split_id": None, "metric": "mae", "search_space": space, "n_trials": 2}
-
-    study = run_study(ask_for_study(scope, model_name="sales", **asked))
-
-    version = study.version
-    assert version is not None
-    run = BacktestRun.objects.get(version=version)
-    assert (study.status, study.dataset_id, version.artifact_format) == ("completed", model.dataset_id, "forecaster")
-    assert version.lineage["recipe"]["num_leaves"] == trials_of(study)[study.best_number or 0].params["num_leaves"]
-    assert run.metrics["mae"] == version.metrics["mae"] > 0
-    assert {trial.user_attrs["window_days"] for trial in trials_of(study)} == {28}
-
-
-def test_a_forecast_takes_lightgbm_alone(scope: Principal) -> None:
-    with pytest.raises(InvalidField) as refused:
-        ask_for_study(scope, task="forecast", split_id=None, algorithm="catboost", metric="mae")
-
-    assert refused.value.field == "algorithm"
 
 
 @pytest.mark.parametrize(
