@@ -138,10 +138,10 @@ def _counting(study_id: UUID, trial: FrozenTrial, done: str, passed: list[Any], 
     value, best = trial.value, ""
     given: list[Any] = []
     if trial.state == OptunaState.COMPLETE and value is not None and not math.isnan(value):
-        better = f"best_value IS NULL OR best_value {'<' if maximize else '>'} %s OR (best_value = %s AND best_number > {trial.number})"
+        better = f"best_value IS NULL OR best_value {'<' if maximize else '>'} %s OR (best_value = %s AND best_number > %s)"
         best = f", best_value = CASE WHEN {better} THEN %s ELSE best_value END"
-        best += f", best_number = CASE WHEN {better} THEN {trial.number} ELSE best_number END"
-        given = [value, value, value, value, value]
+        best += f", best_number = CASE WHEN {better} THEN %s ELSE best_number END"
+        given = [value, value, trial.number, value, value, value, trial.number, trial.number]
     sql = (
         f"UPDATE studies SET finished_trials = finished_trials + 1{best} WHERE id = %s AND customer_id = %s "  # noqa: S608 - own names
         f"AND EXISTS (SELECT 1 FROM study_trials WHERE study_id = studies.id AND {done})"
