@@ -26,6 +26,8 @@ from mlops.tenancy.context import required
 
 _STATES = {OptunaState[state.name]: state for state in TrialState}
 _OPTUNA_STATES = {state.value: OptunaState[state.name] for state in TrialState}
+_EMPTY: dict[type, str] = {type(None): "NULL", dict: "'{}'", list: "'[]'", str: "''"}
+"""What most columns of a new trial hold, as SQL: it is not sent as values."""
 _COLUMNS = (
     "number",
     "state",
@@ -78,19 +80,21 @@ def insertion(study_id: UUID, trial: FrozenTrial, owner: Owner) -> list[Statemen
     """Statements that write a new trial under the next number, under the lock of the study's row. The first answers the number, or nothing
     where every trial was given out or, for one that is to run, the study was stopped. A trial that is finished already is not counted."""
     running = trial.state == OptunaState.RUNNING
-    values = values_of(trial) | {"id": uuid4(), "customer": required(), "study": study_id, "metrics": {}, "error": ""}
+    values = values_of(trial) | {"id": uuid4(), "metrics": {}, "error": ""}
     values |= {"job_id": owner.job_id if running else None, "attempt": owner.attempt if running else None}
-    names = ", ".join({"customer": "customer_id", "study": "study_id"}.get(name, name) for name in values)
+    given = {name: value for name, value in values.items() if not _is_empty(value)}
+    taken = {"number": "last_trial_number", "study_id": "id", "customer_id": "customer_id"}
+    taken |= {name: "%s" if name in given else _EMPTY[type(value)] for name, value in values.items()}
     allowed = "last_trial_number < n_trials" + (" AND status = 'running' AND cancel_requested_at IS NULL" if running else "")
     insert = (
-        f"INSERT INTO study_trials (number, {names}) SELECT last_trial_number, {', '.join(['%s'] * len(values))} "  # noqa: S608 - own names
+        f"INSERT INTO study_trials ({', '.join(taken)}) SELECT {', '.join(taken.values())} "  # noqa: S608 - own names
         f"FROM studies WHERE id = %s AND customer_id = %s AND {allowed} {_for_update()} RETURNING number"
     )
     count = (
         "UPDATE studies SET last_trial_number = last_trial_number + 1 WHERE id = %s AND customer_id = %s AND EXISTS "
         "(SELECT 1 FROM study_trials WHERE study_id = studies.id AND number = last_trial_number)"
     )
-    return [Statement(insert, [*_stored(values), *_key(study_id)]), Statement(count, _key(study_id))]
+    return [Statement(insert, [*_stored(given), *_key(study_id)]), Statement(count, _key(study_id))]
 
 
 def refusal(study_id: UUID) -> Exception:
@@ -128,29 +132,37 @@ def ending(study_id: UUID, trial: FrozenTrial, values: Mapping[str, Any], owner:
     where it was not. Of equal values the lowest number is the best."""
     lock = Statement(f"SELECT 1 FROM studies WHERE id = %s AND customer_id = %s {_for_update()}", _key(study_id))  # noqa: S608
     state, ended_at, job_id = _stored({"state": values["state"], "finished_at": values["finished_at"], "job_id": owner.job_id})
-    done = f"number = %s AND state = %s AND finished_at = %s AND job_id {_is(owner.job_id)}"
+    done = f"trial.number = %s AND trial.state = %s AND trial.finished_at = %s AND trial.job_id {_is(owner.job_id)}"
     passed = [trial.number, state, ended_at, *([] if job_id is None else [job_id])]
-    return [lock, update(study_id, trial.number, values, owner), _counting(study_id, trial, done, passed, maximize=maximize)]
+    count = Statement(_counting(trial, done, maximize=maximize), [*_key(study_id), *passed])
+    return [lock, update(study_id, trial.number, values, owner), count]
 
 
-def _counting(study_id: UUID, trial: FrozenTrial, done: str, passed: list[Any], *, maximize: bool) -> Statement:
-    """The statement that counts a finished trial, where there is one like `done`."""
-    value, best = trial.value, ""
-    given: list[Any] = []
-    if trial.state == OptunaState.COMPLETE and value is not None and not math.isnan(value):
-        better = f"best_value IS NULL OR best_value {'<' if maximize else '>'} %s OR (best_value = %s AND best_number > %s)"
-        best = f", best_value = CASE WHEN {better} THEN %s ELSE best_value END"
-        best += f", best_number = CASE WHEN {better} THEN %s ELSE best_number END"
-        given = [value, value, trial.number, value, value, value, trial.number, trial.number]
-    sql = (
-        f"UPDATE studies SET finished_trials = finished_trials + 1{best} WHERE id = %s AND customer_id = %s "  # noqa: S608 - own names
-        f"AND EXISTS (SELECT 1 FROM study_trials WHERE study_id = studies.id AND {done})"
+def _counting(trial: FrozenTrial, done: str, *, maximize: bool) -> str:
+    """SQL that counts a finished trial, where there is one like `done`."""
+    best = ""
+    if trial.state == OptunaState.COMPLETE and trial.value is not None and not math.isnan(trial.value):
+        worse = f"best_value {'<' if maximize else '>'} trial.value"
+        better = f"best_value IS NULL OR {worse} OR (best_value = trial.value AND best_number > trial.number)"
+        best = f", best_value = CASE WHEN {better} THEN trial.value ELSE best_value END"
+        best += f", best_number = CASE WHEN {better} THEN trial.number ELSE best_number END"
+    return (
+        f"UPDATE studies SET finished_trials = finished_trials + 1{best} FROM study_trials trial "  # noqa: S608 - own names
+        f"WHERE studies.id = %s AND studies.customer_id = %s AND trial.study_id = studies.id AND {done}"
     )
-    return Statement(sql, [*given, *_key(study_id), *passed])
 
 
-def _key(study_id: UUID) -> list[Any]:
-    return [stored(Study, "id", study_id), stored(Study, "customer", required())]
+def _key(study_id: UUID) -> tuple[Any, Any]:
+    return _key_within(study_id, required())
+
+
+@lru_cache(maxsize=256)
+def _key_within(study_id: UUID, customer_id: UUID) -> tuple[Any, Any]:
+    return stored(Study, "id", study_id), stored(Study, "customer", customer_id)
+
+
+def _is_empty(value: object) -> bool:
+    return value is None or (type(value) in _EMPTY and not value)
 
 
 def _stored(values: Mapping[str, Any]) -> list[Any]:
