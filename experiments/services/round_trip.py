@@ -17,6 +17,7 @@ from django.db.utils import NotSupportedError, ProgrammingError
 from mlops.tenancy.context import required
 
 if TYPE_CHECKING:
+    from mlops.database.postgresql.in_flight import InFlight
     from mlops.database.postgresql.statements import Prepared
 
 Row = tuple[Any, ...]
@@ -40,34 +41,78 @@ def stored(model: type[Model], column: str, value: Any) -> Any:
     return field.get_db_prep_save(value, connection)
 
 
+class Answers:
+    """What statements have answered, or will."""
+
+    def __init__(self, statements: Sequence[Statement]) -> None:
+        """Send them, or run them where the database does not work by itself or a transaction is open."""
+        self._statements = statements
+        self._found: list[list[Row]] | None = None
+        self._flight: InFlight | None = None
+        if connection.vendor == "postgresql" and not connection.in_atomic_block:
+            self._flight = _prepared_flight(statements)
+        else:
+            self._found = _run_here(statements)
+
+    @property
+    def on_their_way(self) -> bool:
+        """Whether `rows` has to be called before anything else is asked of the database."""
+        return self._found is None
+
+    def rows(self) -> list[list[Row]]:
+        """The rows of each statement."""
+        if self._found is None:
+            self._found = self._landed()
+        return self._found
+
+    def _landed(self) -> list[list[Row]]:
+        from mlops.database.postgresql.statements import is_gone
+
+        assert self._flight is not None  # noqa: S101 - it is one or the other
+        try:
+            return self._flight.results()[1:]  # the first is the stamp's
+        except (ProgrammingError, NotSupportedError) as refusal:
+            if not is_gone(refusal):
+                raise
+        for one in self._statements:
+            _plan(one.sql).forget()
+        return _flight(_STAMP, [(one.sql, one.params) for one in self._statements]).results()[1:]
+
+
 def run(statements: Sequence[Statement]) -> list[list[Row]]:
     """The rows of each statement. All happen or none; the ambient customer is in scope."""
-    customer_id = required()
+    return Answers(statements).rows()
+
+
+def _run_here(statements: Sequence[Statement]) -> list[list[Row]]:
+    """In the open transaction, which is stamped already, or in one of their own where a statement costs no round trip."""
+    required()
     if connection.vendor != "postgresql":
         with transaction.atomic(savepoint=False), connection.cursor() as cursor:
             return [_rows(cursor, cursor.execute(one.sql, list(one.params))) for one in statements]
-    if connection.in_atomic_block:
-        return _sent([(one.sql, one.params) for one in statements])
-    from mlops.database.postgresql.statements import is_gone  # psycopg is not wanted where SQLite is used
-
-    try:
-        return _sent(_prepared(statements), stamp=_STAMP_PREPARED, customer=str(customer_id))
-    except (ProgrammingError, NotSupportedError) as refusal:
-        if not is_gone(refusal):
-            raise
-    for one in statements:
-        _plan(one.sql).forget()
-    return _sent([(one.sql, one.params) for one in statements], stamp=_STAMP, customer=str(customer_id))
+    with connection.cursor() as cursor:
+        cursor.execute(";\n".join(one.sql for one in statements), [value for one in statements for value in one.params])
+        found = [_rows(cursor)]
+        while cursor.nextset():
+            found.append(_rows(cursor))
+    return found
 
 
-def _prepared(statements: Sequence[Statement]) -> list[_Sql]:
+def _prepared_flight(statements: Sequence[Statement]) -> "InFlight":
     """Executions of the statements, each of which the connection knows from now on."""
     plans = [_plan(one.sql) for one in statements]
     with connection.cursor() as cursor:
         for plan in plans:
             plan.make_known(cursor)
     calls = (f"EXECUTE {plan.name} ({', '.join(['%s'] * len(one.params))})" for plan, one in zip(plans, statements, strict=True))
-    return [(call, one.params) for call, one in zip(calls, statements, strict=True)]
+    return _flight(_STAMP_PREPARED, [(call, one.params) for call, one in zip(calls, statements, strict=True)])
+
+
+def _flight(stamp: str, parts: Sequence[_Sql]) -> "InFlight":
+    from mlops.database.postgresql.in_flight import InFlight  # psycopg is not wanted where SQLite is used
+
+    sent = [(stamp, [str(required())]), *parts]
+    return InFlight(";\n".join(sql for sql, _ in sent), [value for _, params in sent for value in params])
 
 
 @lru_cache(maxsize=256)
@@ -76,16 +121,6 @@ def _plan(sql: str) -> "Prepared":
 
     first, *others = sql.split("%s")
     return Prepared(first + "".join(f"${number}{text}" for number, text in enumerate(others, start=1)))
-
-
-def _sent(parts: Sequence[_Sql], *, stamp: str = "", customer: str = "") -> list[list[Row]]:
-    sent = [(stamp, [customer]), *parts] if stamp else parts
-    with connection.cursor() as cursor:
-        cursor.execute(";\n".join(sql for sql, _ in sent), [value for _, params in sent for value in params])
-        found = [_rows(cursor)]
-        while cursor.nextset():
-            found.append(_rows(cursor))
-    return found[-len(parts) :]
 
 
 def _rows(cursor: Any, _: object = None) -> list[Row]:

@@ -167,6 +167,8 @@ def _run_trial(run: _Search) -> None:
     import optuna
     from optuna.trial import TrialState as OptunaState
 
+    from experiments.services.trial_rows import BudgetSpent, StudyStopped
+
     run.tell("searching")
     trial = run.optuna_study.ask()
     study = run.study
@@ -182,6 +184,7 @@ def _run_trial(run: _Search) -> None:
     )
     try:
         params = spaces.suggest(trial, run.space)
+        run.storage.confirm()
         if study.workers > 1:
             run.storage.flush(trial.number)  # so that the others do not try the same
         outcome = run.objective(params, partial(_report, run, trial))
@@ -192,8 +195,8 @@ def _run_trial(run: _Search) -> None:
     except Cancelled:
         _tell_failure(run, trial, "The study was cancelled.")
         raise
-    except (LeaseLost, DatabaseError, InterfaceError):
-        raise  # not the trial's fault: the next attempt begins it anew
+    except (BudgetSpent, StudyStopped, LeaseLost, DatabaseError, InterfaceError):
+        raise  # not the trial's fault: there is none, or the next attempt begins it anew
     except Exception as failure:  # noqa: BLE001 - a boundary: whatever a library raises ends its trial, not the study
         log.info("study.trial_failed", study=str(study.pk), trial=trial.number, error=repr(failure)[:300])
         _tell_failure(run, trial, _readable(failure))

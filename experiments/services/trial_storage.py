@@ -3,7 +3,8 @@
 Optuna's own storages write one transaction per parameter and per report. Here a trial costs two transactions - one that gives it a number,
 one that finishes it - and one per quarter of a second in between: parameters and reports gather in memory until then. A killed worker
 loses no more than what its running trial had not written yet. Finished trials never change, so reading fetches only new and open ones, and
-a worker that has the study to itself reads once.
+a worker that has the study to itself reads once. Such a worker foresees the next number, so that the sampler draws while the database
+writes the end of one trial and the beginning of the next.
 
 A trial's id is its number: the storage is bound to one study, whose id is 0.
 """
@@ -27,7 +28,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from experiments.models import Study
 from experiments.services import trial_rows as rows
-from experiments.services.round_trip import Statement, run
+from experiments.services.round_trip import Answers, Statement, run
 from experiments.services.trial_rows import Owner, TrialTaken
 from mlops.database.reading import reading
 
@@ -50,11 +51,21 @@ class _Draft:
     """Columns that Optuna does not know: metrics, error."""
 
 
+@dataclass(frozen=True)
+class _Begun:
+    """A trial that is on its way to the database under the number it will have."""
+
+    number: int
+    ended: Sequence[Statement]
+    """The end of the trial before it, which travels with it."""
+    answers: Answers
+
+
 class TrialStorage(BaseStorage):
     """The trials of one study. `shared`: other workers run trials of it too.
 
-    `chained`: the end of a trial is written together with the beginning of the next one, in one transaction, before that does any work;
-    after the last one call `settle`.
+    `chained`: the end of a trial is written together with the beginning of the next one, in one transaction. Call `confirm` before that
+    does any work, and `settle` after the last one.
     """
 
     def __init__(self, study: Study, *, owner: Owner | None = None, shared: bool = True, chained: bool = False) -> None:
@@ -63,7 +74,9 @@ class TrialStorage(BaseStorage):
         self._direction = StudyDirection.MAXIMIZE if study.direction == Study.Direction.MAXIMIZE else StudyDirection.MINIMIZE
         self._owner = owner or Owner()
         self._shared, self._chained = shared, chained
+        self._budget = study.n_trials
         self._unwritten: list[Statement] = []
+        self._begun: _Begun | None = None
         self._lock = RLock()
         self._trials: list[FrozenTrial] = []
         self._kinds: dict[str, BaseDistribution] = {}
@@ -84,6 +97,7 @@ class TrialStorage(BaseStorage):
     def flush(self, trial_id: int) -> None:
         """Write what a trial has gathered. Raises TrialTaken."""
         with self._lock:
+            self.confirm()
             draft = self._drafts[trial_id]
             values = self._values(trial_id, draft)
             if values:
@@ -95,9 +109,24 @@ class TrialStorage(BaseStorage):
     def settle(self) -> None:
         """Write the end of a trial that was to be written with the beginning of the next one. Raises TrialTaken."""
         with self._lock:
+            self.confirm()
             ended, self._unwritten = self._unwritten, []
             if ended:
                 self._check_end(ended, run(ended))
+
+    def confirm(self) -> None:
+        """Wait until the trial begun last is written. Raises BudgetSpent, StudyStopped or TrialTaken; then there is no such trial."""
+        with self._lock:
+            begun, self._begun = self._begun, None
+            if begun is None:
+                return
+            try:
+                if self._number_of(begun.ended, begun.answers.rows()) != begun.number:
+                    raise TrialTaken  # a worker that was given up on still gives out numbers
+            except BaseException:
+                self._open.discard(begun.number)
+                del self._trials[begun.number :], self._drafts[begun.number]
+                raise
 
     # --- the study
 
@@ -139,7 +168,7 @@ class TrialStorage(BaseStorage):
     # --- trials: writing
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
-        """A trial under the next number. Raises BudgetSpent or StudyStopped."""
+        """A trial under the next number. Raises BudgetSpent or StudyStopped, where `confirm` does not."""
         self._expect(study_id)
         trial = _fresh() if template_trial is None else copy.deepcopy(template_trial)
         with self._lock:
@@ -165,6 +194,7 @@ class TrialStorage(BaseStorage):
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         """Start a waiting trial (False if it is not waiting any more) or finish one. Raises TrialTaken."""
         with self._lock:
+            self.confirm()
             trial = self._editable(trial_id)
             if state == TrialState.RUNNING:
                 return self._start(trial)
@@ -257,6 +287,7 @@ class TrialStorage(BaseStorage):
         self._keep(trial)
         draft = self._drafts.get(trial.number)
         if draft is None:
+            self.confirm()
             rows.write(self._study_id, trial.number, rows.values_of(trial, columns), self._owner)
             return
         draft.dirty.update(columns)
@@ -280,10 +311,18 @@ class TrialStorage(BaseStorage):
         return True
 
     def _insert(self, trial: FrozenTrial) -> int:
-        """Write a new trial, together with the end of the one before it."""
+        """Write a new trial, together with the end of the one before it. Answers its number, known or foreseen."""
+        self.confirm()
         ended, self._unwritten = self._unwritten, []
-        begun = rows.insertion(self._study_id, trial, self._owner)
-        answers = run([*ended, *begun])
+        answers = Answers([*ended, *rows.insertion(self._study_id, trial, self._owner)])
+        foreseen = len(self._trials)
+        alone = self._chained and not self._shared and trial.state == TrialState.RUNNING and foreseen < self._budget
+        if alone and answers.on_their_way:
+            self._begun = _Begun(foreseen, ended, answers)
+            return foreseen
+        return self._number_of(ended, answers.rows())
+
+    def _number_of(self, ended: Sequence[Statement], answers: Sequence[Sequence[Any]]) -> int:
         self._check_end(ended, answers)
         if not answers[len(ended)]:
             raise rows.refusal(self._study_id)
@@ -303,6 +342,7 @@ class TrialStorage(BaseStorage):
 
     def _read(self, until: int | None = None) -> None:
         """Fetch new trials and those others have open."""
+        self.confirm()
         theirs = self._open - self._drafts.keys()
         for trial in rows.read(self._study_id, at_least=len(self._trials), numbers=theirs):
             if until is None or trial.number < until:
@@ -311,6 +351,7 @@ class TrialStorage(BaseStorage):
 
     def _set_study_attr(self, study_id: int, column: str, key: str, value: Any) -> None:
         self._expect(study_id)
+        self.confirm()
         with transaction.atomic():
             study = Study.objects.select_for_update(no_key=True).only("pk", column).get(pk=self._study_id)
             setattr(study, column, getattr(study, column) | {key: rows.encode(value)})
@@ -318,6 +359,7 @@ class TrialStorage(BaseStorage):
 
     def _study_attrs(self, study_id: int, column: str) -> dict[str, Any]:
         self._expect(study_id)
+        self.confirm()
         with reading():
             attrs: dict[str, Any] = rows.decode(Study.objects.values_list(column, flat=True).get(pk=self._study_id))
         return attrs
