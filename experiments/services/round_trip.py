@@ -104,8 +104,12 @@ def _prepared_flight(statements: Sequence[Statement]) -> "InFlight":
     with connection.cursor() as cursor:
         for plan in plans:
             plan.make_known(cursor)
-    calls = (f"EXECUTE {plan.name} ({', '.join(['%s'] * len(one.params))})" for plan, one in zip(plans, statements, strict=True))
-    return _flight(_STAMP_PREPARED, [(call, one.params) for call, one in zip(calls, statements, strict=True)])
+    return _flight(_STAMP_PREPARED, [(_call(plan, one), one.params) for plan, one in zip(plans, statements, strict=True)])
+
+
+def _call(plan: "Prepared", statement: Statement) -> str:
+    values = f" ({', '.join(['%s'] * len(statement.params))})" if statement.params else ""
+    return f"EXECUTE {plan.name}{values}"
 
 
 def _flight(stamp: str, parts: Sequence[_Sql]) -> "InFlight":
