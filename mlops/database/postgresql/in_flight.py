@@ -27,13 +27,21 @@ class InFlight:
     def results(self) -> list[list[Row]]:
         """The rows of each statement, once. Raises what executing them would have raised."""
         with connection.wrap_database_errors:
-            found = []
-            while (result := self._next()) is not None:
-                found.append(result)
+            found = self._all()
             for one in found:
                 if one.status == ExecStatus.FATAL_ERROR:
                     raise error_from_result(one, self._raw.info.encoding)
             return [self._rows(one) for one in found]
+
+    def _all(self) -> list[Any]:
+        found = []
+        try:
+            while (result := self._next()) is not None:
+                found.append(result)
+        except BaseException:
+            connection.close()  # interrupted: whoever asked next would read the rest of this answer
+            raise
+        return found
 
     def _next(self) -> Any:
         """The next result; None after the last. Waits without holding up other threads, as the job's heart is one."""

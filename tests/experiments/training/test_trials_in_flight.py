@@ -14,6 +14,7 @@ from experiments.services.study_objectives import TabularObjective
 from experiments.services.study_rows import open_jobs
 from experiments.services.trial_rows import BudgetSpent, Owner, StudyStopped, TrialTaken
 from experiments.services.trial_storage import TrialStorage
+from mlops.database.postgresql import in_flight
 from mlops.database.reading import reading
 from mlops.jobs import runner
 from mlops.tenancy.models import Customer
@@ -180,6 +181,21 @@ def test_an_error_comes_as_django_raises_it_and_leaves_the_connection_whole(stud
     with reading():
         study.refresh_from_db()
     assert study.last_trial_number == 1
+
+
+def test_an_interrupted_answer_is_not_read_by_the_next_to_ask(scope: Principal, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = Answers([Statement("SELECT 1, pg_sleep(0.2)")])
+
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(in_flight.select, "select", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            answers.rows()
+
+    assert run([Statement("SELECT 2")]) == [[(2,)]]
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_search_that_is_cancelled_between_two_trials_begins_no_other(scope: Principal, monkeypatch: pytest.MonkeyPatch) -> None:
