@@ -25,11 +25,20 @@ def test_a_search_finds_words_as_they_stand_in_whatever_case(words: str, scope: 
     assert [one.pk for one in inbox(search=words).alerts if one.pk == wanted.pk] == [wanted.pk]
 
 
-@pytest.mark.parametrize("words", ["hobbies%2", "hobbies 2", "%", "_x", "'; drop", "a\\b"])
+@pytest.mark.parametrize(
+    "words", ["hobbies%2", "hobbies 2", "%", "_x", "'; drop", "a\\b", "hobbies*2", "hobbies?2", "hobbies[_]2", "?", "[!x]"]
+)
 def test_signs_of_pattern_languages_are_signs_like_others(words: str, scope: Principal) -> None:
     make_alert(message="In HOBBIES_2 is something.")
 
     assert inbox(search=words).count == 0
+
+
+@pytest.mark.parametrize("words", ["[50%*] of", "%*]", "why?", "a_b\\", "[", "*", "?", "'"])
+def test_signs_of_pattern_languages_are_found_where_they_stand(words: str, scope: Principal) -> None:
+    make_alert(message="Lost [50%*] of 'a_b\\': why?")
+
+    assert inbox(search=words).count == 1
 
 
 def test_a_search_goes_over_title_and_message_and_ends_where_its_index_does(scope: Principal) -> None:
