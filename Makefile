@@ -10,6 +10,8 @@ IN_PROCESS := tests/torture/test_audit.py tests/torture/test_tenants.py
 # Settings as a production server would have them, for Django's own checks.
 PRODUCTION := DEBUG=false SECRET_KEY=a-key-for-checks-0123456789-abcdefghijklmnopqrstuvwxyz PUBLIC_URL=https://tiltyard.example.org \
 	ALLOWED_HOSTS=tiltyard.example.org
+# Containers often set it; every process that a test starts would then compile our own code anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help run up test lint format lock torture clean setup setup-tests
