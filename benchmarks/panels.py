@@ -28,8 +28,6 @@ def retail_panel(path: Path | None = None) -> Panel:
         pl.when(unknown).then(None).otherwise(pl.col("units_sold")).cast(pl.Float64).alias("target"),
         closed.alias("closed"),
         pl.col("sell_price").cast(pl.Float64).alias("price"),
-        pl.lit(None, pl.Float64).alias("promotion"),
-        pl.lit(None, pl.Float64).alias("stock"),
         pl.col("snap").cast(pl.Float64),
     )
     begun = pl.col("date") >= pl.col("date").filter(pl.col("target").is_not_null()).min().over("series")
@@ -48,16 +46,12 @@ def synthetic_panel(*, series: int, days: int, seed: int = 0) -> Panel:
     first = date(2024, 1, 1)
     dates = pl.date_range(first, first + timedelta(days=days - 1), eager=True)
     size = series * days
-    empty = pl.Series([None], dtype=pl.Float64).new_from_index(0, size)
     frame = pl.DataFrame(
         {
             "series": np.repeat(np.arange(series, dtype=np.uint32), days),
             "date": np.tile(dates.to_numpy(), series),
             "target": demand.ravel(),
             "closed": pl.Series([False], dtype=pl.Boolean).new_from_index(0, size),
-            "price": empty,
-            "promotion": empty,
-            "stock": empty,
         },
         schema_overrides={"date": pl.Date},
     )

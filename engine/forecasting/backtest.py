@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from engine.forecasting.grid import build_grid
+from engine.forecasting.grid import build_grid, targets_at
 from engine.forecasting.protocol import FORECAST_SCHEMA, Forecaster, ForecastError, Recipe
 from engine.frames.panel import Panel
 from engine.metrics import error_sums, from_sums
@@ -122,13 +122,13 @@ def naive_scales(panel: Panel, *, through: date, season: int = 7) -> pl.DataFram
     grid = build_grid(panel, first=max(panel.first_day, through - timedelta(days=_SCALE_DAYS + season)), last=through)
     change = grid.target[:, season:] - grid.target[:, :-season]
     known = ~np.isnan(change)
-    change = np.where(known, change, np.float32(0))
+    change[~known] = 0
     count = known.sum(axis=1)
     scales = {
         name: np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
         for name, total in (
-            ("scale", np.abs(change).sum(axis=1, dtype=np.float64)),
-            ("squared_scale", np.square(change).sum(axis=1, dtype=np.float64)),
+            ("scale", np.abs(change, out=change).sum(axis=1, dtype=np.float64)),
+            ("squared_scale", np.square(change, out=change).sum(axis=1, dtype=np.float64)),
         )
     }
     return pl.DataFrame({"series": grid.series, **scales}).with_columns(pl.col("scale", "squared_scale").fill_nan(None))
@@ -218,11 +218,8 @@ def _with_scales(panel: Panel, forecasts: pl.DataFrame, scales: pl.DataFrame) ->
 
 
 def _with_targets(panel: Panel, forecasts: pl.DataFrame) -> pl.DataFrame:
-    grid = build_grid(panel)
-    row = np.searchsorted(grid.series, forecasts["series"].to_numpy())
-    column = (forecasts["date"] - grid.first).dt.total_days().to_numpy()
-    target = grid.target[row, np.minimum(column, grid.days - 1)].astype(np.float64)
-    target[column >= grid.days] = np.nan
+    """The forecasts whose actual is known, with it as `target`; sorted by date, series and origin."""
+    target = targets_at(panel, forecasts["series"].to_numpy(), forecasts["date"].to_physical().to_numpy())
     return forecasts.with_columns(pl.Series("target", target)).filter(~np.isnan(target)).sort("date", "series", "origin")
 
 

@@ -126,7 +126,7 @@ def learn_schema(panel: Panel, grid: Grid, features: FeatureSet) -> Schema:
             values = panel.series[name].cast(pl.String).drop_nulls().unique().sort().to_list()
             if 2 <= len(values) <= _MAX_CATEGORIES:
                 categories[name] = tuple(values)
-    source = _Source.of(panel, grid)
+    source = _Source.of(panel, grid, features)
     names = [name for name, _, _ in _block_features(source, features, 0, min(1, len(grid.series)))]
     return Schema((*names, *(["step"] if features.kind == "full" else []), *categories), categories)
 
@@ -135,7 +135,7 @@ def build_matrix(panel: Panel, grid: Grid, features: FeatureSet, schema: Schema,
     """The feature matrix of `rows`, float32 in column-major order; a feature the panel lacks is NaN throughout."""
     out: Floats = np.full((len(rows), len(schema.names)), np.nan, dtype=np.float32, order="F")
     position = {name: index for index, name in enumerate(schema.names)}
-    source = _Source.of(panel, grid)
+    source = _Source.of(panel, grid, features)
     size = max(1, _BLOCK_CELLS // grid.days)
     for begin in range(0, len(grid.series), size):
         end = min(begin + size, len(grid.series))
@@ -182,7 +182,9 @@ class _Source:
     """Of each level of the hierarchy: its name, each series' group, and the group's mean per known member and day."""
 
     @classmethod
-    def of(cls, panel: Panel, grid: Grid) -> "_Source":
+    def of(cls, panel: Panel, grid: Grid, features: FeatureSet) -> "_Source":
+        if features.kind == "plain":
+            return cls(grid, ())
         table = pl.DataFrame({"series": grid.series}).join(panel.series, on="series", how="left", maintain_order="left")
         levels = {name: table[name].cast(pl.String).fill_null("").rank("dense").to_numpy().astype(np.int64) - 1 for name in _levels(panel)}
         levels["all"] = np.zeros(len(grid.series), dtype=np.int64)

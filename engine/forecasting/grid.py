@@ -8,12 +8,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from engine.frames.panel import Panel
+from engine.frames.panel import OPTIONAL, Panel
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
-
-OPTIONAL = ("price", "promotion", "stock")
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class Grid:
     """Column of each series' first row."""
     closed: NDArray[np.bool_]
     columns: dict[str, Floats]
-    """The mapped ones of price, promotion and stock, and the known columns."""
+    """The known ones of price, promotion and stock, and the columns known ahead."""
 
     def index(self, day: date) -> int:
         return (day - self.first).days
@@ -50,11 +48,12 @@ def build_grid(panel: Panel, *, first: date | None = None, last: date | None = N
     begin, end = first or panel.first_day, last or panel.last_day
     cut = slice(max((begin - panel.first_day).days, 0), max((end - panel.first_day).days + 1, 0))
     # The whole panel is laid out before it is cut: copying a column of a grid is much less than filtering the frame.
-    inside, identifiers, start = _occupied(panel)
+    runs = _runs(panel)
+    inside, start = np.arange(runs.days) >= runs.start[:, None], runs.start
     frame, ahead = panel.frame, max((end - panel.last_day).days, 0)
     columns: dict[str, Floats] = {}
     for name in (*OPTIONAL, *panel.known):
-        if frame[name].null_count() < frame.height:
+        if name in frame.columns and frame[name].null_count() < frame.height:
             columns[name] = _spread(frame[name], inside, cut, ahead)
     if "price" in columns and ahead:
         columns["price"][:, -ahead:] = _last_value(columns["price"][:, :-ahead])[:, None]
@@ -65,8 +64,22 @@ def build_grid(panel: Panel, *, first: date | None = None, last: date | None = N
         whole[inside] = frame["closed"].fill_null(value=False).to_numpy()
         closed[:, : target.shape[1] - ahead] = whole[:, cut]
     begun = start < (cut.stop if not ahead else inside.shape[1])
-    grid = Grid(identifiers, max(begin, panel.first_day), target.shape[1], target, np.maximum(start - cut.start, 0), closed, columns)
+    grid = Grid(runs.series, max(begin, panel.first_day), target.shape[1], target, np.maximum(start - cut.start, 0), closed, columns)
     return grid if begun.all() else _only(grid, begun)
+
+
+def targets_at(panel: Panel, series: NDArray[np.uint32], days: NDArray[np.int32]) -> NDArray[np.float64]:
+    """The targets a grid would hold of these series, each on its day (days since 1970); NaN where none is known.
+
+    Straight from the panel's rows: for a few days of each series a grid would be most of the work, and of the memory.
+    """
+    runs = _runs(panel)
+    which = np.searchsorted(runs.series, series)
+    column = days - _physical(panel.first_day)
+    offset = column - runs.start[which]
+    there = (offset >= 0) & (column < runs.days)
+    found = panel.frame["target"].gather(runs.row[which] + np.where(there, offset, 0)).cast(pl.Float32)
+    return np.where(there, found.to_numpy(), np.float32("nan")).astype(np.float64)
 
 
 def _only(grid: Grid, which: NDArray[np.bool_]) -> Grid:
@@ -76,14 +89,30 @@ def _only(grid: Grid, which: NDArray[np.bool_]) -> Grid:
     )
 
 
-def _occupied(panel: Panel) -> tuple[NDArray[np.bool_], NDArray[np.uint32], NDArray[np.int32]]:
-    """Mask of the cells that have a row (in row-major order they are the frame's rows), the series, and where each begins."""
-    spans = panel.frame.group_by("series", maintain_order=True).agg(pl.col("date").min(), pl.len().alias("rows"))
-    offset = (spans["date"] - panel.first_day).dt.total_days().to_numpy()
+@dataclass(frozen=True)
+class _Runs:
+    """The panel's rows as one run per series, which ends on the panel's last day."""
+
+    series: NDArray[np.uint32]
+    start: NDArray[np.int32]
+    """Days from the panel's first day to each series' own."""
+    row: NDArray[np.int64]
+    """Where each run begins among the panel's rows."""
+    days: int
+
+
+def _runs(panel: Panel) -> _Runs:
+    series, date_ = panel.frame["series"].to_numpy(), panel.frame["date"].to_physical().to_numpy()
+    row = np.flatnonzero(np.concatenate(([True], series[1:] != series[:-1])))
+    start = date_[row] - _physical(panel.first_day)
     days = (panel.last_day - panel.first_day).days + 1
-    if not np.array_equal(offset + spans["rows"].to_numpy(), np.full(len(spans), days)):
+    if not np.array_equal(start + np.diff(row, append=len(series)), np.full(len(row), days)):
         raise ValueError("every series needs one row per calendar day from its first day to the panel's last day")
-    return np.arange(days) >= offset[:, None], spans["series"].to_numpy(), offset.astype(np.int32)
+    return _Runs(series[row], start.astype(np.int32), row, days)
+
+
+def _physical(day: date) -> int:
+    return (day - date(1970, 1, 1)).days
 
 
 def _spread(values: pl.Series, inside: NDArray[np.bool_], cut: slice, ahead: int) -> Floats:

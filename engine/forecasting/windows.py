@@ -13,11 +13,10 @@ class Trailing:
 
     def __init__(self, values: Floats) -> None:
         known = ~np.isnan(values)
-        filled = np.where(known, values, 0.0).astype(np.float64)
         self._values = values
-        self._count = _cumulative(known.astype(np.float64))
-        self._sum = _cumulative(filled)
-        self._filled = filled
+        self._filled = np.where(known, values, np.float32(0))
+        self._count = _cumulative(known)
+        self._sum = _cumulative(self._filled)
 
     def mean(self, window: int) -> Floats:
         return _ratio(_difference(self._sum, window), _difference(self._count, window))
@@ -26,15 +25,15 @@ class Trailing:
         """Population standard deviation of the known values in the window."""
         count = _difference(self._count, window)
         mean = _ratio(_difference(self._sum, window), count)
-        square = _ratio(_difference(_cumulative(self._filled**2), window), count)
+        square = _ratio(_difference(_cumulative(self._filled.astype(np.float64) ** 2), window), count)
         return np.sqrt(np.maximum(square - mean * mean, 0.0)).astype(np.float32)
 
     def share_of_zeros(self, window: int) -> Floats:
-        zeros = _cumulative((self._values == 0).astype(np.float64))
+        zeros = _cumulative(self._values == 0)
         return _ratio(_difference(zeros, window), _difference(self._count, window))
 
     def mean_of_positive(self, window: int) -> Floats:
-        positive = _cumulative((self._values > 0).astype(np.float64))
+        positive = _cumulative(self._values > 0)
         return _ratio(_difference(self._sum, window), _difference(positive, window))
 
 
@@ -65,9 +64,9 @@ def last_known(values: Floats, *, within: int) -> Floats:
     return np.where((last >= 0) & (column - last < within), taken, np.nan).astype(np.float32)
 
 
-def _cumulative(values: Doubles) -> Doubles:
+def _cumulative(values: Doubles | Floats | NDArray[np.bool_]) -> Doubles:
     out = np.zeros((values.shape[0], values.shape[1] + 1))
-    np.cumsum(values, axis=1, out=out[:, 1:])
+    np.cumsum(values, axis=1, dtype=np.float64, out=out[:, 1:])
     return out
 
 

@@ -8,7 +8,7 @@ import polars as pl
 from engine.frames.calendar import find_closures
 from engine.frames.limits import ReadLimits
 from engine.frames.mapping import Mapping
-from engine.frames.panel import COLUMNS, Panel
+from engine.frames.panel import COLUMNS, REQUIRED, Panel, optional_of
 from engine.frames.problems import MAX_EXAMPLES, Findings
 from engine.frames.shapes import Tidy, attribute_names, key_names, known_names
 
@@ -65,7 +65,8 @@ def build(tidy: Tidy, mapping: Mapping, *, limits: ReadLimits, findings: Finding
     filled = int(dense.select(((pl.col("lines") == 0) & ~closed & ~gap).sum()).item())
     dense = dense.with_columns(target=pl.when(~closed & ~(gap & (pl.col("lines") == 0))).then("target"), closed=closed)
     known = dict(zip(known_names(mapping), mapping.known, strict=True))
-    ordered = dense.select(*COLUMNS, *known).cast(dict(COLUMNS)).rename(known)  # type: ignore[arg-type]  # names to dtypes, as polars takes them
+    dtypes: Any = {name: COLUMNS[name] for name in (*REQUIRED, *optional_of(dense))}
+    ordered = dense.select(*dtypes, *known).cast(dtypes).rename(known)
     panel = Panel(ordered, _named(series, mapping), mapping.panel_keys, mapping.panel_segments, mapping.known)
     return Built(_renumbered(panel), left_out, 0 if closures is None else closures.closed.height, filled)
 

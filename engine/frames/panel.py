@@ -6,23 +6,19 @@ from typing import cast
 
 import polars as pl
 
-COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
-    "series": pl.UInt32,
-    "date": pl.Date,
-    "target": pl.Float64,
-    "closed": pl.Boolean,
-    "price": pl.Float64,
-    "promotion": pl.Float64,
-    "stock": pl.Float64,
-}
+Dtypes = dict[str, pl.DataType | type[pl.DataType]]
+
+REQUIRED: Dtypes = {"series": pl.UInt32, "date": pl.Date, "target": pl.Float64, "closed": pl.Boolean}
+OPTIONAL: Dtypes = {"price": pl.Float64, "promotion": pl.Float64, "stock": pl.Float64}
+COLUMNS: Dtypes = REQUIRED | OPTIONAL
 
 
 @dataclass(frozen=True)
 class Panel:
     """One row per series and calendar day from the series' first to the panel's last day, sorted by (series, date).
 
-    `frame` has the columns of `COLUMNS`, then those of `known` as Float64. A null `target` is unknown (closed, not
-    offered, missing), which is not the same as zero demand. `price`, `promotion` and `stock` are all null when unmapped.
+    `frame` has the columns of `REQUIRED`, those of `OPTIONAL` in which anything is known, then those of `known` as Float64.
+    A null `target` is unknown (closed, not offered, missing), which is not the same as zero demand.
     """
 
     frame: pl.DataFrame
@@ -46,6 +42,12 @@ class Panel:
     def until(self, day: date) -> "Panel":
         """The same panel without the rows after `day`; series that start later keep their row in `series`."""
         return replace(self, frame=self.frame.filter(pl.col("date") <= day))
+
+
+def optional_of(frame: pl.DataFrame | pl.LazyFrame) -> list[str]:
+    """The columns of `OPTIONAL` in which anything is known: those a panel carries; a column of nulls takes eight bytes a row."""
+    counted = frame.lazy().select(pl.col(*OPTIONAL).count()).collect()
+    return [name for name in OPTIONAL if counted[name].item()]
 
 
 def _day(value: object) -> date:

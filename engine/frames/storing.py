@@ -1,19 +1,20 @@
 """The canonical panel file: one ordinary Parquet file, the panel's description in its key-value metadata.
 
-Columns are those of the frame, the known columns as `known.<name>`, and the series' own as `key.<name>` and `attribute.<name>`,
-repeated on every row, so that any tool can read the file without us. Repetition costs next to nothing in dictionary pages.
+Columns are all of `COLUMNS`, whether anything is known in them or not, the known columns as `known.<name>`, and the series' own as
+`key.<name>` and `attribute.<name>`, repeated on every row, so that any tool can read the file without us. Repetition costs next to
+nothing in dictionary pages.
 """
 
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 import orjson
 import polars as pl
 
 from engine.frames.mapping import Mapping, MappingError
-from engine.frames.panel import COLUMNS, Panel
+from engine.frames.panel import COLUMNS, REQUIRED, Panel, optional_of
 
 METADATA_KEY = "tiltyard.panel"
 VERSION = 1
@@ -58,7 +59,9 @@ def write_panel(panel: Panel, mapping: Mapping, destination: IO[bytes]) -> None:
         **{name: f"attribute.{name}" for name in attributes},
     }
     codes = panel.series.select("series", *[pl.col(name).cast(pl.Categorical).alias(short) for name, short in prefixed.items()])
-    frame = panel.frame.rename({name: f"known.{name}" for name in panel.known})
+    known = {name: f"known.{name}" for name in panel.known}
+    unknown = [pl.lit(None, dtype).alias(name) for name, dtype in COLUMNS.items() if name not in panel.frame.columns]
+    frame = panel.frame.with_columns(unknown).select(*COLUMNS, *known).rename(known)
     # The series' columns are joined as small codes; as text they would multiply the memory of a long panel.
     whole = frame.join(codes, on="series", how="left", maintain_order="left") if prefixed else frame
     whole.write_parquet(destination, metadata={METADATA_KEY: orjson.dumps(described).decode()}, row_group_size=500_000)
@@ -86,7 +89,8 @@ def load_panel(path: Path) -> Panel:
     known = {f"known.{name}": name for name in facts.known}
     try:
         lazy = pl.scan_parquet(path, glob=False)
-        frame = lazy.select(*COLUMNS, *known).rename(known).collect()
+        dtypes: dict[str, Any] = {name: COLUMNS[name] for name in (*REQUIRED, *optional_of(lazy))}
+        frame = lazy.select(*dtypes, *known).rename(known).collect()
         # Rows are sorted by series, so the first row of each run describes it.
         first = pl.col("series") != pl.col("series").shift(1).fill_null(pl.col("series") + 1)
         series = lazy.select("series", *own).filter(first).rename(own).cast(dict.fromkeys(own.values(), pl.String)).collect()
@@ -94,6 +98,6 @@ def load_panel(path: Path) -> Panel:
         raise PanelFileError(f"{path.name} cannot be read: {error}") from error
     if frame.height != facts.rows or series.height != facts.series:
         raise PanelFileError(f"{path.name} holds {frame.height} rows of {series.height} series, not {facts.rows} of {facts.series}.")
-    if dict(frame.schema) != cast("dict[str, Any]", COLUMNS) | dict.fromkeys(facts.known, pl.Float64):
+    if dict(frame.schema) != dtypes | dict.fromkeys(facts.known, pl.Float64):
         raise PanelFileError(f"{path.name} has columns of other types.")
     return Panel(frame.set_sorted("series"), series, facts.keys, facts.segments, facts.known)

@@ -106,7 +106,8 @@ def _extend(panel: "Panel", last: date) -> "pl.DataFrame":
     import polars as pl
 
     days = pl.DataFrame({"date": pl.date_range(panel.last_day, last, "1d", eager=True)[1:]})
-    ends = panel.frame.group_by("series", maintain_order=True).agg(pl.col("price").drop_nulls().last())
+    price = [pl.col("price").drop_nulls().last()] if "price" in panel.frame.columns else []
+    ends = panel.frame.group_by("series", maintain_order=True).agg(price)
     later = ends.join(days, how="cross").with_columns(closed=pl.lit(False))
     return pl.concat([panel.frame, later], how="diagonal").select(panel.frame.columns).sort("series", "date")
 

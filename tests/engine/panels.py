@@ -30,10 +30,8 @@ def make_panel(
         rows,
         schema={"series": pl.UInt32, "date": pl.Date, "target": pl.Float64, "closed": pl.Boolean, "price": pl.Float64},
         orient="row",
-    ).with_columns(
-        pl.when("closed").then(None).otherwise("target").alias("target"),
-        *(pl.lit(None, pl.Float64).alias(name) for name in ("promotion", "stock")),
-    )
+    ).with_columns(pl.when("closed").then(None).otherwise("target").alias("target"))
+    frame = frame if price else frame.drop("price")
     count = len(targets)
     names = pl.DataFrame(
         {

@@ -63,7 +63,13 @@ def test_later_days_are_open_and_know_nothing_but_the_last_price() -> None:
     assert values(panel, 1)[-2:] == [None, None]
     assert later["price"].to_list() == [9.0, 9.0, 6.0, 6.0]
     assert not later["closed"].any()
-    assert later.select("promotion", "stock", "snap").null_count().row(0) == (4, 4, 4)
+    assert later.select("promotion", "snap").null_count().row(0) == (4, 4)
+
+
+def test_a_panel_without_prices_goes_on_without_them() -> None:
+    panel = lay_over(make_panel([[1.0] * 10, [2.0] * 7]), [(S0, TENTH + timedelta(days=1), 5.0)])
+
+    assert (values(panel, 0)[-1], panel.frame.columns) == (5.0, ["series", "date", "target", "closed"])
 
 
 def test_the_price_of_a_later_day_is_the_last_one_known() -> None:

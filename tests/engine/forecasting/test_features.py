@@ -1,4 +1,4 @@
-from datetime import timedelta
+from datetime import date, timedelta
 
 import numpy as np
 import polars as pl
@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.forecasting.features import FeatureSet, build_matrix, forecast_rows, learn_schema, training_rows
-from engine.forecasting.grid import build_grid
+from engine.forecasting.grid import build_grid, targets_at
 from engine.frames.panel import Panel
 from tests.engine.panels import FIRST, make_panel, weekly_demand
 
@@ -120,6 +120,18 @@ def test_a_series_that_misses_a_day_is_refused() -> None:
 
     with pytest.raises(ValueError, match="one row per calendar day"):
         build_grid(holed)
+
+
+def test_targets_straight_from_the_rows_are_those_of_a_grid() -> None:
+    panel = make_panel([[0.1, None, 3.3, 4.0, 5.0], [7.7, 8.8]], closed=[2])
+    grid = build_grid(panel, last=FIRST + timedelta(days=6))
+    series, column = (part.ravel() for part in np.meshgrid(grid.series, np.arange(grid.days), indexing="ij"))
+    first = (FIRST - date(1970, 1, 1)).days
+
+    found = targets_at(panel, series, (first + column).astype(np.int32))
+
+    np.testing.assert_array_equal(found, grid.target.astype(np.float64).ravel())
+    assert np.isnan(targets_at(panel, series, np.full(len(series), first - 1, dtype=np.int32))).all()
 
 
 def test_lags_shorter_than_the_horizon_are_refused() -> None:

@@ -32,7 +32,7 @@ def test_file_without_keys_is_a_single_series(tmp_path: Path) -> None:
 
     assert panel.series.to_dict(as_series=False) == {"series": [0]}
     assert panel.frame["target"].to_list() == [float(value) for value in range(1, 41)]
-    assert panel.frame["price"].null_count() == 40
+    assert panel.frame.columns == ["series", "date", "target", "closed"]
 
 
 @pytest.mark.parametrize(("missing_days", "expected"), [("zero", 0.0), ("unknown", None)])

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from engine.frames.mapping import Mapping
-from engine.frames.panel import Panel
+from engine.frames.panel import COLUMNS, REQUIRED, Panel
 from engine.frames.reading import read_panel
 from engine.frames.storing import PanelFileError, load_panel, panel_facts, write_panel
 from tests.engine.frames.samples import LONG, SINGLE, days, long_csv, single_csv, write
@@ -39,6 +39,19 @@ def test_panel_without_keys_survives_its_file(tmp_path: Path) -> None:
 
     assert loaded.frame.equals(panel.frame)
     assert loaded.series.equals(panel.series)
+
+
+def test_a_file_has_every_column_and_a_panel_those_with_something_in_them(tmp_path: Path) -> None:
+    priced = Mapping("long", "date", "units", price="price")
+    rows = [f"{day},1,{2.5 if index == 7 else ''}" for index, day in enumerate(days(40))]
+    panel, _ = read_panel(write(tmp_path / "d.csv", "date,units,price\n" + "\n".join(rows)), priced)
+
+    path = stored(panel, priced, tmp_path / "panel.parquet")
+
+    assert dict(pl.read_parquet_schema(path)) == COLUMNS
+    assert pl.read_parquet(path)["stock"].null_count() == 40
+    assert load_panel(path).frame.columns == [*REQUIRED, "price"]
+    assert load_panel(path).frame.equals(panel.frame)
 
 
 def test_panel_file_is_ordinary_parquet(tmp_path: Path) -> None:
