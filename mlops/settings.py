@@ -360,7 +360,8 @@ LOGGING = {
         "json": {"()": structlog.stdlib.ProcessorFormatter, "processor": structlog.processors.JSONRenderer(), "foreign_pre_chain": _SHARED},
         "console": {
             "()": structlog.stdlib.ProcessorFormatter,
-            "processor": structlog.dev.ConsoleRenderer(),
+            # Rich's tracebacks show the values of variables, secrets too, and take most of a second of each refusal that Django logs.
+            "processor": structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
             "foreign_pre_chain": [step for step in _SHARED if step is not structlog.processors.format_exc_info],
         },
     },

@@ -2,6 +2,8 @@
 
 import json
 import logging
+import logging.config
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -145,6 +147,21 @@ def test_lines_of_a_request_carry_its_id_and_no_secret(
     assert {"request_started", "request_finished"} <= {line["event"] for line in ours}
     assert {line.get("code") for line in ours if line["event"] == "request_finished"} == {400}
     assert secret not in json.dumps(log_lines)
+
+
+@pytest.mark.parametrize("name", ["console", "json"])
+def test_a_traceback_shows_no_values_of_variables(name: str) -> None:
+    formatter = logging.config.DictConfigurator(settings.LOGGING).configure_formatter(dict(settings.LOGGING["formatters"][name]))
+    secret = "".join(["hunter", "2"])
+    try:
+        raise ValueError(len(secret))
+    except ValueError:
+        record = logging.LogRecord("any", logging.ERROR, __file__, 1, "it broke", None, sys.exc_info())
+
+    line = formatter.format(record)
+
+    assert "ValueError: 7" in line
+    assert secret not in line
 
 
 def test_lines_inside_the_scope_name_the_customer(customer: Customer, log_lines: list[dict[str, Any]]) -> None:
