@@ -3,7 +3,7 @@ SHELL := /bin/sh
 PYTHON_IN := .venv/bin/python
 COMPILE := .venv/bin/uv pip compile --python-version 3.11 --universal --generate-hashes --no-header -q
 PYTEST := $(PYTHON_IN) -m pytest -n 2
-# What SQLite cannot change, or PostgreSQL has shown already.
+# What SQLite cannot change, or PostgreSQL has shown already, beside the tests that use no database.
 NOT_ON_SQLITE := --ignore=tests/engine --ignore=tests/browser --ignore=tests/supervisor --ignore=tests/test_broker.py --ignore=tests/test_containers.py
 # Storms that need no server, but a database.
 IN_PROCESS := tests/torture/test_audit.py tests/torture/test_tenants.py
@@ -28,7 +28,7 @@ up: setup ## the same processes on the database as it is
 test: setup-tests ## the suite on PostgreSQL, and its database part on SQLite; ARGS="-k name" narrows it
 	@failed=0; \
 	echo "--- tests on PostgreSQL"; TEST_DATABASE=postgresql $(PYTEST) -m "not torture" $(ARGS) || failed=1; \
-	echo "--- tests on SQLite"; TEST_DATABASE=sqlite $(PYTEST) $(NOT_ON_SQLITE) -m "not torture and not postgres_only" $(ARGS) || [ $$? -eq 5 ] || failed=1; \
+	echo "--- tests on SQLite"; TEST_DATABASE=sqlite $(PYTEST) --only-database $(NOT_ON_SQLITE) -m "not torture and not postgres_only" $(ARGS) || [ $$? -eq 5 ] || failed=1; \
 	exit $$failed
 
 torture: setup-tests ## the promises at full size; takes a day, TORTURE_SCALE=0.01 is a sample; ARGS="-k name" narrows it

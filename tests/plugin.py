@@ -2,6 +2,7 @@
 
 `TEST_DATABASE` is `postgresql` (the default) or `sqlite`. `TEST_DATABASE_URL` and `TEST_REDIS_URL` name servers to use instead of starting
 some. A server that cannot be had skips the tests that need it, with the reason; under `CI=true` it ends the run as failed.
+`--only-database` leaves out the tests that use no database: another one has shown what they show.
 Only the process that the user started does this: xdist's workers inherit the environment and take a part of their own of each server.
 """
 
@@ -21,6 +22,11 @@ from tests.servers import BrokerServer, NoServer, PostgresServer
 _MISSING = "TILTYARD_TEST_MISSING_DATABASE"
 _NEEDS_DATABASE = {"db", "transactional_db", "django_db_setup", "live_server", "django_db_reset_sequences", "django_db_serialized_rollback"}
 _session = contextlib.ExitStack()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What the second database's run asks for."""
+    parser.addoption("--only-database", action="store_true", help="leave out tests that use no database")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -43,17 +49,24 @@ def pytest_report_header() -> str:
     return f"database: {os.environ.get('DATABASE_URL', '-')}  broker: {os.environ.get('BROKER_URL', '-')}"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip what needs a database that is not there, and PostgreSQL's own tests on SQLite."""
+    if config.getoption("only_database"):
+        config.hook.pytest_deselected(items=[item for item in items if not _needs_database(item)])
+        items[:] = [item for item in items if _needs_database(item)]
     reason = os.environ.get(_MISSING)
     on_sqlite = os.environ.get("DATABASE_URL", "").startswith("sqlite")
     for item in items:
-        if reason and (item.get_closest_marker("django_db") or _NEEDS_DATABASE.intersection(getattr(item, "fixturenames", ()))):
+        if reason and _needs_database(item):
             item.add_marker(pytest.mark.skip(reason=reason))
         elif on_sqlite and item.get_closest_marker("postgres_only"):
             item.add_marker(pytest.mark.skip(reason="only PostgreSQL has this"))
         elif item.get_closest_marker("torture") and os.environ.get("TORTURE") != "1":
             item.add_marker(pytest.mark.skip(reason="at full size only in `make torture`"))
+
+
+def _needs_database(item: pytest.Item) -> bool:
+    return item.get_closest_marker("django_db") is not None or bool(_NEEDS_DATABASE.intersection(getattr(item, "fixturenames", ())))
 
 
 def missing(reason: str) -> None:

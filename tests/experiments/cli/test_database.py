@@ -38,7 +38,6 @@ def _environment(folder: Path, url: str) -> dict[str, str]:
     return {"VAR_DIR": str(folder), "DATABASE_URL": url, "DATABASE_OWNER_URL": "", "SECRET_KEY": KEY, "DEBUG": "1", "LOG_LEVEL": "WARNING"}
 
 
-@pytest.mark.skipif(not os.environ["DATABASE_URL"].startswith("sqlite"), reason="the tests on SQLite show it, wherever it is run")
 def test_a_database_is_made_taken_back_brought_forward_and_emptied(place: Place, tmp_path: Path) -> None:
     made = place.run("db", "init", "--json")
     customer = place.run("create_customer", "--name", "Shops")
