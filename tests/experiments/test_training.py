@@ -71,7 +71,7 @@ def test_a_retraining_leaves_its_whole_evidence(model: RegisteredModel, scope: P
     verdict = Verdict.objects.get(version=trained)
     decision = DecisionRecord.objects.get(version=trained)
     steps = [(move.object_label, move.source, move.target) for move in Move.objects.filter(stream_id=model.pk).order_by("sequence")]
-    assert (verdict.against, verdict.passed, verdict.trigger, len(verdict.gates)) == (baseline, True, "manual", 10)
+    assert (verdict.against, verdict.passed, verdict.trigger, len(verdict.gates)) == (baseline, True, "manual", 13)
     assert (verdict.run.version, verdict.against_run.version) == (trained, baseline)
     assert (decision.kind, decision.automatic, decision.verdict, decision.former_champion) == ("promotion", True, verdict, baseline)
     assert decision.rests_on["retraining"] == str(run.pk)

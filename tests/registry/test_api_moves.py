@@ -87,7 +87,7 @@ def test_a_promotion_shows_its_gates(api: Api, scope: Principal) -> None:
 
     body = api().post(f"{BASE}/promote/v3").json()
 
-    assert (body["override"], body["verdict"]["passed"], len(body["gates"])) == (False, True, 10)
+    assert (body["override"], body["verdict"]["passed"], len(body["gates"])) == (False, True, 13)
 
 
 def test_enforced_gates_need_an_override_with_a_reason(api: Api, scope: Principal) -> None:
