@@ -5,7 +5,7 @@ from typing import Any
 import structlog
 from django.utils import timezone
 
-from mlops.audit.services import verify
+from mlops.audit.verifying import verify_and_keep
 from mlops.jobs.runner import Attempt, job
 from mlops.jobs.services import JobRefused
 from mlops.upkeep import apply_retention
@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 def publish_audit_head(attempt: Attempt) -> dict[str, Any]:
     """Verify the chain, then write its head into the log, which is kept elsewhere: against it a cut shows that the database hides. A chain
     that is broken fails the job, and so alerts."""
-    found = verify()
+    found = verify_and_keep(at=timezone.now())
     told = {"number": found.events, "digest": found.head_digest}
     log.info("audit.head", customer=str(attempt.customer_id), intact=found.intact, **told)
     if not found.intact:

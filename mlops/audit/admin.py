@@ -5,17 +5,21 @@ from textwrap import shorten
 from typing import Any
 
 from django.contrib import admin, messages
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from unfold.contrib.filters.admin import FieldTextFilter, RangeDateTimeFilter
+from unfold.contrib.filters.admin import FieldTextFilter, RangeDateTimeFilter, TextFilter
 from unfold.decorators import action, display
 
 from mlops.admin_lists import ReadOnlyPlatformAdmin
 from mlops.api.exports import csv_attachment
 from mlops.audit.models import AuditEvent
-from mlops.audit.services import verify
+from mlops.audit.verifying import ChainState, chain_state, verify_and_keep
+from mlops.moments import when
+from mlops.storable import LONGEST_SEARCH
 
 MOST_ROWS, ROWS_AT_ONCE = 20_000, 500
 _COLUMNS = (
@@ -36,20 +40,32 @@ _COLUMNS = (
 )
 
 
+class PersonFilter(TextFilter):
+    """Who did it, and for whom: a person whom a key acted for is found as well as the key."""
+
+    title, parameter_name = "person or key", "person"
+
+    def queryset(self, request: HttpRequest, events: QuerySet[AuditEvent]) -> QuerySet[AuditEvent]:
+        """The events whose names hold these letters. As the search, one pass over the customer's chain."""
+        letters = self.value()
+        return events.filter(Q(actor__icontains=letters) | Q(on_behalf_of__icontains=letters)) if letters else events
+
+
 @admin.register(AuditEvent)
 class AuditEventAdmin(ReadOnlyPlatformAdmin):
     """Who did what, when and why."""
 
     list_display = ("number", "occurred_at", "shown_actor", "shown_action", "gist", "shown_reason")
+    list_before_template = "audit/_list_head.html"
     list_filter = (
-        ("actor", FieldTextFilter),
+        PersonFilter,
         ("action", FieldTextFilter),
         ("object_type", FieldTextFilter),
         ("object_id", FieldTextFilter),
         ("occurred_at", RangeDateTimeFilter),
     )
     list_filter_submit = True
-    search_fields = ("object_label", "reason", "actor", "action")
+    search_fields = ("object_label", "reason", "actor", "on_behalf_of", "action")
     ordering = ("-number",)
     fields = (
         "number",
@@ -73,10 +89,29 @@ class AuditEventAdmin(ReadOnlyPlatformAdmin):
         """For those who may verify."""
         return self.principal(request).may("audit.verify")
 
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        """The list below a sentence that answers, whatever the list is filtered by."""
+        others = request.GET.copy()
+        for name in ("person", "p"):
+            others.pop(name, None)
+        head = {
+            "chain": _told(chain_state()),
+            "person": request.GET.get("person", ""),
+            "other_filters": [(name, value) for name in others for value in others.getlist(name)],
+            "without_person": others.urlencode(),
+            "longest_search": LONGEST_SEARCH,
+            "may_verify": self.has_verify_permission(request),
+        }
+        return super().changelist_view(request, {**head, **(extra_context or {})})
+
+    def get_actions_list(self, request: HttpRequest) -> list[Any]:
+        """Without the verification, which has its button beside the sentence."""
+        return [one for one in super().get_actions_list(request) if one.action_name != "audit_auditevent_verify_chain"]
+
     @action(description="Verify the chain", icon="verified", permissions=["verify"])
     def verify_chain(self, request: HttpRequest) -> HttpResponse:
-        """Walk the whole chain and say what was found."""
-        result = verify()
+        """Walk the whole chain, say what was found, and keep it for the list's sentence."""
+        result = verify_and_keep(at=timezone.now())
         if result.intact:
             text = f"Intact: {result.events:,} events, every one where it was written. Head {result.head_digest[:16] or '-'}…"
             self.message_user(request, text, messages.SUCCESS)
@@ -119,8 +154,37 @@ class AuditEventAdmin(ReadOnlyPlatformAdmin):
         names = [*event.before, *(name for name in event.after if name not in event.before)]
         pairs = [(name, _short(event.before.get(name), longest), _short(event.after.get(name), longest)) for name in names[:most]]
         if not pairs:
-            return format_html("–")
+            return SafeString("–")
         return format_html_join("", "<div><span>{}</span>: {} → <strong>{}</strong></div>", pairs)
+
+
+def _told(state: ChainState) -> dict[str, Any]:
+    """The sentence above the list, with the tone and the icon it is said in."""
+    latest = state.latest
+    if not state.events:
+        return {
+            "tone": "open",
+            "icon": "history_edu",
+            "sentence": "Nothing has been done here yet. Every act will stand here, with who, when and why.",
+        }
+    events = format_html("{} since {}.", _count(state.events), when(state.since, "day"))
+    if latest is None:
+        unknown = "Whether the chain is whole, nobody has verified yet; the daily job does."
+        return {"tone": "open", "icon": "help", "sentence": format_html("{} {}", events, unknown)}
+    moment = when(latest.verified_at)
+    if not latest.intact:
+        broken = format_html("When verified {}, the chain was broken: {}.", moment, latest.problem)
+        return {"tone": "bad", "icon": "gpp_bad", "sentence": format_html("{} {}", events, broken)}
+    if state.appended < 0:
+        shorter = format_html("The chain is shorter than when it was last verified, {}: it had {}.", moment, _count(latest.events))
+        return {"tone": "bad", "icon": "gpp_bad", "sentence": format_html("{} {}", events, shorter)}
+    whole = format_html("The chain was whole when last verified, {}", moment)
+    later = f"; {_count(state.appended)} came since." if state.appended else "."
+    return {"tone": "", "icon": "verified", "sentence": format_html("{} {}{}", events, whole, later)}
+
+
+def _count(events: int) -> str:
+    return f"{events:,} event{'s' * (events != 1)}"
 
 
 def _short(value: Any, longest: int) -> str:

@@ -51,3 +51,20 @@ class AuditHead(TenantModel):
 
     def __str__(self) -> str:
         return f"head at {self.number}"
+
+
+class AuditVerification(TenantModel):
+    """What the latest walk along a customer's chain found: pages tell it without walking a long chain themselves."""
+
+    verified_at = models.DateTimeField()
+    intact = models.BooleanField()
+    events = models.PositiveBigIntegerField(help_text="How many were good, from the first on.")
+    first_bad_number = models.PositiveBigIntegerField(null=True)
+    problem = models.TextField(blank=True)
+
+    class Meta(TenantModel.Meta):
+        db_table = "audit_verifications"
+        constraints = [models.UniqueConstraint(fields=["customer"], name="one_latest_audit_verification_per_customer")]
+
+    def __str__(self) -> str:
+        return f"{'intact' if self.intact else 'broken'}, {self.events} events"
