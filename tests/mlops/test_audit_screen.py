@@ -56,7 +56,7 @@ def test_a_chain_that_nobody_verified_says_so(site: Site, customer: Customer) ->
     said = sentence(browser)
 
     with scoped(customer.pk):
-        assert f" {AuditEvent.objects.count()} events since 2026-03-02 12:00 UTC." in said
+        assert f"{AuditEvent.objects.count()} events since 2026-03-02 12:00 UTC." in said
     assert "nobody has verified yet" in said
 
 
