@@ -19,6 +19,12 @@ class ForecastAccuracy(ErrorColumns, TenantModel):
     forecast_date = models.DateField()
     segment_column = models.CharField(max_length=64, default=OVERALL)
     segment = models.CharField(max_length=128, default=OVERALL)
+    truth = models.CharField(
+        max_length=64,
+        blank=True,
+        editable=False,
+        help_text="Digest of what was known of that day when it was scored; of overall rows alone.",
+    )
     created_at = models.DateTimeField()
 
     class Meta(TenantModel.Meta):

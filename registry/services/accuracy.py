@@ -1,20 +1,20 @@
 """The daily T-1 validation: what the champion said about the days whose truth is now known."""
 
+import hashlib
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from django.db import transaction
-from django.db.models import Max, Min
 
 from mlops.database.reading import reading
-from registry.models import Actual, ForecastAccuracy, ModelVersion, RegisteredModel
+from registry.models import ForecastAccuracy, ModelVersion, RegisteredModel
 from registry.models.accuracy import OVERALL
 from registry.rules.policy import Policy, parse
 from registry.services.artifacts import load_forecaster
 from registry.services.backtesting import DAILY_FIELDS, Progress, daily_values, step_of, upsert_daily
 from registry.services.lookups import champion_of
-from registry.services.panels import model_panel, newest_data, unknown_series
+from registry.services.panels import identities, model_panel, newest_data, unknown_series
 
 if TYPE_CHECKING:
     from engine.forecasting.backtest import BacktestResult as Measured
@@ -27,7 +27,8 @@ log = structlog.get_logger(__name__)
 def validate_new_days(
     *, model: RegisteredModel, at: datetime, progress: Progress | None = None, through: date | None = None
 ) -> dict[str, Any]:
-    """Score the champion on every day after its training whose truth arrived since the last time, or was corrected by an actual since.
+    """Score the champion on every day after its training whose truth arrived, became complete or was corrected since the last time, by
+    actuals or in a newer file; and on the days after such a day, whose forecasts rest on it.
 
     The forecasts are those of rolling origins a week apart, counted from the last day of its training, as in its backtest, so that the
     numbers compare. Writes `forecast_accuracy` (overall and by segment) and the days' rows of `backtest_results`, except those of a
@@ -39,12 +40,13 @@ def validate_new_days(
         return {"days": 0, "said": "There is no champion that predicts here."}
     forecaster = load_forecaster(champion)
     panel = model_panel(model, newest_data(model), through=through)
-    first = _first_new_day(champion, forecaster.trained_through)
+    truth = truth_by_day(panel, after=forecaster.trained_through)
+    first = _first_new_day(champion, truth)
     strangers = unknown_series(model, panel)
     left_out = {"unknown_series": {"count": len(strangers), "examples": strangers[:5]}} if strangers else {}
-    if panel.last_day < first:
+    if first is None:
         return {"days": 0, "said": f"No truth after {panel.last_day}: {champion.version} is validated up to there.", **left_out}
-    days = _store(champion, _measure(forecaster, panel, first, parse(model.policy), progress), first=first, at=at)
+    days = _store(champion, _measure(forecaster, panel, first, parse(model.policy), progress), first=first, truth=truth, at=at)
     log.info("accuracy.validated", model=model.name, version=champion.version, days=days, through=str(panel.last_day))
     return {"days": days, "from": str(first), "through": str(panel.last_day), "version": champion.version, **left_out}
 
@@ -73,19 +75,32 @@ def first_origin(day: date, *, trained_through: date, horizon: int, step: int) -
     return trained_through + timedelta(days=step * max(0, -(-behind // step)))
 
 
-def _first_new_day(champion: ModelVersion, trained_through: date) -> date:
+def truth_by_day(panel: "Panel", *, after: date) -> dict[date, str]:
+    """SHA-256 of each later day's known values with their series, ascending by day; days of which nothing is known are left out.
+
+    Series are told by their keys, so that a file with more of them leaves the days of the others as they were.
+    """
+    import polars as pl
+
+    names = [int.from_bytes(hashlib.sha256(keys.encode()).digest()[:8]) for keys in identities(panel)]
+    series = panel.series.select("series", pl.Series("name", names, pl.UInt64))
+    later = panel.frame.filter(pl.col("target").is_not_null() & (pl.col("date") > after)).select("series", "date", "target")
+    days = later.join(series, on="series").sort("date", "name").partition_by("date", as_dict=True, maintain_order=True)
+    return {
+        day: hashlib.sha256(part["name"].to_numpy().tobytes() + part["target"].to_numpy().tobytes()).hexdigest()
+        for (day,), part in days.items()
+    }
+
+
+def _first_new_day(champion: ModelVersion, truth: dict[date, str]) -> date | None:
+    """The first day whose truth is not what was scored; None where all of it was."""
     with reading():
         validated = ForecastAccuracy.objects.filter(version_ref=champion, segment_column=OVERALL)
-        done = validated.aggregate(last=Max("forecast_date"), at=Max("created_at"))
-        if done["last"] is None:
-            return trained_through + timedelta(days=1)
-        late = Actual.objects.filter(model_id=champion.model_id, received_at__gt=done["at"], day__gt=trained_through)
-        corrected = late.aggregate(first=Min("day"))["first"]
-    new: date = max(done["last"], trained_through) + timedelta(days=1)
-    return min(new, corrected) if corrected else new
+        scored = dict(validated.values_list("forecast_date", "truth"))
+    return next((day for day, digest in truth.items() if scored.get(day) != digest), None)
 
 
-def _store(champion: ModelVersion, measured: "Measured", *, first: date, at: datetime) -> int:
+def _store(champion: ModelVersion, measured: "Measured", *, first: date, truth: dict[date, str], at: datetime) -> int:
     named: dict[str, Any] = {
         "version_ref": champion,
         "model_name": champion.model_name,
@@ -100,6 +115,7 @@ def _store(champion: ModelVersion, measured: "Measured", *, first: date, at: dat
             forecast_date=row["date"],
             segment_column=row.get("column", OVERALL),
             segment=str(row.get("value", OVERALL))[:128],
+            truth="" if "column" in row else truth[row["date"]],
             **_segment_values(row),
         )
         for row in [*daily, *segments]
@@ -109,7 +125,7 @@ def _store(champion: ModelVersion, measured: "Measured", *, first: date, at: dat
             rows,
             update_conflicts=True,
             unique_fields=["version_ref", "forecast_date", "segment_column", "segment"],
-            update_fields=["created_at", *DAILY_FIELDS],
+            update_fields=["created_at", "truth", *DAILY_FIELDS],
             batch_size=500,
         )
         # A row that belongs to a backtest stays its own: its days have to add up to its metrics.

@@ -76,7 +76,7 @@ def lay_over(panel: "Panel", actuals: list[tuple[str, date, float]]) -> "Panel":
     keys, days, values = zip(*actuals, strict=True)
     schema = {"series_key": pl.String, "date": pl.Date, "truth": pl.Float64}
     truth = pl.DataFrame({"series_key": keys, "date": days, "truth": values}, schema=schema)
-    series = panel.series.select("series", pl.Series("series_key", _identities(panel), pl.String))
+    series = panel.series.select("series", pl.Series("series_key", identities(panel), pl.String))
     truth = truth.join(series, on="series_key", how="inner").select("series", "date", "truth")
     last = truth["date"].max()
     frame = _extend(panel, last) if isinstance(last, date) and last > panel.last_day else panel.frame
@@ -93,10 +93,11 @@ def unknown_series(model: RegisteredModel, panel: "Panel") -> list[str]:
     """The series, as canonical JSON, that actuals of the model name and the panel does not have: their truth waits for data that does."""
     with reading():
         named = set(Actual.objects.filter(model=model).values_list("series_key", flat=True).distinct())
-    return sorted(named.difference(_identities(panel)))
+    return sorted(named.difference(identities(panel)))
 
 
-def _identities(panel: "Panel") -> list[str]:
+def identities(panel: "Panel") -> list[str]:
+    """The series by their keys as canonical JSON, in the order of the panel's series."""
     named = panel.series.select("series", *panel.keys).to_dicts()
     return [series_key_of({key: row[key] for key in panel.keys}) for row in named]
 

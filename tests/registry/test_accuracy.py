@@ -14,7 +14,7 @@ from registry.services import panels
 from registry.services.accuracy import first_origin, validate_new_days
 from registry.services.actuals import ActualRow, record_actuals
 from registry.services.panels import series_key_of
-from tests.experiments.chain import LAST_DAY, NOON, chain, do_each_work_once, make_chain_model, retrain
+from tests.experiments.chain import LAST_DAY, NOON, chain, do_each_work_once, give_data, make_chain_model, retrain
 
 TRAINED = LAST_DAY - timedelta(days=16)
 
@@ -150,6 +150,59 @@ def test_truth_that_comes_late_is_scored_again(champion: ModelVersion, scope: Pr
 def actuals(when: date, *, value: float = 5.0) -> list[ActualRow]:
     series = chain().select("store", "item").unique().rows(named=True)
     return [ActualRow(day=when, keys=keys, value=value) for keys in series]
+
+
+def chain_with_more_in(store: str) -> pl.DataFrame:
+    """The chain, with 100 more sold of each item in this store on the tenth day after training."""
+    there = (pl.col("date") == day(10)) & (pl.col("store") == store)
+    return chain().with_columns(pl.col("units_sold") + 100 * there)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("whole_day", [False, True])
+def test_a_file_that_becomes_complete_later_is_scored_again(scope: Principal, tmp_path: Path, whole_day: bool) -> None:
+    missing = (pl.col("date") == day(10)) & (pl.lit(whole_day) | (pl.col("store") == "S1"))
+    model = make_chain_model(tmp_path, scope, frame=chain().filter(~missing))
+    champion = retrain(model, scope, as_of=TRAINED).produced
+    validate(champion, model=model)
+    half = on_day_10(champion)
+    give_data(model, tmp_path, scope, chain())
+
+    answers = [validate(champion, model=model)["days"] for _ in range(2)]
+
+    whole = on_day_10(champion)
+    assert answers == [7, 0]
+    assert not half if whole_day else (half["S1"].sum_actual, half["S2"].sum_actual) == (0.0, whole["S2"].sum_actual)
+    assert whole["S1"].sum_actual > 0
+
+
+@pytest.mark.django_db
+def test_a_file_that_is_corrected_is_scored_again_though_its_sums_stay(champion: ModelVersion, scope: Principal, tmp_path: Path) -> None:
+    model, sums = champion.model, []
+    answers = [validate(champion)["days"]]
+
+    for frame in (chain_with_more_in("S1"), chain_with_more_in("S2"), chain_with_more_in("S2")):
+        give_data(model, tmp_path, scope, frame)
+        answers.append(validate(champion, model=model)["days"])
+        sums.append({name: row.sum_actual for name, row in on_day_10(champion).items()})
+
+    assert answers == [16, 7, 7, 0]
+    assert sums[0]["overall"] == sums[1]["overall"]
+    assert sums[0]["S1"] - sums[1]["S1"] == sums[1]["S2"] - sums[0]["S2"] == 400
+
+
+def on_day_10(version: ModelVersion) -> dict[str, ForecastAccuracy]:
+    return {row.segment: row for row in ForecastAccuracy.objects.filter(version_ref=version, forecast_date=day(10))}
+
+
+@pytest.mark.django_db
+def test_a_file_that_only_brings_more_days_has_nothing_scored_again(scope: Principal, tmp_path: Path) -> None:
+    model = make_chain_model(tmp_path, scope, frame=chain().filter(pl.col("date") <= day(9)))
+    champion = retrain(model, scope, as_of=TRAINED).produced
+    validate(champion, model=model)
+    give_data(model, tmp_path, scope, chain())
+
+    assert validate(champion, model=model)["days"] == 7
 
 
 @pytest.mark.django_db
