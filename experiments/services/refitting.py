@@ -3,13 +3,11 @@
 Fitting again is deterministic, so that the model is the trial's; trials keep numbers and no models.
 """
 
-import hashlib
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +15,7 @@ from django.conf import settings
 
 from engine.tabular.columns import PARTS
 from experiments.models import Study, Trial
+from experiments.services.code_revision import code_revision
 from experiments.services.study_objectives import ForecastObjective, TabularObjective, learning_part
 from experiments.services.study_rows import KEPT
 from mlops.artifacts.storage import storage
@@ -223,13 +222,3 @@ def _lineage(study: Study, trial: Trial) -> dict[str, Any]:
     if study.proposal_id:
         ids |= {"experiment": str(study.proposal_id), "proposal_id": str(study.proposal_id)}
     return ids
-
-
-@lru_cache(maxsize=1)
-def code_revision() -> str:
-    """The digest of the code that trains: equal code, data, parameters and seed give equal models."""
-    folder = Path(settings.BASE_DIR) / "engine"
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.py")):
-        digest.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
-    return f"engine-{digest.hexdigest()[:16]}"

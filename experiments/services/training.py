@@ -11,6 +11,7 @@ from uuid import UUID
 import structlog
 from django.utils import timezone
 
+from experiments.services.code_revision import code_revision
 from experiments.services.retraining import KEPT_ARTIFACTS, discard_artifacts
 from experiments.services.trainers import trainer
 from mlops.database.reading import reading
@@ -198,7 +199,7 @@ def _register(
         algorithm=trained.forecaster.kind,
         metrics={**trained.evaluation.metrics, "tier": _tier(trained.evaluation)},
         hyperparameters={name: value for name, value in trained.recipe.items() if name != "kind"},
-        lineage={"recipe": trained.recipe, "retraining": str(run.pk), "dataset": str(ground.data.dataset_id)},
+        lineage={"recipe": trained.recipe, "retraining": str(run.pk), "dataset": str(ground.data.dataset_id), "code": code_revision()},
         dataset_version=ground.data,
         parent=parent,
         reference_statistics=trained.reference,

@@ -11,6 +11,7 @@ import pytest
 
 from engine.formats.reference import Reference, describe_column
 from experiments.services import retraining, training
+from experiments.services.code_revision import code_revision
 from mlops.artifacts.storage import storage
 from mlops.audit.services import verify
 from mlops.jobs.models import JobState
@@ -101,6 +102,7 @@ def test_a_version_leads_back_to_its_data_and_its_artifact(model: RegisteredMode
     content = storage().read(trained.artifact_path, sha256=trained.artifact_sha256)
     assert trained.dataset_version == model.dataset.versions.get()
     assert (trained.parent, trained.lineage["retraining"]) == (baseline, str(run.pk))
+    assert baseline.lineage["code"] == trained.lineage["code"] == code_revision()
     assert trained.trained_through == LAST_DAY
     assert hashlib.sha256(content).hexdigest() == trained.artifact_sha256
     assert trained.created_by == scope.name
