@@ -119,6 +119,7 @@ class Channels(ListView):
     actions_by_method = {"POST": "channel.manage"}
     takes_idempotency_key = False
     ordering_fields = ("name", "created_at")
+    search_fields = ("name",)
     row_serializer = ChannelAnswer
 
     @extend_schema(operation_id="channels_list", responses=ChannelAnswer(many=True))
@@ -201,6 +202,7 @@ class Deliveries(ListView):
     actions_by_method = {"GET": "subscription.own"}
     filterset_class = DeliveryFilter
     ordering_fields = ("created_at", "due_at")
+    search_fields = ("subject", "last_error")
     row_serializer = DeliveryAnswer
 
     @extend_schema(operation_id="channels_deliveries", responses=DeliveryAnswer(many=True))

@@ -75,6 +75,7 @@ class Subscriptions(ListView):
 
     actions_by_method = {"POST": "subscription.own"}
     ordering_fields = ("created_at",)
+    search_fields = ("channel__name", "created_by")
     row_serializer = SubscriptionAnswer
 
     @extend_schema(operation_id="subscriptions_list", responses=SubscriptionAnswer(many=True))

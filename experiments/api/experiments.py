@@ -241,6 +241,8 @@ class Comments(ListView):
     """The discussion."""
 
     actions_by_method = {"POST": "experiment.comment"}
+    ordering_fields = ("created_at",)
+    search_fields = ("body", "author")
     row_serializer = CommentAnswer
 
     @extend_schema(operation_id="experiments_comments_list", responses=CommentAnswer(many=True))

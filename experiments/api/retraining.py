@@ -64,6 +64,7 @@ class Retrainings(ListView):
 
     filterset_class = RetrainingFilter
     ordering_fields = ("started_at", "completed_at")
+    search_fields = ("version_produced", "requested_by", "reason")
     row_serializer = RetrainingAnswer
 
     @extend_schema(responses=RetrainingAnswer(many=True))

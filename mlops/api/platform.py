@@ -99,6 +99,7 @@ class Jobs(ListView):
 
     filterset_class = JobFilter
     ordering_fields = ("created_at", "finished_at")
+    search_fields = ("label", "kind", "requested_by")
     row_serializer = JobSerializer
 
     @extend_schema(responses=JobSerializer(many=True))

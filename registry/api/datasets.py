@@ -132,6 +132,7 @@ class DatasetVersions(FileDoor, ListView):
     actions_by_method = {"POST": "dataset.write"}
     filterset_class = VersionFilter
     ordering_fields = ("number", "created_at")
+    search_fields = ("source_name", "source_sha256", "created_by")
     row_serializer = VersionSummarySerializer
 
     @extend_schema(responses=VersionSummarySerializer(many=True))

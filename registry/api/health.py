@@ -3,6 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
+from django.db.models import F
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
@@ -156,6 +157,8 @@ class History(ListView):
     """Versions with their moves."""
 
     query_parameters = ("model_name",)
+    ordering_fields = ("number", "created_at", "promoted_at", "status_changed_at")
+    search_fields = ("version", "algorithm", "notes", "created_by")
     row_serializer = HistoryAnswer
 
     @extend_schema(responses=HistoryAnswer(many=True))
@@ -290,12 +293,14 @@ class DeploymentsAnswer(DeploymentAnswer):
 class DeploymentHistory(ListView):
     """Changes of champion."""
 
+    ordering_fields = ("sequence", "promoted_at")
+    search_fields = ("object_label", "actor", "on_behalf_of", "reason")
     row_serializer = DeploymentsAnswer
 
     @extend_schema(operation_id="models_deployment_history_list", responses=DeploymentAnswer(many=True))
     def get(self, request: Request, model_name: str) -> Response:
         """The audit trail of promotions and rollbacks, newest first."""
-        return self.page(request, coronations(find_model(model_name)))
+        return self.page(request, coronations(find_model(model_name)).annotate(promoted_at=F("occurred_at")))
 
 
 def _deployment(one: Deployment) -> dict[str, Any]:

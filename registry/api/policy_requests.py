@@ -72,6 +72,7 @@ class PolicyRequests(ListView):
 
     filterset_class = PolicyRequestFilter
     ordering_fields = ("requested_at", "decided_at")
+    search_fields = ("model__name", "requested_by", "decided_by", "reason")
     row_serializer = PolicyRequestAnswer
 
     @extend_schema(operation_id="models_policy_requests_list", responses=PolicyRequestAnswer(many=True))

@@ -34,6 +34,7 @@ class PromotionRequests(ListView):
 
     filterset_class = RequestFilter
     ordering_fields = ("requested_at", "decided_at")
+    search_fields = ("model__name", "version__version", "requested_by", "decided_by", "reason")
     row_serializer = RequestAnswer
 
     @extend_schema(operation_id="models_promotion_requests_list", responses=RequestAnswer(many=True))
