@@ -19,8 +19,8 @@ export PYTHONDONTWRITEBYTECODE :=
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 
-run: setup ## everything with a demo, or with DATA=file-or-folder of your own; Ctrl-C stops it
-	@exec $(PYTHON_IN) -m mlops.supervisor run $${DATA:+--data "$$DATA"}
+run: setup ## everything with a demo, or with DATA=file-or-folder of your own, SUNDAYS=n weeks of it lived through; Ctrl-C stops it
+	@exec $(PYTHON_IN) -m mlops.supervisor run $${DATA:+--data "$$DATA"} $${SUNDAYS:+--sundays="$$SUNDAYS"}
 
 up: setup ## the same processes on the database as it is
 	@exec $(PYTHON_IN) -m mlops.supervisor up

@@ -95,6 +95,7 @@ def seed(*, path: Path, synthetic: bool, sundays: int, report: Report, at: datet
         data = received.version
         for line in told_of(data):
             report(line)
+        _check_begin(data, sundays)
         _shorten_backtest(model, data, report=report)
         for as_of in replay_days(data, sundays):
             if not _is_done(_reason(as_of)):
@@ -165,6 +166,13 @@ def replay_days(data: DatasetVersion, sundays: int) -> Iterator[date]:
     last_sunday = data.last_day - timedelta(days=back or 7)
     yield from (last_sunday - timedelta(weeks=weeks) for weeks in range(sundays - 1, -1, -1))
     yield data.last_day
+
+
+def _check_begin(data: DatasetVersion, sundays: int) -> None:
+    begin = next(replay_days(data, sundays), None)
+    if begin is not None and data.first_day is not None and begin <= data.first_day:
+        why = f"The data begins on {data.first_day}; {sundays} Sundays before its end, on {begin}, nothing was known yet. Name fewer."
+        raise DemoFailed(why)
 
 
 def live_through(model: RegisteredModel, as_of: date, *, report: Report) -> RetrainingRun:

@@ -1,7 +1,8 @@
-"""`python -m mlops.supervisor run|up [--data PATH]`: everything on this machine, in the foreground, until Ctrl-C."""
+"""`python -m mlops.supervisor run|up [--data PATH] [--sundays N]`: everything on this machine, in the foreground, until Ctrl-C."""
 
 import argparse
 import os
+import re
 import shutil
 import sys
 import time
@@ -21,10 +22,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m mlops.supervisor", description=__doc__)
     parser.add_argument("mode", choices=("run", "up"), help="run: with the demo or your data; up: as the database is")
     parser.add_argument("--data", type=Path, help="a CSV or Parquet file, or a folder of them, in place of the demo's data (run)")
+    parser.add_argument("--sundays", default="", help="weeks of that data to live through, with a retraining every simulated Sunday (run)")
     options = parser.parse_args(arguments)
     screen = Screen()
     try:
-        return _run(mode=options.mode, data=options.data, screen=screen)
+        return _run(mode=options.mode, data=options.data, sundays=options.sundays, screen=screen)
     except place.Refused as refusal:
         screen.fail(str(refusal))
     except ProgramFailed as failure:
@@ -36,11 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1
 
 
-def _run(*, mode: str, data: Path | None, screen: Screen) -> int:
+def _run(*, mode: str, data: Path | None, sundays: str, screen: Screen) -> int:
     host, port = os.environ.get("HOST") or "127.0.0.1", os.environ.get("PORT") or "8000"
     var_dir = Path(os.environ.get("VAR_DIR") or programs.ROOT / "var").resolve()
     if data is not None and not data.exists():
         raise place.Refused(f"DATA={data}: there is no such file or folder.")
+    if sundays and not re.fullmatch(r"[0-9]{1,3}", sundays):
+        raise place.Refused(f"SUNDAYS={sundays}: must be a whole number of weeks, such as SUNDAYS=6; 0 is none.")
     os.umask(0o077)  # database, logs and models are this user's alone, whatever writes them
     place.check_address(host, port)
     place.open_state_folder(var_dir)
@@ -53,7 +57,7 @@ def _run(*, mode: str, data: Path | None, screen: Screen) -> int:
             _start_broker(supervisor, var_dir=var_dir, screen=screen)
             _prepare(supervisor, screen=screen)
             if mode == "run":
-                _seed(supervisor, data=data)
+                _seed(supervisor, data=data, sundays=sundays)
             with screen.waiting("starting web, workers, beat and relay"):
                 supervisor.start(programs.tiltyard(host=host, port=port))
                 if not supervisor.wait(lambda: _workers_alive(host, port), within_s=READY_S):
@@ -105,8 +109,9 @@ def _prepare(supervisor: Supervisor, *, screen: Screen) -> None:
     screen.done("database", "up to date", seconds=time.monotonic() - began)
 
 
-def _seed(supervisor: Supervisor, *, data: Path | None) -> None:
-    chosen = () if data is None else ("--data", str(data.resolve()))
+def _seed(supervisor: Supervisor, *, data: Path | None, sundays: str) -> None:
+    chosen = [] if data is None else ["--data", str(data.resolve())]
+    chosen += ["--sundays", sundays] if sundays else []
     supervisor.step(Program(name="seed", command=programs.manage("seed_demo", *chosen), to_terminal=True))
 
 

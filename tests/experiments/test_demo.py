@@ -106,6 +106,13 @@ def test_what_was_read_and_guessed_is_said(trained: list[str], tmp_path: Path) -
     assert f"{sum(day.day == 3 for day in days)} days of a series have no row and count as zero sales" in text
 
 
+def test_sundays_before_the_data_begins_are_refused(trained: list[str], sales: Path) -> None:
+    with pytest.raises(demo.DemoFailed, match=r"300 Sundays before its end, on \S+ nothing was known yet"):
+        demo.seed(path=sales, synthetic=False, sundays=300, report=lambda _: None, at=NOON)
+
+    assert trained == []
+
+
 def test_the_demos_key_is_a_programs(trained: list[str]) -> None:
     access = demo.grant_access(demo.demo_customer(at=NOON), at=NOON)
 

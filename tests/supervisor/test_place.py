@@ -7,10 +7,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
-from mlops.supervisor import place
+from mlops.supervisor import place, programs
+from mlops.supervisor.__main__ import _seed
+from mlops.supervisor.supervise import Program, Supervisor
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -39,6 +43,28 @@ def test_data_that_is_not_there_ends_the_start_with_a_message(tmp_path: Path) ->
 
     assert result.returncode == 1
     assert f"DATA={tmp_path / 'sales.csv'}: there is no such file or folder." in result.stdout
+
+
+@pytest.mark.parametrize("sundays", ["six", "-1", "2.5", "1000", " "])
+def test_sundays_that_are_no_number_of_weeks_end_the_start_with_a_message(tmp_path: Path, sundays: str) -> None:
+    result = supervise("run", f"--sundays={sundays}", VAR_DIR=str(tmp_path / "var"))
+
+    assert result.returncode == 1
+    assert f"SUNDAYS={sundays}: must be a whole number of weeks" in result.stdout
+    assert not (tmp_path / "var").exists()
+
+
+def test_data_and_sundays_reach_the_demo(tmp_path: Path) -> None:
+    steps: list[Program] = []
+    recorder = cast("Supervisor", SimpleNamespace(step=lambda program: steps.append(program)))
+
+    _seed(recorder, data=tmp_path / "sales.csv", sundays="6")
+    _seed(recorder, data=None, sundays="")
+
+    assert [step.command[-5:] for step in steps] == [
+        ("seed_demo", "--data", str(tmp_path / "sales.csv"), "--sundays", "6"),
+        programs.manage("seed_demo")[-5:],
+    ]
 
 
 @pytest.mark.parametrize(("host", "port"), [("127.0.0.1", "http"), ("127.0.0.1", "0"), ("127.0.0.1", "65536"), ("192.0.2.1", "8123")])

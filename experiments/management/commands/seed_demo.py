@@ -83,6 +83,12 @@ class Command(BaseCommand):
                 "Upload it under Datasets, or start with another VAR_DIR, or after `make clean`.",
                 highlight=False,
             )
+        elif options["sundays"] is not None:
+            self.console.print(
+                f"[bold yellow]{settings.VAR_DIR} holds a demo already, so no Sundays were lived through.[/] "
+                "Start with another VAR_DIR, or after `make clean`.",
+                highlight=False,
+            )
         access_file = settings.VAR_DIR / ACCESS_FILE
         if access_file.exists():
             access = demo.Access(**json.loads(access_file.read_text()))
