@@ -131,7 +131,8 @@ def install_for_everybody() -> None:
 def fire(*, name: str, task_name: str, args: list[Any], kwargs: dict[str, Any], slot: datetime) -> bool:
     """Write the job of one slot. Whoever comes second, from this beat or another, finds the slot claimed: False.
 
-    A slot that comes while the job of an earlier one still runs is skipped: False as well.
+    A slot that comes while the job of an earlier one still runs is not fired: False as well. `catch_up` fires it late if that job ends
+    before the beat saves what it has seen; the save moves the schedule's `date_changed`, and older slots are nobody's from then on.
     """
     job = _scheduled[task_name]
     try:
