@@ -54,7 +54,8 @@ def request_retrain(
 ) -> RetrainingRun:
     """Ask for a retraining; a job does it. One at a time per model.
 
-    `recipe` is fitted instead of the model's own, `as_of` looks at the data as it was on that day: for trials and replays.
+    `recipe` is fitted instead of the model's own, `as_of` looks at the data as it was on that day: for trials and replays. `dataset` and
+    `data_dir` are for this retraining alone, except that a model without a source gets the folder as its own from whoever may configure it.
 
     Raises AlreadyRunning, NotRetrainable, or InvalidField for a source outside the allowed roots, an impossible recipe, no or little data.
     """
@@ -74,6 +75,7 @@ def request_retrain(
             kind="retrain",
             payload={
                 "data_dir": data_dir,
+                "may_become_source": bool(data_dir) and not (model.data_dir or model.dataset_id) and by.may("model.configure"),
                 "dataset_id": str(dataset.pk) if dataset else "",
                 "recipe": fitted,
                 "as_of": as_of.isoformat() if as_of else "",

@@ -26,7 +26,7 @@ from registry.services import judging
 from registry.services.artifacts import NoArtifact
 from registry.services.backtesting import Evaluation, Progress, evaluate, evaluate_version, run_on, store_run
 from registry.services.lookups import champion_of
-from registry.services.panels import model_panel, newest_data, refresh_data
+from registry.services.panels import folder_data, model_panel, newest_data, refresh_data, take_as_source
 from registry.services.promotion import promote
 from registry.services.refusals import refusing
 from registry.services.registration import PreparedArtifact, prepare_artifact, register_version
@@ -71,7 +71,7 @@ def retrain(attempt: Attempt) -> dict[str, Any]:
     """
     with refusing():
         run = _begin(attempt)
-        ground = _ground(attempt, run.model)
+        ground = _ground(attempt, run)
         with reading():
             champion = champion_of(run.model)
         if champion is None:
@@ -82,8 +82,7 @@ def retrain(attempt: Attempt) -> dict[str, Any]:
         attempt.progress(0.95, "judging")
         artifact = _prepare(attempt, run, trained.forecaster)
         with attempt.fenced():
-            asked_by = trainer(attempt.payload, name=run.requested_by, user_id=run.requested_by_id)
-            version = _register(trained, ground, artifact, by=asked_by, run=run, parent=champion)
+            version = _register(trained, ground, artifact, by=_asked_by(attempt, run), run=run, parent=champion)
             if measured is not None:
                 store_run(
                     version=champion, evaluation=measured, purpose=BacktestRun.Purpose.JUDGE, at=timezone.now(), job_id=attempt.job_id
@@ -104,18 +103,30 @@ def _begin(attempt: Attempt) -> RetrainingRun:
     return run
 
 
-def _ground(attempt: Attempt, model: RegisteredModel) -> _Ground:
-    """The data of this retraining: a folder read anew, a named data set, or the model's own."""
+def _ground(attempt: Attempt, run: RetrainingRun) -> _Ground:
+    """The data of this retraining: a named data set or folder, or the model's own, read anew where that is a folder."""
     attempt.progress(0.02, "reading the data")
-    dataset_id = attempt.payload.get("dataset_id")
+    model, dataset_id, folder = run.model, attempt.payload.get("dataset_id"), attempt.payload.get("data_dir", "")
     if dataset_id:
         model.dataset_id = UUID(dataset_id)  # for this retraining alone: the row is not saved
+    elif folder:
+        _read(folder, model, by=_asked_by(attempt, run), may_become_source=bool(attempt.payload.get("may_become_source")))
     else:
-        refresh_data(model, path=attempt.payload.get("data_dir", ""), by=system(attempt.customer_id), at=timezone.now())
+        refresh_data(model, by=system(attempt.customer_id), at=timezone.now())
     data = newest_data(model)
     as_of = attempt.payload.get("as_of")
     panel = model_panel(model, data, through=date.fromisoformat(as_of) if as_of else None)
     return _Ground(model, data, panel, parse(model.policy))
+
+
+def _read(folder: str, model: RegisteredModel, *, by: Principal, may_become_source: bool) -> None:
+    now = timezone.now()
+    if not (may_become_source and take_as_source(model, path=folder, by=by, at=now)):
+        model.dataset = folder_data(model, path=folder, by=by, at=now)  # as above: the row is not saved
+
+
+def _asked_by(attempt: Attempt, run: RetrainingRun) -> Principal:
+    return trainer(attempt.payload, name=run.requested_by, user_id=run.requested_by_id)
 
 
 def _crown_baseline(attempt: Attempt, run: RetrainingRun, ground: _Ground) -> ModelVersion:

@@ -165,8 +165,10 @@ class RetrainBody(ActBody):
     """A retraining."""
 
     trigger = serializers.ChoiceField(required=False, choices=Trigger.choices, help_text="Default manual.")
-    data_dir = serializers.CharField(required=False, allow_blank=True, max_length=500)
-    dataset_id = serializers.UUIDField(required=False, allow_null=True)
+    data_dir = serializers.CharField(
+        required=False, allow_blank=True, max_length=500, help_text="A file or folder below an allowed root, for this retraining alone."
+    )
+    dataset_id = serializers.UUIDField(required=False, allow_null=True, help_text="A data set for this retraining alone.")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """One source of data at most."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mlops.database.reading import reading
 from mlops.errors import DomainError
 from mlops.tenancy.roles import Principal
-from registry.models import Actual, DatasetVersion, RegisteredModel
+from registry.models import Actual, Dataset, DatasetVersion, RegisteredModel
 from registry.services.dataset_panels import panel_of
 from registry.services.datasets import import_path
 from registry.states import DatasetVersionStatus
@@ -37,16 +37,41 @@ def newest_data(model: RegisteredModel) -> DatasetVersion:
     return newest
 
 
-def refresh_data(model: RegisteredModel, *, path: str = "", by: Principal, at: datetime) -> None:
-    """Read the folder the model's data comes from anew, this one or its own; nothing where it has none. Unchanged files are not kept twice.
+def refresh_data(model: RegisteredModel, *, by: Principal, at: datetime) -> None:
+    """Read the folder the model's data comes from anew; nothing where it has none. Unchanged files are not kept twice.
 
     Raises InvalidField, UnreadableFile, Busy or TooLarge. `model` knows its data set afterwards.
     """
-    path = path or model.data_dir
-    if path:
-        named = f"{model.name}.data"
-        name = named if len(named) <= LONGEST_NAME else f"data-{model.pk}"
-        model.dataset = import_path(name=name, path=path, by=by, at=at, model=model).version.dataset
+    if model.data_dir:
+        model.dataset = import_path(name=_own_name(model), path=model.data_dir, by=by, at=at, model=model).version.dataset
+
+
+def take_as_source(model: RegisteredModel, *, path: str, by: Principal, at: datetime) -> bool:
+    """Read the folder and make it the source of a model that has none; False, and nothing read, where it has another one meanwhile.
+
+    Repeated it does the same again. Raises as `refresh_data`.
+    """
+    if model.data_dir or (model.dataset is not None and model.dataset.name != _own_name(model)):
+        return False
+    model.dataset = import_path(name=_own_name(model), path=path, by=by, at=at, model=model).version.dataset
+    return True
+
+
+def folder_data(model: RegisteredModel, *, path: str, by: Principal, at: datetime) -> Dataset:
+    """The folder as the newest version of a data set that holds what single retrainings were given; the model's source stays what it is.
+
+    Raises as `refresh_data`.
+    """
+    return import_path(name=_name(model, "retrain"), path=path, by=by, at=at).version.dataset
+
+
+def _own_name(model: RegisteredModel) -> str:
+    return _name(model, "data")
+
+
+def _name(model: RegisteredModel, kind: str) -> str:
+    named = f"{model.name}.{kind}"
+    return named if len(named) <= LONGEST_NAME else f"{kind}-{model.pk}"
 
 
 def model_panel(model: RegisteredModel, data: DatasetVersion, *, through: date | None = None) -> "Panel":

@@ -14,7 +14,7 @@ from mlops.errors import InvalidField
 from mlops.tenancy.roles import Principal
 from registry.models import Actual, DatasetVersion, RegisteredModel
 from registry.services import panels
-from registry.services.panels import NoData, lay_over, model_panel, refresh_data, series_key_of
+from registry.services.panels import NoData, folder_data, lay_over, model_panel, refresh_data, series_key_of, take_as_source
 from registry.services.registration import register_model
 from tests.engine.panels import FIRST, make_panel
 from tests.experiments.chain import LAST_DAY, NOON, chain, do_each_work_once
@@ -151,7 +151,9 @@ def test_a_folder_outside_the_roots_is_not_read(scope: Principal) -> None:
     model = register_model(name="demand", by=scope, at=NOON)
 
     with pytest.raises(InvalidField):
-        refresh_data(model, path="/etc", by=scope, at=NOON)
+        folder_data(model, path="/etc", by=scope, at=NOON)
+    with pytest.raises(InvalidField):
+        take_as_source(model, path="/etc", by=scope, at=NOON)
 
 
 def test_the_key_of_a_series_does_not_depend_on_the_order_of_its_columns() -> None:
