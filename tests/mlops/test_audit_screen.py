@@ -162,3 +162,10 @@ def test_the_api_finds_whom_a_key_acted_for(api: Callable[..., Any], behalf: Non
     rows = api("viewer").get(f"/api/v1/audit?{query}&action=note").json()["results"]
 
     assert [row["object_label"] for row in rows] == ["done for Kim"]
+
+
+@pytest.mark.parametrize(
+    "query", ["person=%00", "person=%25_%5C", "person=%F0%9F%98%80", "person=", "person=a&person=b", "person=" + 300 * "x"]
+)
+def test_odd_names_are_no_defect(site: Site, query: str) -> None:
+    assert site("viewer").get(f"{reverse(LIST)}?{query}").status_code in (200, 302, 400)
