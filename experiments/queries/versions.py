@@ -2,9 +2,9 @@
 
 from uuid import UUID
 
-from django.db.models import OuterRef, QuerySet, Subquery
+from django.db.models import QuerySet
 
-from experiments.models import Study
+from experiments.queries.origins import maker
 from mlops.errors import NotFound
 from registry.models import ModelVersion
 from registry.queries.models import HEAVY
@@ -30,5 +30,4 @@ def statuses_in(stage: str) -> list[str]:
 
 
 def _living() -> QuerySet[ModelVersion]:
-    made_by = Study.objects.filter(version=OuterRef("pk")).order_by("created_at").values("pk")[:1]
-    return ModelVersion.objects.filter(deleted_at=None).select_related("model").annotate(study_id=Subquery(made_by))
+    return ModelVersion.objects.filter(deleted_at=None).select_related("model").annotate(study_id=maker())

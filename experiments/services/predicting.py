@@ -15,7 +15,7 @@ from engine.formats.asking import ask_safely
 from engine.tabular.asking import MAX_EXPLAINED, MAX_ROWS, Question, ask, is_long
 from engine.tabular.documents import ArtifactError
 from engine.tabular.problems import PredictError, TooMuchToExplain
-from experiments.models import Study
+from experiments.queries.origins import makers_of
 from experiments.services.model_store import MODELS
 from experiments.services.study_rows import find_study
 from mlops.artifacts.storage import storage
@@ -115,7 +115,7 @@ def select(selector: Selector) -> tuple[ModelVersion, bool]:
             version = found
         else:
             version = _of_model(selector)
-        return version, Study.objects.filter(version=version).exists()
+        return version, makers_of(version).exists()
 
 
 def _of_model(selector: Selector) -> ModelVersion:

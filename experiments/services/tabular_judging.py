@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from experiments.models import Split, Study
+from experiments.models import Split
+from experiments.queries.origins import makers_of
 from experiments.services.split_files import read_part
 from mlops.database.reading import reading
 from registry.models import ModelVersion
@@ -51,7 +52,7 @@ def judge_table(version: ModelVersion, champion: ModelVersion, policy: Policy) -
 def _split_of(version: ModelVersion) -> Split | None:
     """The split that a study here trained the version on."""
     with reading():
-        return Split.objects.filter(pk__in=Study.objects.filter(version=version).values("split")).first()
+        return Split.objects.filter(pk__in=makers_of(version).values("split")).first()
 
 
 def _rows(split: Split) -> "pl.DataFrame":
@@ -67,7 +68,7 @@ def _measured(version: ModelVersion, rows: "pl.DataFrame", groups: list[str]) ->
     from engine.tabular.training import answers_on
 
     with reading():
-        trained_here = version.has_artifact and Study.objects.filter(version=version).exists()
+        trained_here = version.has_artifact and makers_of(version).exists()
     if not trained_here:
         return None
     model = load_tabular(version)

@@ -13,7 +13,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from experiments.models import Study
+from experiments.queries.origins import made_by
 from experiments.queries.versions import find_version, statuses_in, versions
 from experiments.services.predicting import STAGE_NAMES
 from experiments.services.version_removal import delete_version
@@ -136,8 +136,8 @@ class ModelFilter(django_filters.FilterSet):
         return rows.filter(status__in=statuses_in(stage))
 
     def of_study(self, rows: "QuerySet[ModelVersion]", _: str, study_id: UUID) -> "QuerySet[ModelVersion]":
-        """The version a study made."""
-        return rows.filter(pk__in=Study.objects.filter(pk=study_id).exclude(version=None).values("version_id"))
+        """The versions a study made."""
+        return rows.filter(made_by(study_id))
 
 
 class Models(ListView):

@@ -8,7 +8,7 @@ from experiments.api.training.models import StageBody, model_detail, model_row
 from experiments.cli.checked import as_id, checked
 from experiments.cli.frame import Act, ActsCommand, Call, page_of, paging_arguments
 from experiments.cli.output import Column
-from experiments.models import Study
+from experiments.queries.origins import made_by
 from experiments.queries.versions import find_version, statuses_in, versions
 from experiments.services.predicting import STAGE_NAMES
 from experiments.services.version_removal import delete_version
@@ -43,7 +43,7 @@ def list_versions(call: Call) -> None:
     if call.options["stage"] is not None:
         found = found.filter(status__in=statuses_in(call.options["stage"]))
     if call.options["experiment_id"] is not None:
-        found = found.filter(pk__in=Study.objects.filter(pk=call.options["experiment_id"]).exclude(version=None).values("version_id"))
+        found = found.filter(made_by(call.options["experiment_id"]))
     rows, count = page_of(call, found)
     call.out.rows([model_row(row) for row in rows], COLUMNS, count=count)
 

@@ -10,7 +10,9 @@ from django.urls import reverse
 from rest_framework.test import APIClient
 
 from experiments.models import Study, Trial
-from experiments.services import refitting, studies
+from experiments.services import predicting, refitting, studies
+from experiments.services.model_store import ModelStore
+from experiments.services.predicting import Selector, predict
 from experiments.services.splitting import SplitInUse, delete_split
 from experiments.services.study_rows import KEPT, StudyRunning
 from experiments.services.trial_registration import REGISTER_JOB, register_trial
@@ -22,7 +24,10 @@ from mlops.jobs.models import Job, JobState
 from mlops.tenancy.models import Customer
 from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import Principal, system
-from registry.models import ModelVersion
+from registry.models import ModelVersion, RegisteredModel
+from registry.services.judging import deliberate
+from registry.services.promotion import promote
+from registry.services.registration import register_version
 from tests.conftest import NOON
 from tests.experiments.cli.shell import shell
 from tests.experiments.training.studying import ask_for_study, believe_own_artifacts, make_study, run_study, trials_of
@@ -77,6 +82,54 @@ def test_a_chosen_trial_becomes_a_candidate_with_its_own_numbers(api: Api, study
     assert version.metrics["rmse"] == pytest.approx(trial.value), "the same fit gives the same model"
     assert "test_rmse" in version.metrics
     assert Study.objects.get(pk=study.pk).version_id == study.version_id != version.pk
+
+
+@pytest.fixture
+def registered(scope: Principal, study: Study) -> ModelVersion:
+    """The version that somebody asked for, of another trial than the best."""
+    job = run(register_trial(study_id=study.pk, number=other_than_best(study).number, by=scope, at=NOON).job_id)
+    return ModelVersion.objects.get(pk=job.result["version_id"])
+
+
+def test_it_is_listed_with_its_study_beside_the_best(api: Api, study: Study, registered: ModelVersion) -> None:
+    both, client = {str(study.version_id), str(registered.pk)}, api("viewer")
+
+    listed = client.get(f"/v1/models?experiment_id={study.pk}").json()["results"]
+    at_the_shell = shell("models", "list", "--experiment-id", study.pk, "--json").json["results"]
+
+    assert {row["id"] for row in listed} == {row["id"] for row in at_the_shell} == both
+    assert {row["experiment_id"] for row in listed} == {str(study.pk)}
+    assert client.get(f"/v1/models/{registered.pk}").json()["experiment_id"] == str(study.pk)
+
+
+def test_it_answers_in_this_process(scope: Principal, registered: ModelVersion, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = ModelStore(lambda: 1 << 30)
+    monkeypatch.setattr(predicting, "MODELS", kept)
+
+    predict(selector=Selector(model_id=registered.pk), instances=[{"x1": 0.5, "x2": -1.0, "kind": "a"}], by=scope)
+
+    assert len(kept) == 1
+
+
+@pytest.mark.parametrize("side", ["candidate", "champion"])
+def test_the_arena_measures_it_on_the_rows_of_its_split(scope: Principal, study: Study, registered: ModelVersion, side: str) -> None:
+    assert study.version is not None
+    champion, candidate = (study.version, registered) if side == "candidate" else (registered, study.version)
+    promote(version_id=champion.pk, by=scope, at=NOON, reason="First.")
+
+    improvement = deliberate(candidate).judgement.gates[0]
+
+    measured = [candidate.metrics["test_mae"], champion.metrics["test_mae"]]
+    assert [improvement.candidate, improvement.champion] == pytest.approx(measured)
+
+
+def test_one_that_only_says_it_came_from_a_study_is_not_believed(api: Api, scope: Principal, study: Study) -> None:
+    model = RegisteredModel.objects.get(pk=study.model_id)
+    lineage = {"study_id": str(study.pk), "trial": 1}
+
+    claimed = register_version(model=model, by=scope, at=NOON, metrics={"rmse": 0.1}, lineage=lineage)
+
+    assert api("viewer").get(f"/v1/models/{claimed.pk}").json()["experiment_id"] is None
 
 
 def test_the_best_trial_has_its_version_already(api: Api, study: Study) -> None:
