@@ -1,4 +1,4 @@
-"""Ask a tabular model that this process must not load itself: one from outside, or one whose library is too much for a web process."""
+"""Ask a model that this process must not load itself: one from outside, or one whose library is too much for a web process."""
 
 import os
 import tempfile
@@ -30,9 +30,18 @@ class AskLimits:
 def ask_safely(content: bytes, question: Question, *, limits: AskLimits | None = None) -> dict[str, Any]:
     """`engine.tabular.asking.ask` in a disposable child. Raises PredictError or TooMuchToExplain for the rows,
     ArtifactError for the model."""
-    limits = limits or AskLimits()
+    return _answer("tabular", content, question, limits or AskLimits())
+
+
+def importance_of_forecaster(content: bytes, *, limits: AskLimits | None = None) -> dict[str, Any]:
+    """`engine.forecasting.importance.told` of a forecaster's file, in a disposable child. Raises ArtifactError."""
+    return _answer("forecaster", content, Question([], explain=True), limits or AskLimits())
+
+
+def _answer(kind: str, content: bytes, question: Question, limits: AskLimits) -> dict[str, Any]:
     with _file(content) as model_fd, _file(orjson.dumps(question.to_json())) as question_fd:
         spec = {
+            "kind": kind,
             "model_fd": model_fd,
             "question_fd": question_fd,
             "memory_bytes": limits.memory_bytes,

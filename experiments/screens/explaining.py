@@ -42,7 +42,7 @@ def importance(request: HttpRequest, pk: UUID) -> HttpResponse:
     with reading():
         version = ModelVersion.objects.select_related("model").filter(pk=pk, deleted_at=None).first()
     if version is None or version.artifact_format != "tabular":
-        raise Http404("Only versions that studies made explain themselves.")
+        raise Http404("Only models of tables explain their answers.")
     form = RowForm(request.POST or None, version=version)
     overall, refusal = _overall(pk, principal)
     row = _explained(pk, form, principal) if request.method == "POST" and form.is_valid() and overall else None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from engine.formats.asking import ask_safely
+from engine.formats.asking import ask_safely, importance_of_forecaster
 from engine.tabular.asking import MAX_EXPLAINED, MAX_ROWS, Question, ask, is_long
 from engine.tabular.documents import ArtifactError
 from engine.tabular.problems import PredictError, TooMuchToExplain
@@ -29,6 +29,15 @@ from registry.services.lookups import model_named, version_of
 from registry.states import STAGES
 
 BOOSTERS = frozenset({"catboost", "xgboost", "lightgbm"})
+_FOREIGN = (
+    "is a model file of another tool: nothing in it says how to read an object. Models of tables that studies made answer rows and explain "
+    "themselves; train one with POST /v1/experiments."
+)
+_FORECASTS = "forecasts whole series from their own history, so it answers no single rows."
+_WHERE = (
+    "How it does day by day: GET /api/v1/models/backtest/{version}?model_name={model}. Which features it goes by: POST /v1/importance "
+    "without instances."
+)
 STAGE_NAMES = ("production", "staging", "archived")
 
 
@@ -143,8 +152,10 @@ def _answered(selector: Selector, question: Question, by: Principal) -> Answered
     version, trained_here = select(selector)
     if not version.has_artifact:
         raise NoArtifact(f"{version} was registered by its metadata alone; it has nothing that could answer.")
+    if version.artifact_format == "forecaster":
+        return _answered_by_forecaster(version, question)
     if version.artifact_format != "tabular":
-        raise NotPredictable(f"{version} is a {version.artifact_format} artifact. Rows are answered by models that studies made.")
+        raise NotPredictable(f"{version} {_FOREIGN}")
     try:
         if trained_here and version.algorithm in BOOSTERS:
             model = MODELS.get(version.artifact_sha256, lambda: load_tabular(version))
@@ -156,6 +167,20 @@ def _answered(selector: Selector, question: Question, by: Principal) -> Answered
         raise _as_refusal(error) from None
     except TooMuchToExplain as error:
         raise InvalidField("instances", _how_many(version, error.most)) from None
+    except ArtifactError as error:
+        raise ModelUnusable(f"The artifact of {version} cannot be used: {str(error)[:300]}") from error
+
+
+def _answered_by_forecaster(version: ModelVersion, question: Question) -> Answered:
+    """What the forecaster goes by; of rows it knows nothing. In a child, whoever trained it: asked seldom, and not kept."""
+    if not question.explain:
+        where = _WHERE.format(version=version.version, model=version.model_name)
+        raise NotPredictable(f"{version} {_FORECASTS} {where}")
+    if question.records:
+        raise NotPredictable(f"{version} {_FORECASTS} Ask without instances which features it goes by.")
+    try:
+        with place():
+            return Answered(version, importance_of_forecaster(storage().read(version.artifact_path, sha256=version.artifact_sha256)))
     except ArtifactError as error:
         raise ModelUnusable(f"The artifact of {version} cannot be used: {str(error)[:300]}") from error
 

@@ -98,7 +98,8 @@ class Predict(_Question):
     def post(self, request: Request) -> Response:
         """Predict for 1 to 1,000 objects. The order of their fields never matters; unknown fields are ignored and told in `notes`.
 
-        A feature that is absent or of a wrong type is a 400 that names row and feature; `null` is a missing value.
+        A feature that is absent or of a wrong type is a 400 that names row and feature; `null` is a missing value. 409 `not_predictable`
+        for a forecaster, which answers no rows, and for model files of other tools.
         """
         body = self.body(PredictBody, request)
         instances = body.pop("instances")
@@ -116,7 +117,10 @@ class Importance(_Question):
 
     @extend_schema(operation_id="importance", request=ImportanceBody, responses=ImportanceAnswer)
     def post(self, request: Request) -> Response:
-        """The features a model goes by, largest first; with `instances` averaged over these, and each of them explained."""
+        """The features a model goes by, largest first; with `instances` averaged over these, and each of them explained.
+
+        A forecaster tells what it goes by, without `instances` alone.
+        """
         body = self.body(ImportanceBody, request)
         instances = body.pop("instances", [])
         found = explain(selector=Selector(**body), instances=instances, by=self.principal(request))
