@@ -9,7 +9,7 @@ from pathlib import Path
 OVERVIEW = """usage: tiltyard COMMAND ACT …
 
   splits       create  read  list  update  delete
-  experiments  create  read  list  run  cancel  delete
+  experiments  create  read  list  run  update  cancel  register  delete
   models       list  read  promote  archive  delete
   db           init  migrate  upgrade  downgrade  reset
   maintenance  storage verify  seed demo-data  cleanup-artifacts  export-metrics

@@ -43,6 +43,17 @@ def read_bytes(path: Path, *, argument: str) -> bytes:
     return content
 
 
+def readable(path: Path, *, argument: str) -> Path:
+    """The path of a file that can be opened. Raises Refusal."""
+    try:
+        if not path.is_file():
+            raise wrong(argument, f"{path} is no file.")
+        path.open("rb").close()
+    except (OSError, ValueError) as error:
+        raise wrong(argument, f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+    return path
+
+
 def as_id(text: str) -> UUID:
     """An argument's type: the UUID in its usual form."""
     return UUID(text)

@@ -15,9 +15,11 @@ from uuid import UUID, uuid4
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.utils import InterfaceError, OperationalError
 from django.utils import timezone
+from obstore.exceptions import BaseError
 
 from experiments.cli.output import Output, as_json, inert
-from mlops.artifacts.storage import DigestMismatch
+from mlops.api.problems import storage_trouble
+from mlops.artifacts.storage import DigestMismatch, ObjectMissing
 from mlops.database.reading import reading
 from mlops.errors import DomainError, InvalidField, InvalidFields, NotFound
 from mlops.telemetry.context import COMMAND_LINE, ambient_request
@@ -216,6 +218,14 @@ def refusals(options: Collection[str] = ()) -> Iterator[None]:
         raise Refusal(str(refusal), code="forbidden", returncode=NOT_ALLOWED) from None
     except DigestMismatch as refusal:
         raise Refusal(str(refusal), code="artifact_digest_mismatch") from None
+    except ObjectMissing as missing:
+        raise Refusal(f"A file that was registered is no longer in the storage: {missing}", code="artifact_missing") from None
+    except BrokenPipeError:
+        raise  # whoever read has seen enough; `mlops.command_line` ends for it
+    except (OSError, BaseError) as failure:
+        trouble, cause = storage_trouble(failure), str(failure).splitlines()[0][:300] if str(failure) else type(failure).__name__
+        said, code = (trouble.detail, trouble.code) if trouble else ("The system refused what was asked of it.", "system_error")
+        raise Refusal(f"{said} The cause: {cause}", code=code) from failure
     except (OperationalError, InterfaceError) as failure:
         raise Refusal(f"The database does not answer: {str(failure).splitlines()[0]}", code="database_unavailable") from failure
 

@@ -113,7 +113,7 @@ def as_problem(failure: Exception) -> Problem | None:  # noqa: C901 - one flat t
         case ObjectMissing():
             log.error("artifact.missing", detail=str(failure))
             return Problem(409, "artifact_missing", "The file that was registered is no longer in the storage.")
-        case _ if (trouble := _storage_trouble(failure)) is not None:
+        case _ if (trouble := storage_trouble(failure)) is not None:
             log.error("storage.trouble", error=str(failure))
             return trouble
         case Http404():
@@ -144,7 +144,7 @@ def as_problem(failure: Exception) -> Problem | None:  # noqa: C901 - one flat t
     return None
 
 
-def _storage_trouble(failure: Exception) -> Problem | None:
+def storage_trouble(failure: Exception) -> Problem | None:
     """Where files are kept there is no room, or something is not as it should be. Nothing was changed: acts commit after their files."""
     number = failure.errno if isinstance(failure, OSError) else None
     if number in FULL:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management import call_command
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
 from obstore.exceptions import BaseError as StorageError
 
 from experiments.cli.checked import wrong
@@ -44,8 +44,14 @@ def verify_storage(call: Call) -> None:
 
 
 def seed_demo_data(call: Call) -> None:
-    """The demo's data, people and models."""
-    call_command("seed_demo", **call.given("data", "sundays"))
+    """The demo's data, people and models. What it says on its way goes to standard error, and nothing of it where JSON is wanted."""
+    path: Path | None = call.options["data"]
+    if path is not None and not path.exists():
+        raise wrong("--data", f"{path} does not exist.")
+    try:
+        call_command("seed_demo", as_json=call.out.as_json, stdout=call.out, **call.given("data", "sundays"))
+    except CommandError as failure:
+        raise Refusal(str(failure), code="demo_failed") from failure
 
 
 def cleanup_artifacts(call: Call) -> None:
@@ -107,7 +113,9 @@ def _seed_arguments(parser: CommandParser) -> None:
 
 
 def _cleanup_arguments(parser: CommandParser) -> None:
-    parser.add_argument("--delete", action="store_true", help="Remove them; without it they are only shown.")
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument("--dry-run", action="store_true", help="Only show them, which is what happens without --delete.")
+    either.add_argument("--delete", action="store_true", help="Remove them.")
     parser.add_argument("--older-than-hours", type=whole(1, LONGEST_AGE), default=24, metavar="N", help="Leave younger files. Default 24.")
 
 

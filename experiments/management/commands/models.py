@@ -4,7 +4,7 @@ from uuid import UUID
 
 from django.core.management.base import CommandParser
 
-from experiments.api.training.models import StageBody, model_detail, model_row
+from experiments.api.training.models import NO_REASON, StageBody, model_detail, model_row
 from experiments.cli.checked import as_id, checked
 from experiments.cli.frame import Act, ActsCommand, Call, page_of, paging_arguments
 from experiments.cli.output import Column
@@ -68,7 +68,7 @@ def promote_version(call: Call) -> None:
 def archive_version(call: Call) -> None:
     """Reject or retire it, for good."""
     body = checked(ActBody, call.given("reason"))
-    version = archive(version_id=_id_of(call), by=call.by, at=call.at, reason=body["reason"])
+    version = archive(version_id=_id_of(call), by=call.by, at=call.at, reason=body["reason"].strip() or NO_REASON)
     with reading():
         whole = model_detail(find_version(version.pk))
     call.out.done(f"{version} is archived.", whole)
@@ -121,7 +121,7 @@ def _promote_arguments(parser: CommandParser) -> None:
 
 def _archive_arguments(parser: CommandParser) -> None:
     _version(parser)
-    parser.add_argument("--reason", required=True, help="It goes into the record.")
+    parser.add_argument("--reason", default="", help="It goes into the record, which says so where there is none.")
 
 
 def _delete_arguments(parser: CommandParser) -> None:

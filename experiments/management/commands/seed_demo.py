@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from engine.frames.synthetic import retail_chain
+from experiments.cli.output import as_json
 from experiments.services import demo
 from mlops.errors import DomainError
 from mlops.jobs.models import Job, JobState
@@ -63,6 +64,7 @@ class Command(BaseCommand):
     """The demo."""
 
     help = __doc__
+    stealth_options = ("as_json",)
 
     def add_arguments(self, parser: CommandParser) -> None:
         """`--data PATH`, `--sundays N`."""
@@ -72,7 +74,7 @@ class Command(BaseCommand):
     @warnings_only()
     def handle(self, *args: Any, **options: Any) -> None:
         """Seed if needed, then say how to get in. Raises CommandError when the data cannot be used, or an address is taken."""
-        self.console = Console(stderr=True)
+        self.console = Console(stderr=True, quiet=bool(options.get("as_json")))
         now = timezone.now()
         customer = demo.demo_customer(at=now)
         if not demo.is_seeded():
@@ -99,7 +101,11 @@ class Command(BaseCommand):
                 raise CommandError(str(refusal)) from None
             access_file.touch(mode=0o600)
             access_file.write_text(json.dumps({"logins": access.logins, "api_key": access.api_key}))
-        self._show(access)
+        if options.get("as_json"):
+            people = [{"email": email, "role": demo.PEOPLE[email], "password": password} for email, password in access.logins.items()]
+            self.stdout.write(as_json({"url": settings.PUBLIC_URL, "api_key": access.api_key, "logins": people}))
+        else:
+            self._show(access)
 
     def _seed(self, path: Path | None, sundays: int | None) -> None:
         if path is not None and not path.exists():

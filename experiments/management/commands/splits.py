@@ -11,7 +11,7 @@ from engine.tabular.splitting import STRATEGIES
 from experiments.api.training.split_answers import split_detail, split_row
 from experiments.api.training.split_bodies import DEFAULT_FRACTIONS, NewSplitBody, RecordsField, SplitChanges
 from experiments.cli import following
-from experiments.cli.checked import as_id, checked, json_value, wrong
+from experiments.cli.checked import as_id, checked, json_value, readable, wrong
 from experiments.cli.frame import Act, ActsCommand, Call, Refusal, page_of, paging_arguments
 from experiments.cli.output import Column
 from experiments.models import Split
@@ -86,9 +86,7 @@ def _from_source(call: Call, common: dict[str, Any]) -> Split:
         return splitting.split_records(records=checked(_Rows, {"records": rows})["records"], **common)
     if call.options["uri"] is not None:
         return splitting.split_uri(uri=call.options["uri"], **common)
-    path: Path = call.options["file"]
-    if not path.is_file():
-        raise wrong("--file", f"{path} is no file.")
+    path = readable(call.options["file"], argument="--file")
     return splitting.split_file(path=path, file_name=path.name, **common)
 
 

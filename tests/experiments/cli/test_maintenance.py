@@ -14,6 +14,7 @@ import pytest
 from django.db import transaction
 
 from experiments.services import stored_files
+from experiments.services.demo import DemoFailed
 from mlops.artifacts.storage import ObjectMissing, Stored, storage
 from mlops.audit.models import AuditEvent
 from mlops.tenancy.models import Customer
@@ -109,11 +110,13 @@ def test_strays_are_shown_and_only_removed_when_told(scope: Principal, customer:
     stray = stored(f"models/{customer.pk}/churn/{uuid4()}/model.json", b"12345")
 
     shown = shell("maintenance", "cleanup-artifacts", "--json", *KIM)
+    aloud = shell("maintenance", "cleanup-artifacts", "--dry-run", "--json", *KIM)
+    both = shell("maintenance", "cleanup-artifacts", "--dry-run", "--delete", *KIM)
     still = storage().list(f"models/{customer.pk}")
     removed = shell("maintenance", "cleanup-artifacts", "--delete", "--json", *KIM)
 
     assert (shown.json["dry_run"], shown.json["bytes"], [one["path"] for one in shown.json["results"]]) == (True, 5, [stray.path])
-    assert stray.path in still
+    assert (aloud.json, both.code, stray.path in still) == (shown.json, 2, True)
     assert (removed.json["dry_run"], removed.json["files"]) == (False, 1)
     assert storage().list(f"models/{customer.pk}") == [version.artifact_path]
     assert len(storage().list(f"splits/{customer.pk}/{split.pk}")) == 3
@@ -202,7 +205,40 @@ def test_demo_data_is_seeded_by_the_command_that_make_run_calls(monkeypatch: pyt
 
     ended = shell("maintenance", "seed", "demo-data", "--sundays", 0)
 
-    assert (ended.code, called) == (0, [("seed_demo", {"sundays": 0})])
+    (name, options), *others = called
+    assert (ended.code, name, options["sundays"], options["as_json"], others) == (0, "seed_demo", 0, False, [])
+
+
+@pytest.fixture
+def seeded(monkeypatch: pytest.MonkeyPatch, settings: Any, tmp_path: Path) -> None:
+    """A demo that has its data already."""
+    settings.VAR_DIR = tmp_path
+    monkeypatch.setattr("experiments.services.demo.is_seeded", lambda: True)
+
+
+def test_the_demos_logins_are_told_as_json(seeded: None, scope: Principal, settings: Any) -> None:
+    ended = shell("maintenance", "seed", "demo-data", "--json")
+
+    people = {one["email"]: one["role"] for one in ended.json["logins"]}
+    assert (ended.code, ended.err, set(ended.json)) == (0, "", {"url", "api_key", "logins"})
+    assert (people["admin@example.com"], ended.json["api_key"].startswith("ty_")) == ("admin", True)
+
+
+def test_what_the_demo_refuses_is_told_as_json(monkeypatch: pytest.MonkeyPatch, scope: Principal, settings: Any, tmp_path: Path) -> None:
+    def fail(**_: Any) -> None:
+        raise DemoFailed("The retraining ended as failed: too little history")
+
+    settings.VAR_DIR = tmp_path
+    monkeypatch.setattr("experiments.services.demo.seed", fail)
+    data = tmp_path / "sales.csv"
+    data.write_text("day,units\n2024-01-01,1\n")
+
+    failed = shell("maintenance", "seed", "demo-data", "--data", data, "--json")
+    missing = shell("maintenance", "seed", "demo-data", "--data", tmp_path / "no.csv", "--json")
+
+    assert (failed.code, failed.out, failed.error["code"]) == (1, "", "demo_failed")
+    assert "too little history" in failed.error["detail"]
+    assert (missing.code, missing.error["errors"][0]["field"]) == (2, "--data")
 
 
 def test_a_file_that_vanishes_while_it_is_digested_is_a_finding(scope: Principal, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -169,15 +169,23 @@ def test_four_eyes_bind_at_the_shell_too(scope: Principal) -> None:
     assert (ended.code, ended.json["outcome"], version.status) == (0, "pending", "candidate")
 
 
-def test_archiving_needs_a_reason_and_deleting_an_administrator(scope: Principal, manager: Principal) -> None:
+def test_archiving_without_a_reason_says_so_in_the_record_as_the_api_does(scope: Principal) -> None:
     make_version(make_model("churn"))
 
-    silent = shell("models", "archive", "churn:v1", *KIM)
+    archived = shell("models", "archive", "churn:v1", "--json", *KIM)
+
+    assert (archived.code, archived.json["status"]) == (0, "archived")
+    assert DecisionRecord.objects.get().rationale == "No reason was given."
+
+
+def test_archiving_is_decided_with_a_reason_and_deleting_by_an_administrator(scope: Principal, manager: Principal) -> None:
+    make_version(make_model("churn"))
+
     archived = shell("models", "archive", "churn:v1", "--reason", "Worse.", *KIM)
     refused = shell("models", "delete", "churn:v1", "--as", manager.name)
     deleted = shell("models", "delete", "churn:v1", "--reason", "A mistake.", "--delete-artifacts", "--json", *KIM)
 
-    assert (silent.code, archived.code, refused.code, deleted.code) == (2, 0, 4, 0)
+    assert (archived.code, refused.code, deleted.code) == (0, 4, 0)
     assert DecisionRecord.objects.get().rationale == "Worse."
     assert shell("models", "read", "churn:v1").code == 3
     assert AuditEvent.objects.get(action="version.deleted").reason == "A mistake."
