@@ -9,6 +9,10 @@ import polars as pl
 from engine.frames.problems import Findings, shorten
 from engine.tabular.columns import PARTS, PartName, Task
 
+MOST = 1e150
+"""Of a target: a hundred million squares of it still add up to a number."""
+MOST_SINGLE = 3.4028234663852886e38
+"""The largest number of single precision, in which the boosters hold a target."""
 RARE = 2
 """Rows of a class in train from which on it is no rare one."""
 
@@ -65,6 +69,14 @@ class PartsSeen:
             self._judge_numbers(findings)
 
     def _judge_numbers(self, findings: Findings) -> None:
+        largest = max((abs(end) for span in self.spans.values() for end in span), default=0)
+        if largest > MOST:
+            text = f"The target reaches {largest:.3g}: squares of its errors are beyond any number. Give it in a larger unit."
+            findings.error("target_too_large", text, column=self.target)
+            return
+        if largest > MOST_SINGLE:
+            text = f"The target reaches {largest:.3g}, and boosters compute in single precision, up to 3.4e+38. Give it in a larger unit."
+            findings.warn("target_beyond_single", text, column=self.target)
         for part, (low, high) in self.spans.items():
             if low == high:
                 self._tell_same(part, f"{low:g}", findings)

@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from engine.tabular import limits, training
+from engine.tabular import limits, parts, training
 from engine.tabular.sources import TableLimits
 from engine.tabular.splitting import SplitPlan
 from tests.engine.tabular.samples import CLASSIFICATION, codes, cut, frames, parquet
@@ -44,8 +44,10 @@ def test_parts_as_they_should_be_are_not_warned_of(tmp_path: Path) -> None:
         ("classification", {"y": LATE.then(pl.lit("a")).otherwise(CLASSES)}, "constant_target"),
         ("regression", {"x": LATE.then(4).otherwise(DAY), "z": LATE.then(None).otherwise(DAY)}, "constant_in_train"),
         ("classification", {"y": pl.when(DAY.is_between(70, 80)).then(pl.lit("new")).otherwise(CLASSES)}, "unknown_class"),
+        ("regression", {"y": pl.when(DAY % 2 == 0).then(1.7e308).otherwise(-1.7e308)}, "target_too_large"),
+        ("regression", {"y": pl.when(DAY == 99).then(-1e151).otherwise(DAY)}, "target_too_large"),
     ],
-    ids=["one number", "one class", "no feature varies", "a class of validation"],
+    ids=["one number", "one class", "no feature varies", "a class of validation", "ends of the numbers", "one row of test"],
 )
 def test_a_train_part_that_teaches_nothing_is_refused(tmp_path: Path, task: Any, columns: dict[str, Any], code: str) -> None:
     assert code in codes(tmp_path, *by_time(tmp_path, task, **columns))
@@ -56,11 +58,12 @@ def test_a_train_part_that_teaches_nothing_is_refused(tmp_path: Path, task: Any,
     [
         ("regression", {"z": LATE.then(4).otherwise(DAY)}, ("constant_in_train", "z")),
         ("regression", {"y": pl.when(DAY < 85).then(DAY).otherwise(4)}, ("constant_target_in_part", "y")),
+        ("regression", {"y": DAY * 11 % 31 * 1e100}, ("target_beyond_single", "y")),
         ("classification", {"y": pl.when(DAY.is_between(70, 84)).then(pl.lit("a")).otherwise(CLASSES)}, ("constant_target_in_part", "y")),
         ("classification", {"y": pl.when(DAY > 90).then(pl.lit("new")).otherwise(CLASSES)}, ("unknown_class", "y")),
         ("classification", {"y": pl.when(DAY.is_in([3, 99])).then(pl.lit("c")).otherwise(CLASSES)}, ("rare_in_train", "y")),
     ],
-    ids=["a feature", "test of one number", "validation of one class", "a class of test", "a rare class"],
+    ids=["a feature", "test of one number", "large numbers", "validation of one class", "a class of test", "a rare class"],
 )
 def test_parts_that_tell_little_are_warned_of(tmp_path: Path, task: Any, columns: dict[str, Any], warning: tuple[str, str]) -> None:
     assert told(tmp_path, task, **columns) == [warning]
@@ -81,8 +84,8 @@ def test_whatever_is_ready_can_be_learned_from(tmp_path: Path, algorithm: str, p
     """Classes of two rows, of which some have one in train, in a table at the limits."""
     name, few = "n" * limits.MAX_NAME, 40
     rows = "".join(f"{number * 7 % 23},{number % 3},class {number % few}\n" for number in range(2 * few))
-    _, parts = cut(tmp_path, f"{name},x,y\n{rows}", CLASSIFICATION)
-    found = frames(parts)
+    _, files = cut(tmp_path, f"{name},x,y\n{rows}", CLASSIFICATION)
+    found = frames(files)
 
     made = training.train(
         train=found["train"], validation=found["validation"], target="y", features=[name, "x"], task="classification",
@@ -91,6 +94,17 @@ def test_whatever_is_ready_can_be_learned_from(tmp_path: Path, algorithm: str, p
 
     assert set(found["train"]["y"].value_counts()["count"]) > {1}
     assert len(made.model.labels) == few
+
+
+def test_the_largest_target_that_is_ready_can_be_measured(tmp_path: Path) -> None:
+    found = frames(cut(tmp_path, *by_time(tmp_path, y=(DAY * 11 % 31 - 15) / 15 * parts.MOST))[1])
+
+    made = training.train(
+        train=found["train"], validation=found["validation"], target="y", features=["x", "z"], task="regression",
+        algorithm="lightgbm", params={"n_estimators": 2}, metric="rmse",
+    )  # fmt: skip
+
+    assert 0 < made.value < parts.MOST
 
 
 def test_reading_allows_what_training_does() -> None:
