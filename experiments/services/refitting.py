@@ -24,6 +24,7 @@ from mlops.jobs.services import JobRefused
 from mlops.storable import clean
 from mlops.tenancy.roles import Principal
 from registry.models import BacktestRun, DatasetVersion, ModelVersion, RegisteredModel
+from registry.rules.tiers import tier_of
 from registry.services.backtesting import Evaluation, evaluate, store_run
 from registry.services.registration import PreparedArtifact, prepare_artifact, register_version
 
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from engine.tabular.model import TabularModel
 
 _REFERENCE_ROWS = 100_000
-_TIERS = {"regression": ("test_r2", 0.8, 0.5), "classification": ("test_roc_auc", 0.9, 0.75)}
-"""The metric a model's class is told by, and the least values of gold and silver."""
 
 
 @dataclass(frozen=True)
@@ -144,17 +143,6 @@ def _fit_forecast(objective: ForecastObjective, params: dict[str, Any], report: 
         trained_through=forecaster.trained_through,
         evaluation=evaluation,
     )
-
-
-def tier_of(task: str, metrics: dict[str, Any]) -> str:
-    """The class of a model on data it never saw: by MASE for forecasts (below 1 beats the seasonal naive), R² for regression, ROC AUC
-    for classification. `unrated` where that has no value."""
-    if task == "forecast":
-        mase = metrics.get("mase")
-        return "unrated" if mase is None else "gold" if mase < 0.8 else "silver" if mase < 1.0 else "bronze"
-    name, gold, silver = _TIERS[task]
-    value = metrics.get(name)
-    return "unrated" if value is None else "gold" if value >= gold else "silver" if value >= silver else "bronze"
 
 
 def _reference(model: "TabularModel", train: "pl.DataFrame") -> dict[str, Any]:

@@ -22,6 +22,7 @@ from mlops.tenancy.roles import Principal, system
 from registry.models import BacktestRun, DatasetVersion, ModelVersion, RegisteredModel, RetrainingRun
 from registry.rules.policy import Policy, parse
 from registry.rules.recipes import build
+from registry.rules.tiers import tier_of
 from registry.services import judging
 from registry.services.artifacts import NoArtifact
 from registry.services.backtesting import Evaluation, Progress, evaluate, evaluate_version, run_on, store_run
@@ -208,7 +209,7 @@ def _register(
         by=by,
         at=now,
         algorithm=trained.forecaster.kind,
-        metrics={**trained.evaluation.metrics, "tier": _tier(trained.evaluation)},
+        metrics={**trained.evaluation.metrics, "tier": tier_of("forecast", trained.evaluation.metrics)},
         hyperparameters={name: value for name, value in trained.recipe.items() if name != "kind"},
         lineage={"recipe": trained.recipe, "retraining": str(run.pk), "dataset": str(ground.data.dataset_id), "code": code_revision()},
         dataset_version=ground.data,
@@ -220,14 +221,6 @@ def _register(
     )
     store_run(version=version, evaluation=trained.evaluation, purpose=BacktestRun.Purpose.JUDGE, at=now, job_id=run.job_id)
     return version
-
-
-def _tier(evaluation: Evaluation) -> str:
-    """The class of a forecast by its MASE: below 1 it beats the seasonal naive forecast on the training days."""
-    mase = evaluation.metrics.get("mase")
-    if mase is None:
-        return "unrated"
-    return "gold" if mase < 0.8 else "silver" if mase < 1.0 else "bronze"
 
 
 def _conclude(run: RetrainingRun, version: ModelVersion, trained: _Trained) -> dict[str, Any]:

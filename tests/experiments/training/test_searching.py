@@ -12,7 +12,6 @@ from experiments.jobs_training import fail_study as follow_failed_job
 from experiments.models import Study, Trial
 from experiments.screens.study_words import sentence
 from experiments.services import deciding, proposing, searching, study_rows
-from experiments.services.refitting import tier_of
 from experiments.services.studies import cancel_study
 from experiments.states import StudyStatus, TrialState
 from mlops.artifacts.storage import storage
@@ -498,20 +497,6 @@ def test_parts_that_were_changed_are_not_learnt_from(scope: Principal) -> None:
 
     assert (study.status, states_of(study)) == ("failed", [])
     assert "digest" in study.error
-
-
-@pytest.mark.parametrize(
-    ("task", "metrics", "tier"),
-    [
-        ("forecast", {"mase": 0.7}, "gold"),
-        ("forecast", {"mase": None}, "unrated"),
-        ("regression", {"test_r2": 0.6}, "silver"),
-        ("classification", {"test_roc_auc": 0.7}, "bronze"),
-        ("classification", {}, "unrated"),
-    ],
-)
-def test_a_tier_says_how_good_a_model_is_on_unseen_data(task: str, metrics: dict[str, Any], tier: str) -> None:
-    assert tier_of(task, metrics) == tier
 
 
 def test_a_test_part_with_a_class_of_its_own_is_told_and_does_not_fail_the_study(scope: Principal) -> None:
