@@ -19,6 +19,7 @@ from engine.tabular.algorithms.protocol import (
     Shape,
     Watch,
     answers_of,
+    check_link,
     choice_of,
     outputs_of,
     patience_of,
@@ -27,7 +28,7 @@ from engine.tabular.algorithms.protocol import (
 from engine.tabular.documents import ArtifactError
 from engine.tabular.preprocessing import Encoding, Matrix
 
-OBJECTIVES: dict[str, Link] = {"RMSE": "identity", "MAE": "identity"}
+OBJECTIVES: dict[str, Link] = {"RMSE": "identity", "MAE": "identity", "Poisson": "log"}
 SAME_METRICS = {
     0: {"rmse": "RMSE", "mae": "MAE", "r2": "R2"},
     2: {"roc_auc": "AUC", "log_loss": "Logloss", "accuracy": "Accuracy"},
@@ -138,11 +139,15 @@ class CatBoost:
         with warnings.catch_warnings(), watch.libraries_errors(catboost.CatBoostError, ValueError, TypeError):
             warnings.filterwarnings("ignore", "Can't optimze method", UserWarning)  # our metric needs no compiling
             model = catboost.CatBoost(settings)
+            start = float(np.log(problem.target.mean())) if link == "log" else None
             model.fit(
-                _pool(problem.train, problem.target),
-                eval_set=_pool(problem.validation, problem.validation_target),
+                _pool(problem.train, problem.target, start),
+                eval_set=_pool(problem.validation, problem.validation_target, start),
                 callbacks=[_Callback(watch, metric if isinstance(metric, str) else _Chosen.__name__)],
             )
+        if start is not None:
+            scale, bias = model.get_scale_and_bias()
+            model.set_scale_and_bias(scale, bias + start)
         metadata = model.get_metadata()
         for entry in _RUN_DATA:
             if entry in metadata:
@@ -172,9 +177,11 @@ def _settings(problem: Problem, params: Params) -> tuple[dict[str, Any], Link]:
     link: Link
     if problem.task == "regression":
         settings["loss_function"], link = choice_of(params, "loss_function", OBJECTIVES, "RMSE")
+        check_link(problem, link, "loss_function")
     else:
         settings["loss_function"], link = ("Logloss", "logit") if problem.classes == 2 else ("MultiClass", "softmax")
-    own = SAME_METRICS[min(problem.classes, 3)].get(problem.metric) if problem.plain else None
+    # Of a logarithmic model the library would measure the exponent, not the answer.
+    own = SAME_METRICS[min(problem.classes, 3)].get(problem.metric) if problem.plain and link != "log" else None
     settings["eval_metric"] = own or _Chosen(problem, link)
     return settings, link
 
@@ -185,13 +192,15 @@ def _order(matrix: Matrix) -> NDArray[np.int64]:
     return np.argsort(codes, kind="stable")
 
 
-def _pool(matrix: Matrix, label: Floats | None = None) -> Any:
+def _pool(matrix: Matrix, label: Floats | None = None, start: float | None = None) -> Any:
+    """`start`: the raw score that learning begins from, where the library would begin from 0. Logarithmic models diverge from there."""
     import catboost
 
     numbers = [index for index in range(matrix.values.shape[1]) if index not in set(matrix.categorical)]
     texts = _texts(matrix.values[:, list(matrix.categorical)]) if matrix.categorical else None
     values = np.ascontiguousarray(matrix.values[:, numbers], dtype=np.float32) if numbers else None
-    return catboost.Pool(catboost.FeaturesData(num_feature_data=values, cat_feature_data=texts), label=label)
+    baseline = None if start is None else np.full((len(matrix), 1), start)
+    return catboost.Pool(catboost.FeaturesData(num_feature_data=values, cat_feature_data=texts), label=label, baseline=baseline)
 
 
 def _texts(codes: Floats) -> NDArray[np.object_]:

@@ -112,13 +112,22 @@ def test_metric_that_the_library_lacks_is_reported_too(algorithm: str, case: str
     assert told[-1] == pytest.approx(result.value, rel=1e-4)
 
 
-@pytest.mark.parametrize(("algorithm", "params"), [("lightgbm", {"objective": "poisson"}), ("xgboost", {"objective": "count:poisson"})])
+@pytest.mark.parametrize(
+    ("algorithm", "params"),
+    [
+        ("catboost", {"loss_function": "Poisson"}),
+        ("lightgbm", {"objective": "poisson"}),
+        ("xgboost", {"objective": "count:poisson"}),
+    ],
+)
 def test_counts_are_learnt_on_a_logarithmic_scale(algorithm: str, params: dict[str, Any]) -> None:
     few = {ROUNDS[algorithm]: 40, "learning_rate": 0.3}
+    reports: list[float] = []
 
-    result = trained("regression", algorithm, {**few, **params})
+    result = trained("regression", algorithm, {**few, **params}, report=lambda _, value: reports.append(value))
 
     assert result.metrics["r2"] > 0.4
+    assert min(reports) == pytest.approx(result.value, rel=1e-4)
     told = result.model.predict(houses(5, seed=3))
     np.testing.assert_allclose(told.values, np.exp(told.raw))
     with pytest.raises(TrainingError, match="at least 0"):
