@@ -29,7 +29,7 @@ from engine.tabular.columns import PARTS
 from engine.tabular.preparing import Prepared, prepare
 from engine.tabular.splitting import SplitPlan
 from engine.tabular.training import Trained, measure, train
-from engine.tuning import samplers, spaces
+from engine.tuning import defaults, samplers, spaces
 
 SEED = 0
 FRACTIONS = (0.7, 0.15, 0.15)
@@ -135,7 +135,7 @@ def week_before(period: str, path: Path, known: Cut) -> Line:
 
 def search(known: Cut, name: str, trials: int, *, metric: str, data: str, test: pl.DataFrame, figures: Sequence[str]) -> Line:
     """Trials as a study's worker makes them, one thread; the best is fitted again and measured on the test."""
-    space = spaces.default(name, known.plan.task)
+    space = defaults.default(name, known.plan.task)
     rounds = space.largest(rounds_of(name), 1_000)
     study = optuna.create_study(
         direction="maximize" if metric == "roc_auc" else "minimize", pruner=samplers.pruner("median", rounds=rounds)

@@ -109,6 +109,11 @@ class Space:
         """As `parse` reads it."""
         return {name: one.to_json() for name, one in self.searched.items()} | self.fixed
 
+    @property
+    def single(self) -> bool:
+        """Whether there is one point and nothing to search."""
+        return all(len(one.points() or ()) == 1 for one in self.searched.values())
+
     def grid_size(self) -> int:
         """How many points there are. Raises SpaceError for a parameter without an end, or a grid that is too large."""
         size = 1
@@ -256,60 +261,3 @@ def _allowed(place: str, value: Any, limit: Limit) -> Scalar:
         raise SpaceError(place, f"Must be {limit}.")
     allowed: Scalar = value
     return allowed
-
-
-def default(algorithm: str, task: Task) -> Space:
-    """A space that suits most tables: the parameters that matter most, in the ranges their libraries' guides advise."""
-    return parse(_DEFAULTS[algorithm], algorithm=algorithm, task=task)
-
-
-def _float(low: float, high: float, *, log: bool = False) -> dict[str, Any]:
-    return {"type": "float", "low": low, "high": high, "log": log}
-
-
-def _int(low: int, high: int, *, log: bool = False) -> dict[str, Any]:
-    return {"type": "int", "low": low, "high": high, "log": log}
-
-
-_DEFAULTS: dict[str, dict[str, Any]] = {
-    "catboost": {
-        "iterations": 500,
-        "early_stopping_rounds": 50,
-        "learning_rate": _float(0.02, 0.3, log=True),
-        "depth": _int(4, 8),
-        "l2_leaf_reg": _float(1.0, 30.0, log=True),
-        "random_strength": _float(0.0, 2.0),
-        "min_data_in_leaf": _int(1, 50, log=True),
-    },
-    "xgboost": {
-        "n_estimators": 500,
-        "early_stopping_rounds": 50,
-        "learning_rate": _float(0.02, 0.3, log=True),
-        "max_depth": _int(3, 9),
-        "min_child_weight": _float(0.5, 20.0, log=True),
-        "subsample": _float(0.6, 1.0),
-        "colsample_bytree": _float(0.5, 1.0),
-        "reg_lambda": _float(0.1, 30.0, log=True),
-        "reg_alpha": _float(0.001, 10.0, log=True),
-    },
-    "lightgbm": {
-        "n_estimators": 500,
-        "early_stopping_rounds": 50,
-        "learning_rate": _float(0.02, 0.3, log=True),
-        "num_leaves": _int(8, 128, log=True),
-        "min_child_samples": _int(5, 100, log=True),
-        "subsample": _float(0.6, 1.0),
-        "subsample_freq": 1,
-        "colsample_bytree": _float(0.5, 1.0),
-        "reg_lambda": _float(0.001, 30.0, log=True),
-    },
-    "sklearn": {
-        "kind": "hist_gradient_boosting",
-        "max_iter": 300,
-        "early_stopping_rounds": 30,
-        "learning_rate": _float(0.02, 0.3, log=True),
-        "max_leaf_nodes": _int(8, 127, log=True),
-        "min_samples_leaf": _int(5, 100, log=True),
-        "l2_regularization": _float(0.001, 30.0, log=True),
-    },
-}

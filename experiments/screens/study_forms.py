@@ -8,6 +8,7 @@ from django import forms
 
 from engine.tabular.options import MOST_CATEGORIES, MOST_CATEGORY_ROWS, PREPROCESSING
 from engine.tabular.postprocessing import MAX_DECIMALS, MAX_UNIT
+from engine.tuning.limits import KIND, SKLEARN_KINDS
 from engine.tuning.samplers import PRUNERS, SAMPLERS
 from experiments.models import Experiment, Split, Study
 from experiments.services.study_settings import FORECAST, LARGEST_SEED, LONGEST_TIMEOUT, MOST_TRIALS, MOST_WORKERS, metrics_of, space_of
@@ -159,13 +160,16 @@ class StudyForm(forms.Form):
 
 
 def default_spaces() -> list[tuple[str, str]]:
-    """What is searched when nobody says otherwise: a heading and its JSON for each algorithm and task."""
-    pairs = [(value, label, task) for value, label in Study.Algorithm.choices for task in ("classification", "regression")]
-    pairs.append(("lightgbm", "LightGBM", FORECAST))
-    return [
-        (f"{label}, {_TASKS[task].lower()}", json.dumps(space_of(None, algorithm=value, task=task).to_json(), indent=2))
-        for value, label, task in pairs
+    """What is searched when nobody says otherwise: a heading and its JSON for each algorithm, kind and task."""
+    kinds = {"sklearn": [{KIND: kind} for kind in SKLEARN_KINDS]}
+    asked = [
+        (" ".join([label, *(one or {}).values()]), task, space_of(one, algorithm=value, task=task))
+        for value, label in Study.Algorithm.choices
+        for one in kinds.get(value, [None])
+        for task in ("classification", "regression")
     ]
+    asked.append(("LightGBM", FORECAST, space_of(None, algorithm="lightgbm", task=FORECAST)))
+    return [(f"{label}, {_TASKS[task].lower()}", json.dumps(space.to_json(), indent=2)) for label, task, space in asked]
 
 
 class CancelForm(forms.Form):

@@ -199,7 +199,7 @@ def _check_split(split: Split, settings: Settings) -> None:
     for together in (("train", "validation"), ("test",)):
         _check_memory(split, together)
     target: dict[str, Any] = next((column for column in split.profile if column["name"] == split.target), {})
-    check_classes(settings.postprocessing, target.get("distinct") if split.task == "classification" else None)
+    check_classes(settings, target.get("distinct") if split.task == "classification" else None)
 
 
 def _check_memory(split: Split, parts: tuple[str, ...]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from engine.tuning import limits, samplers, spaces
+from engine.tuning import combinations, defaults, limits, samplers, spaces
 from engine.tuning.limits import Limits, Number, Words
 from engine.tuning.spaces import Space, SpaceError
 from mlops.errors import InvalidField
@@ -61,15 +61,12 @@ def settings_of(values: Mapping[str, Any], *, task: str) -> Settings:
     space = space_of(values.get("search_space"), algorithm=algorithm, task=task)
     sampler = _one_of("sampler", values.get("sampler") or "tpe", samplers.SAMPLERS)
     pruner = _one_of("pruner", values.get("pruner") or "median", samplers.PRUNERS)
-    n_trials = _whole("n_trials", values.get("n_trials"), 1, MOST_TRIALS, default=20)
-    if sampler == "grid":
-        n_trials = min(n_trials, _grid_size(space)) if values.get("n_trials") is not None else min(_grid_size(space), MOST_TRIALS)
     return Settings(
         algorithm=algorithm,
         task=task,
         metric=metric,
         direction=direction,
-        n_trials=n_trials,
+        n_trials=_trials(values.get("n_trials"), sampler, space),
         timeout_s=_whole("timeout_s", values.get("timeout_s"), 1, LONGEST_TIMEOUT, default=0) or None,
         sampler=sampler,
         pruner=pruner,
@@ -82,22 +79,33 @@ def settings_of(values: Mapping[str, Any], *, task: str) -> Settings:
 
 
 def space_of(value: Any, *, algorithm: str, task: str) -> Space:
-    """The search space somebody wrote, or the default one. Raises InvalidField."""
+    """The search space somebody wrote; the default one where that says nothing, or nothing but a kind. Raises InvalidField."""
     if value is not None and not isinstance(value, Mapping):
         raise InvalidField("search_space", "Must be an object: a range, choices or a fixed value for each parameter.")
     try:
-        if task == FORECAST:
-            return spaces.parse_within(_FORECAST_SPACE if value is None else value, forecast_limits())
-        if value is None:
-            return spaces.default(algorithm, task)  # type: ignore[arg-type]  # the other two tasks
-        return spaces.parse(value, algorithm=algorithm, task=task)  # type: ignore[arg-type]
+        if value is None and task != FORECAST:
+            return defaults.default(algorithm, task)  # type: ignore[arg-type]  # the other two tasks
+        space = _parsed(_FORECAST_SPACE if value is None else value, algorithm, task)
+        if task != FORECAST and set(space.to_json()) == {limits.KIND}:
+            return defaults.default(algorithm, task, kind=str(space.fixed[limits.KIND]))  # type: ignore[arg-type]
+        combinations.check(space, "" if task == FORECAST else algorithm)
+    except SpaceError as error:
+        raise InvalidField(_place(error), str(error)) from None
+    return space
+
+
+def space_of_study(study: "Study") -> Space:
+    """The space a study was made with, though its parameters might not go together. Raises InvalidField."""
+    try:
+        return _parsed(study.search_space, study.algorithm, study.task)
     except SpaceError as error:
         raise InvalidField(_place(error), str(error)) from None
 
 
-def space_of_study(study: "Study") -> Space:
-    """The space a study was made with."""
-    return space_of(study.search_space, algorithm=study.algorithm, task=study.task)
+def _parsed(value: Mapping[str, Any], algorithm: str, task: str) -> Space:
+    if task == FORECAST:
+        return spaces.parse_within(value, forecast_limits())
+    return spaces.parse(value, algorithm=algorithm, task=task)  # type: ignore[arg-type]  # the other two tasks
 
 
 def _options(field: str, value: Any, task: str) -> dict[str, Any]:
@@ -121,11 +129,17 @@ def _options(field: str, value: Any, task: str) -> dict[str, Any]:
     return dict(value)
 
 
-def check_classes(postprocessing: Mapping[str, Any], classes: int | None) -> None:
-    """Raise InvalidField for a threshold where there are not two classes. `classes`: None where nobody counted them."""
-    if "threshold" in postprocessing and classes is not None and classes > 2:
+def check_classes(settings: Settings, classes: int | None) -> None:
+    """Raise InvalidField for what is for two classes alone. `classes`: None where nobody counted them."""
+    if classes is None or classes <= 2:
+        return
+    if "threshold" in settings.postprocessing:
         told = f"Is for two classes; the target has {classes}, of which the most probable is answered."
         raise InvalidField("postprocessing.threshold", told)
+    try:
+        combinations.check_many_classes(settings.space, settings.algorithm, classes)
+    except SpaceError as error:
+        raise InvalidField(_place(error), str(error)) from None
 
 
 def forecast_limits() -> Limits:
@@ -160,6 +174,22 @@ def _metric(given: Any, task: str) -> tuple[str, str]:
     known = metrics_of(task)
     metric = _one_of("metric", given or next(iter(known)), tuple(known))
     return metric, known[metric]
+
+
+def _trials(given: Any, sampler: str, space: Space) -> int:
+    """How many trials there are to be. Raises InvalidField for more than the space has, or the grid more than a study has."""
+    wanted = _whole("n_trials", given, 1, MOST_TRIALS, default=20)
+    if sampler == "grid":
+        size = _grid_size(space)
+        if given is None and size > MOST_TRIALS:
+            told = f"The grid has {size:,} points; a study has at most {MOST_TRIALS:,} trials. Search less, or name n_trials:"
+            raise InvalidField("search_space", f"{told} that many points are tried, in an order that the seed shuffles.")
+        return size if given is None else min(wanted, size)
+    if not space.single:
+        return wanted
+    if given is not None and wanted > 1:
+        raise InvalidField("n_trials", "Must be 1, or left out: each parameter has one value, so that all trials would be the same.")
+    return 1
 
 
 def _grid_size(space: Space) -> int:

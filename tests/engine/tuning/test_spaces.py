@@ -3,7 +3,6 @@
 from itertools import product
 from typing import Any
 
-import optuna
 import pytest
 
 from engine.tabular.algorithms import algorithm as algorithm_named
@@ -16,17 +15,6 @@ PAIRS = list(product(limits.ALGORITHMS, TASKS))
 
 def parse(value: dict[str, Any], algorithm: str = "lightgbm", task: Task = "regression") -> Space:
     return spaces.parse(value, algorithm=algorithm, task=task)
-
-
-@pytest.mark.parametrize(("algorithm", "task"), PAIRS)
-def test_the_default_space_suggests_within_itself(algorithm: str, task: Task) -> None:
-    space = spaces.default(algorithm, task)
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
-
-    params = spaces.suggest(study.ask(), space)
-
-    assert space.misfit(params) == ""
-    assert set(params) == {*space.searched, *space.fixed}
 
 
 @pytest.mark.parametrize(("algorithm", "task"), PAIRS)
@@ -103,6 +91,19 @@ def test_the_kind_of_a_scikit_learn_model_is_fixed_and_brings_its_own_parameters
 
     assert forest.fixed == {"kind": "random_forest"}
     assert (searched.value.field, foreign.value.field) == ("kind", "max_depth")
+
+
+@pytest.mark.parametrize(
+    ("searched", "single"),
+    [
+        ({}, True),
+        ({"a": Range(3, 3, whole=True), "b": Choice(("x",))}, True),
+        ({"a": Range(3, 4, whole=True)}, False),
+        ({"a": Range(0.1, 0.2, whole=False), "b": Choice(("x",))}, False),
+    ],
+)
+def test_a_space_of_one_point_is_known(searched: dict[str, Range | Choice], single: bool) -> None:
+    assert Space(searched, {"c": 1}).single is single
 
 
 def test_a_grid_holds_every_point_once() -> None:

@@ -112,6 +112,43 @@ def test_a_threshold_for_more_than_two_classes_is_refused(api: Api, scope: Princ
     assert "has 5" in refused.json()["errors"][0]["message"]
 
 
+def test_what_is_for_two_classes_alone_is_refused_for_more(api: Api, scope: Principal) -> None:
+    split = make_ready_split(task="classification")
+    split.profile = [{"name": "y", "role": "target", "distinct": 3}]
+    split.save()
+    space = {"depth": {"type": "int", "low": 2, "high": 3}, "subsample": 0.5}
+
+    refused = api("data_scientist").post(PATH, body(str(split.pk), algorithm="catboost", search_space=space), format="json")
+    space["bootstrap_type"] = "MVS"
+    created = api("data_scientist").post(PATH, body(str(split.pk), algorithm="catboost", search_space=space), format="json")
+
+    assert (refused.status_code, refused.json()["errors"][0]["field"], created.status_code) == (400, "search_space.subsample", 202)
+
+
+@pytest.mark.parametrize(
+    ("asked", "trials"),
+    [
+        ({"search_space": {"num_leaves": 8}, "n_trials": None}, 1),
+        ({"search_space": {"num_leaves": {"type": "categorical", "choices": [8]}}, "n_trials": 1}, 1),
+        ({"sampler": "grid", "search_space": {"num_leaves": {"type": "int", "low": 2, "high": 2002}}, "n_trials": 50}, 50),
+        ({"sampler": "grid", "search_space": {"num_leaves": {"type": "int", "low": 2, "high": 2001}}, "n_trials": None}, 2000),
+    ],
+)
+def test_there_are_as_many_trials_as_there_is_something_to_try(api: Api, split_id: str, asked: dict[str, Any], trials: int) -> None:
+    created = api("data_scientist").post(PATH, body(split_id, **asked), format="json")
+
+    assert (created.status_code, created.json()["n_trials"]) == (202, trials)
+
+
+@pytest.mark.parametrize(("kind", "searched"), [("random_forest", "max_features"), ("linear", "alpha")])
+def test_a_kind_alone_is_searched_in_its_default_space(api: Api, split_id: str, kind: str, searched: str) -> None:
+    created = api("data_scientist").post(PATH, body(split_id, algorithm="sklearn", search_space={"kind": kind}), format="json").json()
+
+    assert created["search_space"]["kind"] == kind
+    assert created["search_space"][searched]["low"] < created["search_space"][searched]["high"]
+    assert created["n_trials"] == 3
+
+
 def test_a_table_that_would_overfill_a_worker_is_refused_with_the_numbers(api: Api, split_id: str, settings: Any) -> None:
     settings.TRAINING_MEMORY_BYTES = 160 * 3 * 8 - 1
 
@@ -185,6 +222,17 @@ def test_trials_without_a_value_come_last(api: Api, scope: Principal, ordering: 
         ({"search_space": {"learning_rate": {"type": "float", "low": 0.1}}}, "search_space.learning_rate.high", "number from"),
         ({"search_space": {"learning_rate": 7.0}}, "search_space.learning_rate", "0.0001 to 1"),
         ({"sampler": "grid"}, "search_space.learning_rate", "step"),
+        ({"search_space": {"num_leaves": 8}}, "n_trials", "Must be 1"),
+        (
+            {"algorithm": "catboost", "search_space": {"max_leaves": {"type": "int", "low": 8, "high": 16}}},
+            "search_space.max_leaves",
+            "Lossguide in every trial",
+        ),
+        (
+            {"sampler": "grid", "n_trials": None, "search_space": {"num_leaves": {"type": "int", "low": 2, "high": 2002}}},
+            "search_space",
+            "2,001 points; a study has at most 2,000",
+        ),
         ({"postprocessing": "round"}, "postprocessing", "object"),
         ({"postprocessing": {"threshold": 0.3}}, "postprocessing.threshold", "clip, low, high"),
         ({"postprocessing": {"decimals": -1}}, "postprocessing.decimals", "0 to 12"),

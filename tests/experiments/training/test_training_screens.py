@@ -256,7 +256,7 @@ def test_answers_of_a_study_are_asked_for_in_fields_and_shown_on_its_page(site: 
 def test_the_defaults_of_every_algorithm_stand_below_the_form(site: Site) -> None:
     text = site("data_scientist").get(url("study_create")).text
 
-    assert text.count("Default search space: ") == 9
+    assert text.count("Default search space: ") == 13
     assert "&quot;learning_rate&quot;" in text
 
 
