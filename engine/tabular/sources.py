@@ -1,13 +1,12 @@
-"""Foreign tables as a stream of small frames: CSV, Parquet, or the records of a request. Nothing is held whole, nothing is believed.
+"""Foreign tables as a stream of small frames: CSV, Parquet, or records of JSON. Only the last are held whole; nothing is believed.
 
 A source can be walked several times; each walk gives the same batches in the same order. In a serving or web process use
 `engine.formats.tables`, which does this in a disposable child.
 """
 
 import io
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -15,8 +14,10 @@ import polars as pl
 
 from engine.frames.dialect import Dialect, find_dialect, text_chunks
 from engine.frames.limits import ReadLimits
-from engine.frames.problems import Findings, refuse, shorten
-from engine.tabular.limits import MAX_CLASSES, MAX_FEATURES, MAX_NAME
+from engine.frames.problems import Findings, refuse
+from engine.tabular.limits import MAX_CLASSES, MAX_FEATURES
+from engine.tabular.naming import check_names
+from engine.tabular.records import START, Loose, looks_like_json, open_json, open_records
 
 CELLS_PER_BATCH = 1 << 20
 """Rows × columns in memory at once."""
@@ -28,7 +29,6 @@ BOMB_RATIO = 200
 FREE_BYTES = 1 << 30
 """What any file may decode to; beyond it, BOMB_RATIO times its own size."""
 
-Loose = Literal["text", "typed", "json"]
 Format = Literal["auto", "records"]
 
 
@@ -69,30 +69,15 @@ def open_source(path: Path, *, kind: Format = "auto", limits: TableLimits, findi
     if size > limits.max_file_bytes:
         raise refuse("too_large", f"{size >> 20} MB were given; {limits.max_file_bytes >> 20} MB are allowed.")
     if kind == "records":
-        return _open_records(path, limits=limits)
+        return open_records(path, most_columns=limits.max_columns)
     with path.open("rb") as stream:
-        is_parquet = stream.read(4) == b"PAR1"
-    source = _open_parquet(path, limits=limits) if is_parquet else _open_text(path, limits=limits, findings=findings)
-    _check_names(list(source.schema), limits=limits, findings=findings)
+        start = stream.read(START)
+    if looks_like_json(start):
+        return open_json(path, most_columns=limits.max_columns)
+    source = _open_parquet(path, limits=limits) if start[:4] == b"PAR1" else _open_text(path, limits=limits, findings=findings)
+    check_names(source.names, most=limits.max_columns, findings=findings)
     findings.stop_on_errors()
     return source
-
-
-def _check_names(names: list[str], *, limits: TableLimits, findings: Findings) -> None:
-    if len(names) > limits.max_columns:
-        raise refuse("too_many_columns", f"The table has {len(names)} columns; {limits.max_columns} are allowed.")
-    unusable = [name for name in names if not name or len(name) > MAX_NAME or "\0" in name or not _is_text(name)]
-    if unusable:
-        told = f"{len(unusable)} columns have names that are empty, longer than {MAX_NAME} characters, or no text; rename them."
-        findings.error("unusable_name", told, examples=[name.encode("ascii", "backslashreplace").decode() for name in unusable])
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def batch_rows(columns: int) -> int:
@@ -224,7 +209,7 @@ class _Pieces(io.RawIOBase):
 
 def _open_text(path: Path, *, limits: TableLimits, findings: Findings) -> TextSource:
     dialect, rewritten = find_dialect(path, limits=limits.for_text(), findings=findings)
-    names = tuple(name.strip() or f"column_{position}" for position, name in enumerate(dialect.header, start=1))
+    names = tuple(name.strip() for name in dialect.header)
     with path.open("rb") as stream:
         marked = stream.read(3) == b"\xef\xbb\xbf"
     return TextSource(path, dialect, rewritten, marked, names, limits)
@@ -242,6 +227,10 @@ class ParquetSource:
     left_out: tuple[str, ...] = ()
     """Columns of kinds that no table here holds: lists, structures, bytes."""
     loose: Loose = "typed"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.schema)
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
         """Frames of the file's own types. Raises FrameError where the file is damaged, or holds more than it may."""
@@ -296,76 +285,3 @@ def _is_plain(dtype: Any) -> bool:
     nested = pa.types.is_nested(dtype) or isinstance(dtype, pa.BaseExtensionType)
     binary = pa.types.is_binary(dtype) or pa.types.is_large_binary(dtype) or pa.types.is_fixed_size_binary(dtype)
     return not (nested or binary or pa.types.is_binary_view(dtype) or pa.types.is_interval(dtype))
-
-
-# --- records ----------------------------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class RecordsSource:
-    """Records of a request: JSON objects, already in memory."""
-
-    frame: pl.DataFrame
-    loose: Loose = field(default="json")
-
-    @property
-    def schema(self) -> dict[str, pl.DataType]:
-        return dict(self.frame.schema)
-
-    def batches(self, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
-        yield self.frame if columns is None else self.frame.select(columns)
-
-    def describe(self) -> dict[str, Any]:
-        return {"format": "records"}
-
-
-def _open_records(path: Path, *, limits: TableLimits) -> RecordsSource:
-    try:
-        records = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise refuse("unreadable_records", f"The records are no JSON: {str(error)[:200]}") from error
-    findings = Findings()
-    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
-        raise refuse("unreadable_records", "Records are a list of JSON objects.")
-    if not records:
-        raise refuse("empty_file", "There are no records.")
-    names = list(dict.fromkeys(name for record in records for name in record))
-    _check_names(names, limits=limits, findings=findings)
-    findings.stop_on_errors()
-    columns = [_column_of_records(name, [record.get(name) for record in records], findings) for name in names]
-    findings.stop_on_errors()
-    return RecordsSource(pl.DataFrame(columns))
-
-
-def _column_of_records(name: str, values: list[Any], findings: Findings) -> pl.Series:
-    kinds = {type(value) for value in values if value is not None}
-    if not kinds:
-        return pl.Series(name, values, dtype=pl.String)
-    if kinds == {int}:
-        whole = all(value is None or -(2**63) <= value < 2**63 for value in values)
-        return pl.Series(name, values, dtype=pl.Int64 if whole else pl.Float64)
-    if kinds <= {int, float}:
-        return pl.Series(name, values, dtype=pl.Float64)
-    for kind, dtype in ((bool, pl.Boolean), (str, pl.String)):
-        if kinds == {kind}:
-            return pl.Series(name, values, dtype=dtype)
-    odd = next(position for position, value in enumerate(values) if isinstance(value, dict | list) or _differs(value, values))
-    if kinds & {dict, list}:
-        findings.error(
-            "nested_value", f"Column {name!r} holds lists or objects; values are numbers, texts, true, false or null.", column=name
-        )
-    else:
-        told = sorted({"text" if kind is str else "true or false" if kind is bool else "number" for kind in kinds})
-        findings.error(
-            "mixed_types",
-            f"Column {name!r} mixes {' and '.join(told)}; first in record {odd + 1}.",
-            column=name,
-            examples=shorten([values[odd]]),
-        )
-    return pl.Series(name, [None] * len(values), dtype=pl.String)
-
-
-def _differs(value: Any, values: list[Any]) -> bool:
-    first = next(one for one in values if one is not None)
-    numbers = (
-        isinstance(first, int | float) and not isinstance(first, bool) and isinstance(value, int | float) and not isinstance(value, bool)
-    )
-    return value is not None and type(value) is not type(first) and not numbers

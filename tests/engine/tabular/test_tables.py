@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from engine.frames.problems import Findings, FrameError
+from engine.tabular import records
 from engine.tabular.sources import TableLimits, open_source
 from engine.tabular.splitting import SplitPlan
 from engine.tabular.tables import Converter, read_columns
@@ -145,9 +146,9 @@ def test_lists_and_bytes_of_a_parquet_file_are_left_out_and_said(tmp_path: Path)
 
 
 def test_records_keep_their_types_and_dates_in_them_are_found(tmp_path: Path) -> None:
-    records = [{"n": 1, "code": "12", "day": "2024-01-01", "ok": True}, {"n": 2.5, "code": "13", "day": None, "late": 1}]
+    rows = [{"n": 1, "code": "12", "day": "2024-01-01", "ok": True}, {"n": 2.5, "code": "13", "day": None, "late": 1}]
 
-    frame, told = read(tmp_path, json.dumps(records), kind="records")
+    frame, told = read(tmp_path, json.dumps(rows), kind="records")
 
     assert told["format"] == "records"
     assert frame.to_dicts() == [
@@ -157,7 +158,7 @@ def test_records_keep_their_types_and_dates_in_them_are_found(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("records", "code"),
+    ("given", "code"),
     [
         ([{"y": 1}, {"y": "one"}], "mixed_types"),
         ([{"y": 1}, {"y": True}], "mixed_types"),
@@ -170,8 +171,55 @@ def test_records_keep_their_types_and_dates_in_them_are_found(tmp_path: Path) ->
         ([{"x" * 201: 1}], "unusable_name"),
     ],
 )
-def test_records_that_are_no_table_are_refused(tmp_path: Path, records: Any, code: str) -> None:
-    assert codes(tmp_path, json.dumps(records), kind="records") == [code]
+def test_records_that_are_no_table_are_refused(tmp_path: Path, given: Any, code: str) -> None:
+    assert codes(tmp_path, json.dumps(given), kind="records") == [code]
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("lines", [True, False])
+def test_a_file_of_json_is_read_as_its_records_are(tmp_path: Path, lines: bool, mark: str) -> None:
+    rows: list[dict[str, Any]] = [{"n": 1, "code": "12", "day": "2024-01-01"}, {"n": 2.5, "code": "é]", "day": None, "late": 1}]
+    written = "\r\n".join(json.dumps(one, ensure_ascii=False) for one in rows) + "\n" if lines else json.dumps(rows, indent=1)
+
+    frame, told = read(tmp_path, mark + written)
+
+    assert told["format"] == "json"
+    assert frame.equals(read(tmp_path, json.dumps(rows), kind="records")[0])
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('[{"x": 1, "y": 2},', "no JSON"),
+        ('{"x": 1, "y": 2}\n{"x": 1, "y": 2},\n', "Line 2 is no JSON object"),
+        ('{\n "x": [1],\n "y": [2]}', "Line 1 is no JSON object"),
+        ('{"x": 1}\n[1]\n', "list of JSON objects"),
+        ('[{"x": 1, "x": 2}]', "'x' twice"),
+        ('[{"x": NaN}]', "NaN is no JSON"),
+        ('[{"x": ' + "[" * 100_000, "recursion"),
+    ],
+)
+def test_json_that_is_no_table_is_refused_with_the_place(tmp_path: Path, content: str, said: str) -> None:
+    (problem,) = problems(tmp_path, content)
+
+    assert problem.code == "unreadable_records"
+    assert said in problem.message
+
+
+def test_json_that_takes_too_much_room_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sparse = "[" + ",".join(["{}"] * 20_000) + "," + json.dumps({f"c{number}": 1 for number in range(1_001)}) + "]"
+
+    assert codes(tmp_path, sparse) == ["too_large"]
+    monkeypatch.setattr(records, "LARGEST_FILE", 1_000)
+    assert codes(tmp_path, sparse) == ["too_large"]
+
+
+@pytest.mark.parametrize(("header", "positions"), [("column_2,,y", "2"), (",x,y", "1"), ('x,y," "', "3"), (",,y", "1, 2")])
+def test_columns_without_a_name_are_refused_with_their_places(tmp_path: Path, header: str, positions: str) -> None:
+    (problem,) = problems(tmp_path, f"{header}\n" + "".join(f"{n},{n % 3},{n % 7}\n" for n in range(20)))
+
+    assert problem.code == "unusable_name"
+    assert f"by position: {positions}." in problem.message
 
 
 BAD: dict[str, tuple[bytes | str, str]] = {

@@ -105,6 +105,18 @@ def test_a_parquet_file_gives_the_parts_that_its_records_give(api: Api, child: N
     assert [one["sha256"] for one in of_file["parts"].values()] == [one["sha256"] for one in of_records["parts"].values()]
 
 
+def test_a_json_file_gives_the_parts_that_its_records_give(api: Api, child: None) -> None:
+    client = api()
+
+    pending = post_file(client, json.dumps(rows()).encode(), file_name="houses.json").json()
+    run_job(pending["job_id"])
+
+    of_file = client.get(f"{URL}/{pending['id']}").json()
+    of_records = post_records(client).json()
+    assert (of_file["status"], of_file["reading"]["format"]) == ("ready", "json")
+    assert [one["sha256"] for one in of_file["parts"].values()] == [one["sha256"] for one in of_records["parts"].values()]
+
+
 def test_a_local_file_below_an_allowed_root_is_split(api: Api, customer: Customer, tmp_path: Path, settings: Any) -> None:
     settings.DATA_ROOTS = [tmp_path]
     (tmp_path / "houses.csv").write_bytes(csv())
