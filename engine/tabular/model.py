@@ -79,6 +79,8 @@ class TabularModel:
         answers = answers_of(raw, self.fitted.shape.link)
         if isinstance(self.postprocessor, Classes):
             return Predictions(self.postprocessor.answers(answers), self.postprocessor.named(answers), raw, notes)
+        if beyond := self.postprocessor.beyond(answers):
+            notes.append(f"{beyond} answers are larger than a number can be here; the largest one stands in their place.")
         return Predictions(list(self.postprocessor.answers(answers)), None, raw, notes)
 
     def raw(self, frame: pl.DataFrame, *, threads: int = 1) -> Floats:

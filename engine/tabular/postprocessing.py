@@ -17,6 +17,9 @@ Label = str | int | float | bool
 
 MAX_DECIMALS = 12
 MAX_UNIT = 40
+LEAST_FACTOR, MOST_FACTOR = 1e-12, 1e12
+"""Sizes of a change of unit."""
+_LARGEST = float(np.finfo(np.float64).max)
 DEFAULT_THRESHOLD = 0.5
 
 
@@ -45,8 +48,8 @@ class PostprocessingOptions:
     def __post_init__(self) -> None:
         if self.threshold != "f1" and not (isinstance(self.threshold, int | float) and 0 < self.threshold < 1):
             raise TrainingError("threshold", 'Must lie between 0 and 1, or be "f1".')
-        if not np.isfinite(self.factor) or self.factor == 0:
-            raise TrainingError("factor", "Must be a finite number other than 0.")
+        if not LEAST_FACTOR <= abs(self.factor) <= MOST_FACTOR:
+            raise TrainingError("factor", f"Must be a number from {LEAST_FACTOR:g} to {MOST_FACTOR:g}, or below 0 one of such a size.")
         if self.decimals is not None and not 0 <= self.decimals <= MAX_DECIMALS:
             raise TrainingError("decimals", f"Must be from 0 to {MAX_DECIMALS}.")
         for name, bound in (("low", self.low), ("high", self.high)):
@@ -100,9 +103,22 @@ class Values:
         return np.clip(values, self.low, self.high)
 
     def answers(self, values: Floats) -> list[float]:
-        changed = self.bounded(values) * self.factor
-        rounded = changed if self.decimals is None else np.round(changed, self.decimals)
-        return cast("list[float]", rounded.tolist())
+        """What people get; never infinite: at the border of what a number can hold instead."""
+        changed = np.clip(self._scaled(values), -_LARGEST, _LARGEST)
+        if self.decimals is None:
+            return cast("list[float]", changed.tolist())
+        with np.errstate(over="ignore"):
+            rounded = np.round(changed, self.decimals)
+        # NumPy rounds by way of a product that can overflow, of numbers so large that they have no decimals.
+        return cast("list[float]", np.where(np.isfinite(rounded), rounded, changed).tolist())
+
+    def beyond(self, values: Floats) -> int:
+        """How many of the answers stand at that border."""
+        return int(np.isinf(self._scaled(values)).sum())
+
+    def _scaled(self, values: Floats) -> Floats:
+        with np.errstate(over="ignore"):
+            return np.asarray(self.bounded(values) * self.factor, dtype=np.float64)
 
     def to_json(self) -> dict[str, Any]:
         told = {"low": self.low, "high": self.high, "factor": self.factor, "decimals": self.decimals}

@@ -54,9 +54,30 @@ def test_values_are_clipped_then_change_unit_then_rounded() -> None:
     assert Values().answers(np.array([-5.25])) == [-5.25]
 
 
+@pytest.mark.parametrize("decimals", [None, 12])
+def test_answers_are_finite_however_large_the_values(decimals: int | None) -> None:
+    values, large = Values(factor=-1e12, decimals=decimals), np.array([1e300, -1e300, 1e290, 2.0])
+
+    told = values.answers(large)
+
+    border = float(np.finfo(np.float64).max)
+    assert told == [-border, border, -1e302, -2e12]
+    assert (values.beyond(large), values.beyond(large[2:])) == (2, 0)
+
+
 @pytest.mark.parametrize(
     "options",
-    [{"threshold": 0.0}, {"threshold": 1.0}, {"threshold": "best"}, {"factor": 0.0}, {"factor": float("nan")}, {"decimals": 13}],
+    [
+        {"factor": 1e308},
+        {"factor": -1e13},
+        {"factor": 1e-13},
+        {"threshold": 0.0},
+        {"threshold": 1.0},
+        {"threshold": "best"},
+        {"factor": 0.0},
+        {"factor": float("nan")},
+        {"decimals": 13},
+    ],
 )
 def test_impossible_options_are_refused_by_name(options: dict[str, float]) -> None:
     with pytest.raises(TrainingError) as caught:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import polars as pl
 import pytest
 
 from engine.tabular.algorithms import ALGORITHMS
-from engine.tabular.postprocessing import PostprocessingOptions
+from engine.tabular.postprocessing import PostprocessingOptions, Values
 from engine.tabular.problems import PredictError
 from engine.tabular.training import TrainingError, measure
 from tests.engine.tabular.tables import ALL, FEATURES, KINDS, TARGETS, houses, trained
@@ -150,6 +151,17 @@ def test_answers_are_clipped_scaled_and_rounded_on_request() -> None:
     prices = houses(240)["price"]
     assert told.values[:2] == [round(float(prices.max() or 0) / 1000, 3), round(float(prices.min() or 0) / 1000, 3)]  # type: ignore[arg-type]
     assert result.metrics["mae"] < 20  # in the target's own unit
+
+
+def test_answers_beyond_every_number_are_told() -> None:
+    model = trained("regression", "sklearn", KINDS["linear"]).model
+    huge = replace(model, postprocessor=Values(factor=1e307))
+
+    told = huge.predict(houses(3))
+
+    assert np.isfinite(told.values).all()
+    assert told.notes[-1].startswith("3 answers are larger")
+    assert len(model.predict(houses(3)).notes) == len(told.notes) - 1
 
 
 def test_probabilities_and_measures_of_another_part_are_those_of_the_model() -> None:
