@@ -212,8 +212,8 @@ JOBS_KEPT_DAYS = env.int("JOBS_KEPT_DAYS", 90)
 TEMPORARY_FILES_KEPT_HOURS = env.int("TEMPORARY_FILES_KEPT_HOURS", 24)
 # Memory that a process may fill with models it answers /v1/predict from.
 MODEL_CACHE_BYTES = env.int("MODEL_CACHE_BYTES", 256 * 1024 * 1024)
-# What train and validation of a study may take in a worker: rows times features times eight bytes.
-TRAINING_MEMORY_BYTES = env.int("TRAINING_MEMORY_BYTES", 4 * 1024**3)
+# What a fit of a study may take in a worker, as experiments.services.study_memory counts it.
+TRAINING_MEMORY_BYTES = env.int("TRAINING_MEMORY_BYTES", 36 * 1024**3)
 STATIC_URL = "static/"
 STATIC_ROOT = VAR_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "mlops" / "static"]

@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings as conf
 from django.db import transaction
 
 from engine.tuning import samplers
@@ -15,6 +14,7 @@ from experiments.models import Experiment, Split, Study, Trial
 from experiments.services.finding import lock_experiment
 from experiments.services.running import begin
 from experiments.services.splitting import lock_ready_split
+from experiments.services.study_memory import check_memory
 from experiments.services.study_rows import (
     KEPT,
     SEARCH_JOB,
@@ -41,8 +41,6 @@ from registry.services.lookups import hold_dataset
 from registry.services.registration import register_model
 
 MOST_WARM = 5
-BYTES_PER_VALUE = 8
-"""Of a part in memory, as a model takes it."""
 EDITABLE = frozenset({"name", "description"})
 _RUNNABLE = (ExperimentStatus.APPROVED, ExperimentStatus.IN_PROGRESS, ExperimentStatus.SHADOW_TESTING)
 
@@ -196,22 +194,9 @@ def _split(split_id: UUID | None, task: str, dataset: Dataset | None) -> Split |
 
 def _check_split(split: Split, settings: Settings) -> None:
     """Raise InvalidField for a split whose parts do not fit into a worker's memory, or whose classes do not go with the options."""
-    for together in (("train", "validation"), ("test",)):
-        _check_memory(split, together)
+    check_memory(split, settings)
     target: dict[str, Any] = next((column for column in split.profile if column["name"] == split.target), {})
     check_classes(settings, target.get("distinct") if split.task == "classification" else None)
-
-
-def _check_memory(split: Split, parts: tuple[str, ...]) -> None:
-    """Raise InvalidField where parts that a worker holds at once are larger than it may hold."""
-    rows = sum(int(split.parts[part]["rows"]) for part in parts if part in split.parts)
-    wanted, allowed = rows * len(split.features) * BYTES_PER_VALUE, conf.TRAINING_MEMORY_BYTES
-    if wanted > allowed:
-        raise InvalidField(
-            "split_id",
-            f"{rows:,} rows of {' and '.join(parts)} × {len(split.features):,} features × {BYTES_PER_VALUE} bytes are {wanted:,} bytes; "
-            f"{allowed:,} are allowed (TRAINING_MEMORY_BYTES). Make a split of fewer rows or features.",
-        )
 
 
 def _hold_data(dataset: Dataset | None, model_name: str, task: str) -> None:

@@ -150,7 +150,7 @@ def test_a_kind_alone_is_searched_in_its_default_space(api: Api, split_id: str, 
 
 
 def test_a_table_that_would_overfill_a_worker_is_refused_with_the_numbers(api: Api, split_id: str, settings: Any) -> None:
-    settings.TRAINING_MEMORY_BYTES = 160 * 3 * 8 - 1
+    settings.TRAINING_MEMORY_BYTES = 160 * 3 * 4 * 8 - 1
 
     refused = api("data_scientist").post(PATH, body(split_id), format="json")
     (error,) = refused.json()["errors"]
@@ -158,7 +158,7 @@ def test_a_table_that_would_overfill_a_worker_is_refused_with_the_numbers(api: A
     created = api("data_scientist").post(PATH, body(split_id), format="json")
 
     assert (refused.status_code, error["field"], created.status_code) == (400, "split_id", 202)
-    for number in ("160 rows", "3 features", "8 bytes", "3,840 bytes", "3,839"):
+    for number in ("160 rows", "3 features", "15,360 bytes with lightgbm", "15,359"):
         assert number in error["message"]
 
 
@@ -166,7 +166,7 @@ def test_a_test_part_that_would_overfill_a_worker_is_refused_too(api: Api, scope
     split = make_ready_split()
     split.parts["test"]["rows"] = 200
     split.save()
-    settings.TRAINING_MEMORY_BYTES = 160 * 3 * 8
+    settings.TRAINING_MEMORY_BYTES = 160 * 3 * 4 * 8
 
     refused = api("data_scientist").post(PATH, body(str(split.pk)), format="json")
 
