@@ -1,5 +1,6 @@
 """Everything the process reads from its environment, in one place. A bad or missing value stops the start with a message."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -213,7 +214,8 @@ TEMPORARY_FILES_KEPT_HOURS = env.int("TEMPORARY_FILES_KEPT_HOURS", 24)
 # Memory that a process may fill with models it answers /v1/predict from.
 MODEL_CACHE_BYTES = env.int("MODEL_CACHE_BYTES", 256 * 1024 * 1024)
 # What a fit of a study may take in a worker, as experiments.services.study_memory counts it.
-TRAINING_MEMORY_BYTES = env.int("TRAINING_MEMORY_BYTES", 36 * 1024**3)
+MACHINE_MEMORY = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+TRAINING_MEMORY_BYTES = env.int("TRAINING_MEMORY_BYTES", MACHINE_MEMORY // 2)
 STATIC_URL = "static/"
 STATIC_ROOT = VAR_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "mlops" / "static"]
