@@ -185,14 +185,17 @@ def parse(value: Mapping[str, Any], *, algorithm: str, task: Task) -> Space:
 
 
 def parse_within(value: Mapping[str, Any], limits: Limits) -> Space:
-    """The space that a user wrote, within limits. Raises SpaceError."""
+    """The space that a user wrote, within limits and in their order, whatever the order it was written or kept in: samplers draw one
+    parameter after the other, so that a seed would mean something else in another. Raises SpaceError."""
     if not value:
         raise SpaceError("", "Name at least one parameter, or leave the search space out to take the default one.")
     searched: dict[str, Range | Choice] = {}
     fixed: dict[str, Scalar] = {}
-    for name, given in value.items():
+    for name in value:
         if name not in limits:
             raise SpaceError(name[:100], f"Unknown parameter. Known here: {', '.join(sorted(limits))}.")
+    for name in (known for known in limits if known in value):
+        given = value[name]
         if isinstance(given, Mapping):
             searched[name] = _searched(name, given, limits[name])
         else:

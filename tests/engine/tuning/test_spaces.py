@@ -8,6 +8,7 @@ import pytest
 from engine.tabular.algorithms import algorithm as algorithm_named
 from engine.tabular.columns import TASKS, Task
 from engine.tuning import limits, spaces
+from engine.tuning.defaults import default
 from engine.tuning.spaces import Choice, Range, Space, SpaceError
 
 PAIRS = list(product(limits.ALGORITHMS, TASKS))
@@ -91,6 +92,15 @@ def test_the_kind_of_a_scikit_learn_model_is_fixed_and_brings_its_own_parameters
 
     assert forest.fixed == {"kind": "random_forest"}
     assert (searched.value.field, foreign.value.field) == ("kind", "max_depth")
+
+
+def test_a_seed_means_the_same_in_whatever_order_a_space_is_kept() -> None:
+    # PostgreSQL's jsonb keeps the shorter names first, and samplers draw one parameter after the other.
+    written = default("lightgbm", "classification").to_json()
+    kept = dict(sorted(written.items(), key=lambda item: (len(item[0]), item[0])))
+
+    assert list(kept) != list(written)
+    assert list(parse(kept, task="classification").searched) == list(default("lightgbm", "classification").searched)
 
 
 @pytest.mark.parametrize(
