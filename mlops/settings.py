@@ -186,6 +186,11 @@ CELERY_WORKER_MAX_TASKS_PER_CHILD = 50
 CELERY_TIMEZONE = "UTC"
 JOB_PROCESSES = max(env.int("JOB_PROCESSES", 2), 1)  # of all workers of the queue "jobs" together
 LONG_JOBS = ["study.search"]  # kinds that may take hours: they never have the last of these processes
+# What one attempt of a job may take, and one of the kinds above; then it is ended, and its process with it.
+JOB_ATTEMPT_SECONDS = env.int("JOB_ATTEMPT_SECONDS", 6 * 3600)
+LONG_JOB_ATTEMPT_SECONDS = env.int("LONG_JOB_ATTEMPT_SECONDS", 24 * 3600)
+if min(JOB_ATTEMPT_SECONDS, LONG_JOB_ATTEMPT_SECONDS) < 1:
+    raise ImproperlyConfigured("JOB_ATTEMPT_SECONDS and LONG_JOB_ATTEMPT_SECONDS are whole seconds, at least 1.")
 DJANGO_CELERY_BEAT_TZ_AWARE = True
 
 # --- files ------------------------------------------------------------------------------------------------------------------------------

@@ -1,21 +1,24 @@
 """Running one attempt of a job: heartbeat beside the work, one outcome at the end."""
 
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from threading import Event, Thread
+from threading import Event, Thread, get_ident
 from typing import Any
 from uuid import UUID
 
 import structlog
+from django.conf import settings
 from django.db import connection
 from django.db.utils import InterfaceError, OperationalError
 
 from mlops.jobs import services
 from mlops.jobs.models import Job
 from mlops.jobs.services import Cancelled, JobRefused, LeaseLost
+from mlops.jobs.watchdog import ended_after
 from mlops.telemetry.context import ambient_request
 from mlops.telemetry.metrics import JOB_ATTEMPTS
 from mlops.tenancy.principals import acting
@@ -91,7 +94,8 @@ def run(*, job_id: UUID, attempts: int) -> None:
     began = time.monotonic()
     named = structlog.contextvars.bound_contextvars(job_id=str(row.pk), kind=row.kind, attempt=row.attempt)
     with acting(system(row.customer_id)), ambient_request(row.request_id), named:
-        with _heart(attempt):
+        longest = longest_attempt(row.kind)
+        with ended_after(longest + services.LEASE.total_seconds()), _heart(row, attempt, longest):
             outcome = _do(row, attempt)
         log.info("job.ended", outcome=outcome, seconds=round(time.monotonic() - began, 3))
     JOB_ATTEMPTS.labels(kind=row.kind, outcome=outcome).inc()
@@ -124,11 +128,17 @@ def _readable(failure: Exception) -> str:
     return f"{type(failure).__name__}: {failure} (at {where.name}, line {where.lineno})"
 
 
+def longest_attempt(kind: str) -> float:
+    """Seconds that an attempt of this kind may take."""
+    return float(settings.LONG_JOB_ATTEMPT_SECONDS if kind in settings.LONG_JOBS else settings.JOB_ATTEMPT_SECONDS)
+
+
 @contextmanager
-def _heart(attempt: Attempt) -> Iterator[None]:
-    """Renew the lease from a thread of its own, since the work may sit in native code for minutes."""
+def _heart(row: Job, attempt: Attempt, longest: float) -> Iterator[None]:
+    """Renew the lease from a thread of its own, since the work may sit in native code for minutes; but no longer than `longest` seconds."""
     done = Event()
-    thread = Thread(target=_beat, args=(attempt, done), name=f"heartbeat-{attempt.job_id}", daemon=True)
+    watched = (time.monotonic() + longest, get_ident())
+    thread = Thread(target=_beat, args=(row, attempt, done, *watched), name=f"heartbeat-{attempt.job_id}", daemon=True)
     thread.start()
     try:
         yield
@@ -137,15 +147,32 @@ def _heart(attempt: Attempt) -> Iterator[None]:
         thread.join()
 
 
-def _beat(attempt: Attempt, done: Event) -> None:
-    while not done.wait(services.HEARTBEAT.total_seconds()):
+def _beat(row: Job, attempt: Attempt, done: Event, ends_at: float, worker: int) -> None:
+    while not done.wait(max(min(services.HEARTBEAT.total_seconds(), ends_at - time.monotonic()), 0)):
         try:
+            if time.monotonic() >= ends_at:
+                attempt._lost.set()  # noqa: SLF001 - the heart belongs to the attempt
+                _give_up(row, worker)
+                return
             if services.keep_alive(job_id=attempt.job_id, attempt=attempt.number):
-                attempt._stop.set()  # noqa: SLF001 - the heart belongs to the attempt
+                attempt._stop.set()  # noqa: SLF001
         except LeaseLost:
             attempt._lost.set()  # noqa: SLF001
             return
         except (OperationalError, InterfaceError) as failure:
             log.warning("job.heartbeat_missed", error=str(failure))
+            if attempt._lost.is_set():  # noqa: SLF001 - nobody renews the lease any more, so the relay takes the job up
+                return
         finally:
             connection.close()
+
+
+def _give_up(row: Job, worker: int) -> None:
+    """End an attempt that took too long as one that failed, whatever its work is still doing; it can write nothing more."""
+    longest = longest_attempt(row.kind)
+    frame = sys._current_frames().get(worker)  # noqa: SLF001 - the only way to another thread's stack
+    stack = traceback.extract_stack(frame)
+    log.error("job.overran", job_id=str(row.pk), kind=row.kind, attempt=row.attempt, seconds=longest, stack=stack.format())
+    where = f" It was at {stack[-1].name}, line {stack[-1].lineno}." if frame else ""
+    error = f"Attempt {row.attempt} was ended: it took longer than the {longest:g} seconds that it may.{where}"
+    services.fail(job=row, error=error, final=False)

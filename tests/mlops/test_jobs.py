@@ -404,12 +404,12 @@ def test_the_list_shows_only_the_customers_jobs(customer: Customer, other_custom
 
 # --- real processes ---------------------------------------------------------------------------------------------------------------------
 @contextmanager
-def worker() -> Iterator[subprocess.Popen[bytes]]:
+def worker(**given: str) -> Iterator[subprocess.Popen[bytes]]:
     """A Celery worker on the test's database and broker, in a process group of its own."""
     name = str(connection.settings_dict["NAME"])
     url = os.environ["DATABASE_URL"]
     database = f"sqlite:///{name}" if url.startswith("sqlite") else f"{url.rsplit('/', 1)[0]}/{name}"
-    environment = {**os.environ, "DATABASE_URL": database, "DJANGO_SETTINGS_MODULE": "mlops.settings_test", "LOG_LEVEL": "WARNING"}
+    environment = {**os.environ, "DATABASE_URL": database, "DJANGO_SETTINGS_MODULE": "mlops.settings_test", "LOG_LEVEL": "WARNING", **given}
     command = [sys.executable, "-m", "celery", "-A", "tests.mlops.worker_app", "worker", "-c", "1", "-Q", "jobs,events", "-l", "WARNING"]
     options = ["--without-gossip", "--without-mingle", "-n", f"test-{time.monotonic_ns()}@here"]
     process = subprocess.Popen([*command, *options], env=environment, cwd=Path(__file__).parents[2], start_new_session=True)
@@ -450,6 +450,62 @@ def test_a_killed_workers_job_is_finished_by_the_next_one_once(customer: Custome
     assert time.monotonic() - killed_at < 60
     assert outputs == [("attempt 2", job.result["event"])]
     assert (job.attempt, sorted(path.name for path in tmp_path.iterdir())) == (2, ["started-1", "started-2"])
+
+
+def request_real(customer: Customer, kind: str, folder: Path) -> Job:
+    with acting(system(customer.pk)), transaction.atomic():
+        payload, who = {"folder": str(folder)}, system(customer.pk)
+        return services.request(kind=kind, payload=payload, label="x", by=who, at=timezone.now())
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("kind", ["test.first_attempt_hangs", "test.first_attempt_holds_the_interpreter"])
+def test_a_hung_attempt_ends_and_its_process_makes_room(customer: Customer, tmp_path: Path, kind: str) -> None:
+    hung, behind = request_real(customer, kind, tmp_path), request_real(customer, "test.first_attempt_holds_the_interpreter", tmp_path)
+    Job.objects.filter(pk=behind.pk).update(attempt=1, max_attempts=4)  # it does not hang, it waits for the worker's only process
+
+    with worker(JOB_ATTEMPT_SECONDS="2") as only:
+        relay_until(lambda: not Job.objects.filter(pk__in=[hung.pk, behind.pk]).exclude(state=JobState.SUCCEEDED).exists())
+        assert only.poll() is None
+
+    hung.refresh_from_db()
+    assert hung.attempt == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_job_that_hangs_every_time_fails_with_its_cause(customer: Customer, tmp_path: Path) -> None:
+    job = request_real(customer, "test.always_hangs", tmp_path)
+
+    with worker(JOB_ATTEMPT_SECONDS="1"):
+        relay_until(lambda: Job.objects.get(pk=job.pk).state == JobState.FAILED)
+
+    job.refresh_from_db()
+    assert (job.attempt, job.lease_expires_at) == (3, None)
+    assert job.last_error.startswith("Attempt 3 was ended: it took longer than the 1 seconds that it may. It was at always_hangs, line ")
+    assert "jobs.failed" in topics(customer)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_attempt_that_took_too_long_writes_nothing_more(customer: Customer, settings: Any) -> None:
+    settings.JOB_ATTEMPT_SECONDS = 0.3
+
+    def slow(attempt: Attempt) -> dict[str, Any]:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            attempt.check()
+            time.sleep(0.05)
+        return {}
+
+    job = do(slow, make_job(customer))
+
+    assert (job.state, job.attempt, job.lease_expires_at) == (JobState.QUEUED, 1, None)
+    assert "took longer than the 0.3 seconds" in job.last_error
+
+
+def test_long_kinds_have_a_limit_of_their_own(settings: Any) -> None:
+    settings.LONG_JOBS, settings.JOB_ATTEMPT_SECONDS, settings.LONG_JOB_ATTEMPT_SECONDS = ["search"], 10, 20
+
+    assert (runner.longest_attempt("search"), runner.longest_attempt("retrain")) == (20, 10)
 
 
 def test_the_customer_with_the_fewest_jobs_under_way_comes_first(customer: Customer, other_customer: Customer, settings: Any) -> None:

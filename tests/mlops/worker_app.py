@@ -1,5 +1,6 @@
-"""A real Celery worker's application for the tests: the product's, with leases of seconds and a kind of job that waits to be killed."""
+"""A real Celery worker's application for the tests: the product's, with leases of seconds and kinds of job that wait to be killed."""
 
+import ctypes
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +13,7 @@ from mlops.celery import app as app
 
 @worker_init.connect
 def make_known(**_: object) -> None:
-    """Register the kind once Django is set up; the worker's processes are forked after this."""
+    """Register the kinds once Django is set up; the worker's processes are forked after this."""
     from django.utils import timezone
 
     from mlops.audit.services import record
@@ -21,6 +22,7 @@ def make_known(**_: object) -> None:
     from mlops.tenancy.models import Customer
 
     services.LEASE, services.HEARTBEAT = timedelta(seconds=2), timedelta(seconds=0.4)
+    services.BACKOFF = timedelta(seconds=0.2)
 
     @job("test.first_attempt_hangs")
     def first_attempt_hangs(attempt: Attempt) -> dict[str, Any]:
@@ -31,4 +33,15 @@ def make_known(**_: object) -> None:
             customer = Customer.objects.get(pk=attempt.customer_id)
             event = record(action="test.output", target=customer, label=f"attempt {attempt.number}", at=timezone.now())
             attempt.finish({"event": event.number})
+        return {}
+
+    @job("test.first_attempt_holds_the_interpreter")
+    def first_attempt_holds_the_interpreter(attempt: Attempt) -> dict[str, Any]:
+        if attempt.number == 1:
+            ctypes.PyDLL(None).sleep(300)  # unlike a CDLL it keeps the interpreter's lock: no other Python thread runs meanwhile
+        return {"attempt": attempt.number}
+
+    @job("test.always_hangs")
+    def always_hangs(attempt: Attempt) -> dict[str, Any]:
+        time.sleep(300)
         return {}
