@@ -29,7 +29,7 @@ def guards_are_installed(databases: Sequence[str] | None = None, **_: Any) -> li
 
 def _existing_triggers(connection: Any) -> set[str]:
     query = (
-        "SELECT tgname FROM pg_trigger WHERE NOT tgisinternal"
+        "SELECT tgname FROM pg_trigger WHERE NOT tgisinternal AND tgenabled IN ('O', 'A')"  # a disabled one guards nothing
         if connection.vendor == "postgresql"
         else "SELECT name FROM sqlite_master WHERE type = 'trigger'"
     )

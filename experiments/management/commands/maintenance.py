@@ -1,8 +1,9 @@
-"""Upkeep by hand: the storage, demo data, files that belong to nobody, a report of metrics."""
+"""Upkeep by hand: everything that can be verified, demo data, files that belong to nobody, a report of metrics."""
 
 import csv
 import io
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,25 +13,59 @@ from django.core.management.base import CommandError, CommandParser
 from obstore.exceptions import BaseError as StorageError
 
 from experiments.cli.checked import wrong
-from experiments.cli.frame import Act, ActsCommand, Call, Refusal, whole
+from experiments.cli.frame import NOT_FOUND, Act, ActsCommand, Call, Refusal, whole
 from experiments.cli.output import Column, as_json
 from experiments.queries.metrics_report import metrics_report
-from experiments.services import stored_files
+from experiments.services import stored_files, verification
 from mlops.api.exports import quoted
 from mlops.artifacts.storage import DigestMismatch, Entry
+from mlops.tenancy.models import Customer
 
 FINDINGS: list[Column] = [("path", "path"), ("belongs to", "what"), ("problem", "problem")]
+VERIFIED: list[Column] = [
+    ("customer", "name"),
+    ("events", "events"),
+    ("head", "head_digest"),
+    ("intact", "audit_intact"),
+    ("files", "files"),
+]
+PROBLEMS: list[Column] = [("customer", "customer"), ("what", "what"), ("problem", "problem")]
 FILES: list[Column] = [("path", "path"), ("bytes", "size"), ("changed", "modified_at")]
 LONGEST_AGE = 24 * 365
 
 
+def verify_everything(call: Call) -> None:
+    """Audit chains, the database's guards, and the digest of every file, of all customers or of one."""
+    given = call.options["customer"]
+    customers = Customer.objects.filter(**({"pk": given} if given else {})).order_by("id")
+    if given and not customers:
+        raise Refusal(f"There is no customer {given}.", code="customer", returncode=NOT_FOUND)
+    with _storage_answers():
+        stored_files.probe()
+        found = [verification.verify_customer(customer) for customer in customers]
+    guards = verification.missing_guards()
+    problems = [
+        *({"customer": "", "what": "database", "problem": guard} for guard in guards),
+        *(row for one in found for row in one.problems),
+    ]
+    if call.out.as_json:
+        call.out.value(
+            {"intact": not problems, "guards_missing": guards, "customers": [one.to_json() for one in found], "problems": problems}
+        )
+    else:
+        call.out.rows([one.to_json() for one in found], VERIFIED)
+        call.out.done("The database's guards are not all in place." if guards else "The database's guards are in place.", None)
+        if problems:
+            call.out.rows(problems, PROBLEMS)
+    if problems:
+        raise Refusal(f"{len(problems)} things are not as they were written.", code="not_intact")
+
+
 def verify_storage(call: Call) -> None:
     """Whether the storage answers and holds what the customer's rows name."""
-    try:
+    with _storage_answers():
         stored_files.probe()
-    except (StorageError, DigestMismatch, OSError) as failure:
-        raise Refusal(f"The storage does not keep what it is given: {str(failure)[:500]}", code="storage_unavailable") from failure
-    looked_at, findings = stored_files.verify(digests=call.options["digests"])
+        looked_at, findings = stored_files.verify(digests=call.options["digests"])
     rows = [vars(one) for one in findings]
     if call.out.as_json:
         call.out.value({"writable": True, "files": looked_at, "digests_checked": call.options["digests"], "findings": rows})
@@ -41,6 +76,14 @@ def verify_storage(call: Call) -> None:
             call.out.rows(rows, FINDINGS)
     if findings:
         raise Refusal(f"{len(findings)} of {looked_at} files are not as they were registered.", code="storage_damaged")
+
+
+@contextmanager
+def _storage_answers() -> Iterator[None]:
+    try:
+        yield
+    except (StorageError, DigestMismatch, OSError) as failure:
+        raise Refusal(f"The storage does not keep what it is given: {str(failure)[:500]}", code="storage_unavailable") from failure
 
 
 def seed_demo_data(call: Call) -> None:
@@ -125,10 +168,11 @@ def _export_arguments(parser: CommandParser) -> None:
 
 
 class Command(ActsCommand):
-    """`maintenance storage verify | seed demo-data | cleanup-artifacts | export-metrics`."""
+    """`maintenance verify | storage verify | seed demo-data | cleanup-artifacts | export-metrics`."""
 
     help = __doc__
     acts = (
+        Act("verify", "Audit chains, guards and the digest of every file, of all customers.", verify_everything, scope="nobody"),
         Act("storage verify", "Whether the storage answers and holds what is registered.", verify_storage, _verify_arguments, "look"),
         Act("gcs verify", "Another name of `storage verify`.", verify_storage, _verify_arguments, "look"),
         Act("seed demo-data", "Fill the demo tenant, unless it is filled.", seed_demo_data, _seed_arguments, "nobody"),

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 
 from experiments.services import stored_files
 from experiments.services.demo import DemoFailed
@@ -58,6 +58,45 @@ def overwrite(path: str, content: bytes) -> None:
     root = storage().local_root
     assert root is not None
     (root / path).write_bytes(content)
+
+
+def test_one_command_verifies_chains_guards_and_files_of_every_customer(
+    scope: Principal, customer: Customer, other_customer: Customer
+) -> None:
+    with_file()
+    with acting(system(other_customer.pk)):
+        with_file()
+
+    ended = shell("maintenance", "verify", "--json")
+    one = shell("maintenance", "verify", "--json", "--customer", str(customer.pk))
+    nobody = shell("maintenance", "verify", "--json", "--customer", str(uuid4()))
+
+    assert (ended.code, ended.json["intact"], ended.json["guards_missing"], ended.json["problems"]) == (0, True, [], [])
+    told = {row["customer_id"]: (row["audit_intact"], row["events"] > 0, row["files"]) for row in ended.json["customers"]}
+    assert told == {str(customer.pk): (True, True, 1), str(other_customer.pk): (True, True, 1)}
+    assert [row["customer_id"] for row in one.json["customers"]] == [str(customer.pk)]
+    assert nobody.code == 3
+    assert shell("maintenance", "verify").code == 0
+
+
+def test_whatever_is_not_as_it_was_written_is_named(scope: Principal, other_customer: Customer) -> None:
+    with acting(system(other_customer.pk)):
+        overwrite(with_file().artifact_path, b"other")
+    with connection.cursor() as cursor:
+        on = " ON audit_events" if connection.vendor == "postgresql" else ""
+        cursor.execute("SET LOCAL ROLE NONE" if on else "SELECT 1")
+        cursor.execute(f"DROP TRIGGER audit_events_append_only_u{on}")
+        cursor.execute(f"DROP TRIGGER model_versions_frozen{' ON model_versions' if on else ''}")
+        cursor.execute("SET LOCAL ROLE tiltyard_app" if on else "SELECT 1")
+        mine = scope.customer_id if on else scope.customer_id.hex
+        cursor.execute("UPDATE audit_events SET actor = 'somebody else' WHERE number = 1 AND customer_id = %s", [mine])
+
+    ended = shell("maintenance", "verify", "--json")
+
+    assert (ended.code, ended.json["intact"]) == (1, False)
+    assert "model_versions_frozen" in ended.json["guards_missing"][0]
+    assert sorted(row["what"].split(" ")[0] for row in ended.json["problems"]) == ["audit", "database", "version"]
+    assert shell("maintenance", "verify").code == 1
 
 
 @pytest.mark.parametrize("name", ["storage", "gcs"])
