@@ -4,7 +4,7 @@ Installed after every `migrate`, not by a migration: SQLite rebuilds a table for
 
 - Tenant tables: row-level security (PostgreSQL), and a row may refer only to rows of its own customer (both).
 - Append-only tables: no update, no delete, no replacing insert.
-- Frozen columns: what was registered cannot be rewritten.
+- Frozen columns: what was registered cannot be rewritten, and what a job found out not once it is settled.
 """
 
 from collections.abc import Iterator, Sequence
@@ -119,8 +119,14 @@ def _same_references(model: type[TenantModel]) -> str:
 
 
 def _frozen_changes(model: type[TenantModel], differs: str) -> str:
-    columns = [field.column for field in model._meta.local_fields if field.name in model.frozen_fields]
-    return " OR ".join(f"OLD.{column} {differs} NEW.{column}" for column in columns)
+    def changed(names: Sequence[str]) -> str:
+        columns = [field.column for field in model._meta.local_fields if field.name in names]
+        return " OR ".join(f"OLD.{column} {differs} NEW.{column}" for column in columns)
+
+    if not model.settled_fields:
+        return changed(model.frozen_fields)
+    states = ", ".join(f"'{state}'" for state in model.settled_states)
+    return f"{changed(model.frozen_fields)} OR (OLD.status IN ({states}) AND ({changed(model.settled_fields)}))"
 
 
 def _same_customer_names(model: type[TenantModel], vendor: str) -> tuple[str, ...]:

@@ -31,7 +31,29 @@ class Dataset(TenantModel):
 class DatasetVersion(TenantModel):
     """One file (or folder) as it was, and the panel made from it. Never changed once ready; a new mapping makes a new version."""
 
-    frozen_fields: ClassVar[tuple[str, ...]] = ("source_sha256", "source_path", "mapping", "number")
+    frozen_fields: ClassVar[tuple[str, ...]] = (
+        "dataset",
+        "number",
+        "source_name",
+        "source_path",
+        "source_sha256",
+        "source_size",
+        "mapping",
+        "profile",
+        "created_by",
+        "created_at",
+    )
+    settled_states: ClassVar[tuple[str, ...]] = (DatasetVersionStatus.READY, DatasetVersionStatus.FAILED)
+    settled_fields: ClassVar[tuple[str, ...]] = (
+        "status",
+        "panel_path",
+        "panel_sha256",
+        "rows",
+        "series",
+        "first_day",
+        "last_day",
+        "report",
+    )
 
     dataset = models.ForeignKey(Dataset, on_delete=models.PROTECT, related_name="versions")
     number = models.PositiveIntegerField()

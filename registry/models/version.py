@@ -20,6 +20,7 @@ class ModelVersion(TenantModel):
         "model_name",
         "version",
         "number",
+        "algorithm",
         "metrics",
         "signature",
         "hyperparameters",
@@ -27,11 +28,16 @@ class ModelVersion(TenantModel):
         "artifact_path",
         "artifact_sha256",
         "artifact_format",
+        "artifact_size",
+        "trained_through",
+        "training_seconds",
+        "notes",
         "lineage",
         "dataset_version",
         "parent",
         "created_by",
         "created_by_id",
+        "created_at",
     )
 
     model = models.ForeignKey(RegisteredModel, on_delete=models.PROTECT, related_name="versions")

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from django.db import connections, transaction
@@ -220,7 +221,8 @@ def test_the_open_states_are_those_of_the_databases_constraint() -> None:
 def test_data_that_a_backtest_uses_up_is_refused_with_the_setting_that_matters(scope: Principal, model: RegisteredModel) -> None:
     data = DatasetVersion.objects.get(dataset=model.dataset)
     assert data.last_day is not None
-    DatasetVersion.objects.filter(pk=data.pk).update(first_day=data.last_day - timedelta(days=27))
+    data.pk, data.number, data.first_day = uuid4(), data.number + 1, data.last_day - timedelta(days=27)
+    data.save(force_insert=True)
 
     with pytest.raises(InvalidField, match=r"28 days, all of which a backtest over 28 needs.*backtest_days") as refusal:
         request_retrain(model=model, trigger=Trigger.MANUAL, by=scope, at=NOON)

@@ -1,15 +1,19 @@
 """What the database refuses by itself survives an upgrade, and bars none."""
 
+from typing import Any
+from uuid import uuid4
+
 import pytest
 from django.core.management import call_command
-from django.db import connection, migrations, models
+from django.db import IntegrityError, connection, migrations, models, transaction
+from django.db.models import Model
 
 from mlops.database import guards
 from mlops.database.checks import guards_are_installed
 from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import Principal
-from registry.models import RegisteredModel
-from tests.registry.factories import make_model, make_version
+from registry.models import DatasetVersion, RegisteredModel
+from tests.registry.factories import make_dataset, make_model, make_version
 
 
 @pytest.mark.django_db(transaction=True)
@@ -44,3 +48,65 @@ def test_a_guard_of_an_older_release_is_replaced(db: None) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT sql FROM sqlite_master WHERE name = %s", [name])
         assert "cannot be rewritten" in cursor.fetchone()[0]
+
+
+CHANGES: dict[str, Any] = {
+    "algorithm": "other",
+    "artifact_size": 1,
+    "training_seconds": 0.5,
+    "trained_through": "2020-01-01",
+    "notes": "other",
+    "created_by": "other",
+    "created_at": "2020-01-01T00:00:00Z",
+    "panel_path": "other",
+    "panel_sha256": "other",
+    "rows": 1,
+    "series": 1,
+    "first_day": "2020-01-01",
+    "last_day": "2020-01-01",
+    "report": '{"other": 1}',
+    "profile": '{"other": 1}',
+    "source_name": "other",
+    "source_size": 1,
+    "status": "received",
+}
+
+
+def rewrite(row: Model, column: str, value: Any) -> None:
+    """As a person with the application's login would, who set the customer first."""
+    identifier = row.pk if connection.vendor == "postgresql" else row.pk.hex
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(f"UPDATE {row._meta.db_table} SET {column} = %s WHERE id = %s", [value, identifier])
+        assert cursor.rowcount == 1
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "column", ["algorithm", "artifact_size", "training_seconds", "trained_through", "notes", "created_by", "created_at"]
+)
+def test_what_a_version_was_registered_with_cannot_be_rewritten(manager: Principal, column: str) -> None:
+    with acting(manager), pytest.raises(IntegrityError, match="a registered fact cannot be rewritten"):
+        rewrite(make_version(make_model()), column, CHANGES[column])
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "column", [*sorted(DatasetVersion.settled_fields), "profile", "source_name", "source_size", "created_by", "created_at"]
+)
+def test_what_was_found_in_data_cannot_be_rewritten_once_it_is_ready(manager: Principal, column: str) -> None:
+    with acting(manager), pytest.raises(IntegrityError, match="a registered fact cannot be rewritten"):
+        rewrite(make_dataset(), column, CHANGES[column])
+
+
+@pytest.mark.django_db
+def test_what_is_still_being_read_is_written_down(manager: Principal) -> None:
+    with acting(manager):
+        data = make_dataset()
+        data.pk, data.number, data.status, data.panel_sha256 = uuid4(), 2, "received", ""
+        data.save(force_insert=True)
+
+        for column in ("panel_path", "panel_sha256", "rows", "report"):
+            rewrite(data, column, CHANGES[column])
+        rewrite(data, "status", "ready")
+        with pytest.raises(IntegrityError, match="a registered fact cannot be rewritten"):
+            rewrite(data, "rows", 2)

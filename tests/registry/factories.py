@@ -46,7 +46,9 @@ SEGMENTS = {
 SERIES = [("FOODS_3_090", "CA_1"), ("FOODS_3_586", "TX_1"), ("HOBBIES_2_011", "WI_1"), ("FOODS_1_004", "CA_2"), ("HOUSEHOLD_1_110", "CA_1")]
 
 
-def make_dataset(name: str = "m5_small", *, models: Sequence[RegisteredModel] = ()) -> DatasetVersion:
+def make_dataset(
+    name: str = "m5_small", *, models: Sequence[RegisteredModel] = (), first_day: date = date(2024, 3, 1), last_day: date = TODAY
+) -> DatasetVersion:
     """A data set with one ready version (its panel is not in the storage)."""
     mapping = {"shape": "long", "date": "date", "target": "units", "keys": ["item_id", "store_id"], "attributes": ["dept_id"]}
     mapping |= {"segments": ["dept_id", "store_id"], "price": "sell_price"}
@@ -67,8 +69,8 @@ def make_dataset(name: str = "m5_small", *, models: Sequence[RegisteredModel] = 
         panel_sha256="b" * 64,
         rows=146_100,
         series=200,
-        first_day=date(2024, 3, 1),
-        last_day=TODAY,
+        first_day=first_day,
+        last_day=last_day,
         report=REPORT,
         profile=PROFILE,
         created_by="kim@example.com",

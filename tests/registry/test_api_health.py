@@ -328,8 +328,7 @@ def test_actuals_that_will_not_do_are_refused_whole(api: Api, scope: Principal, 
 
 
 def test_actuals_far_beyond_the_data_are_refused(api: Api, scope: Principal) -> None:
-    data = make_dataset(models=[make_model()])
-    type(data).objects.filter(pk=data.pk).update(first_day=date(2020, 1, 1), last_day=date(2021, 1, 1))
+    make_dataset(models=[make_model()], first_day=date(2020, 1, 1), last_day=date(2021, 1, 1))
     client = api()
 
     assert client.post(f"{BASE}/actuals", {"rows": [actual(date(2022, 1, 2))]}).status_code == 200

@@ -62,6 +62,9 @@ class TenantModel(models.Model):
     """Whether the database refuses updates and deletes of this table."""
     frozen_fields: ClassVar[tuple[str, ...]] = ()
     """Fields whose value the database refuses to change after the insert."""
+    settled_states: ClassVar[tuple[str, ...]] = ()
+    settled_fields: ClassVar[tuple[str, ...]] = ()
+    """Fields whose value the database refuses to change once `status` is one of the settled states."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     customer = models.ForeignKey("tenancy.Customer", on_delete=models.PROTECT, default=required, editable=False, related_name="+")
