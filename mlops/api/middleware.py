@@ -15,6 +15,7 @@ from mlops.api import idempotency, intake
 from mlops.api.idempotency import Claim
 from mlops.api.problems import OUTAGES, Problem, as_problem, http_response, outage
 from mlops.telemetry.context import COMMAND_LINE, ambient_request
+from mlops.telemetry.counting import write_counts
 from mlops.telemetry.metrics import REQUESTS
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
@@ -46,6 +47,7 @@ def counted(response: HttpResponse, identifier: str) -> HttpResponse:
     """The answer with its id, counted in the metrics."""
     response["X-Request-ID"] = identifier
     REQUESTS.labels(status=f"{response.status_code // 100}xx").inc()
+    write_counts()
     return response
 
 

@@ -98,7 +98,8 @@ def run(*, job_id: UUID, attempts: int) -> None:
         with ended_after(longest + services.LEASE.total_seconds()), _heart(row, attempt, longest):
             outcome = _do(row, attempt)
         log.info("job.ended", outcome=outcome, seconds=round(time.monotonic() - began, 3))
-    JOB_ATTEMPTS.labels(kind=row.kind, outcome=outcome).inc()
+    if outcome != "fenced":  # whoever gave up on it has counted it
+        JOB_ATTEMPTS.inc(kind=row.kind, outcome=outcome)
 
 
 def _do(row: Job, attempt: Attempt) -> str:
@@ -114,11 +115,11 @@ def _do(row: Job, attempt: Attempt) -> str:
         services.end_cancelled(job=row)
         return "cancelled"
     except JobRefused as refusal:
-        services.fail(job=row, error=str(refusal), final=True)
-        return "failed"
+        return "failed" if services.fail(job=row, error=str(refusal), final=True) else "fenced"
     except Exception as failure:
         log.exception("job.attempt_failed")
-        services.fail(job=row, error=_readable(failure), final=False)
+        if not services.fail(job=row, error=_readable(failure), final=False):
+            return "fenced"
         return "retried" if services.waits_again(row) else "failed"
     return "succeeded"
 
@@ -175,4 +176,5 @@ def _give_up(row: Job, worker: int) -> None:
     log.error("job.overran", job_id=str(row.pk), kind=row.kind, attempt=row.attempt, seconds=longest, stack=stack.format())
     where = f" It was at {stack[-1].name}, line {stack[-1].lineno}." if frame else ""
     error = f"Attempt {row.attempt} was ended: it took longer than the {longest:g} seconds that it may.{where}"
-    services.fail(job=row, error=error, final=False)
+    if services.fail(job=row, error=error, final=False):
+        JOB_ATTEMPTS.inc(kind=row.kind, outcome="overran")

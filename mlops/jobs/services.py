@@ -27,6 +27,7 @@ from mlops.moments import iso
 from mlops.outbox.events import Event
 from mlops.outbox.services import publish
 from mlops.telemetry.context import request_id
+from mlops.telemetry.metrics import JOB_ATTEMPTS
 from mlops.tenancy.context import required
 from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import Principal, system
@@ -183,17 +184,18 @@ def succeed(*, job_id: UUID, attempt: int, result: dict[str, Any]) -> None:
         raise LeaseLost
 
 
-def fail(*, job: Job, error: str, final: bool) -> None:
+def fail(*, job: Job, error: str, final: bool) -> bool:
     """End this attempt badly: queued again with back-off, or failed for good when `final` or at the last attempt.
 
-    A job that somebody wanted to stop is cancelled instead of tried again. Nothing happens where the attempt is no longer the running one.
+    A job that somebody wanted to stop is cancelled instead of tried again. Where the attempt is no longer the running one, nothing changes
+    and the answer is False.
     """
     # An error may quote what a file held; PostgreSQL keeps neither NUL nor lone surrogates.
     error = error.replace("\x00", "␀").encode("utf-8", "backslashreplace").decode()
     with transaction.atomic():
         current = _mine(job.pk, job.attempt).select_for_update(no_key=True).first()
         if current is None:
-            return
+            return False
         mine, left = _mine(job.pk, job.attempt), current.max_attempts - current.attempt
         if current.cancel_requested_at:
             end_cancelled(job=job)
@@ -203,6 +205,7 @@ def fail(*, job: Job, error: str, final: bool) -> None:
         else:
             pause = BACKOFF * 2 ** max(ATTEMPTS - 1 - left, 0)
             mine.update(state=JobState.QUEUED, due_at=_from_now(pause), lease_expires_at=None, last_error=error[:2000])
+    return True
 
 
 def waits_again(job: Job) -> bool:
@@ -249,6 +252,8 @@ def take_up_abandoned() -> int:
                 log.warning("job.abandoned", job_id=str(job.pk), kind=job.kind, attempt=job.attempt)
                 fail(job=job, error=f"The worker stopped answering during attempt {job.attempt} of {job.max_attempts}.", final=False)
                 taken += 1
+        if job is not None:
+            JOB_ATTEMPTS.inc(kind=job.kind, outcome="abandoned")
     return taken
 
 

@@ -1,10 +1,6 @@
 """What operators watch."""
 
-from prometheus_client import Counter
+from mlops.telemetry.counting import SharedCounter
 
-from mlops.telemetry.metrics import REGISTRY
-
-ATTEMPTS = Counter(
-    "webhook_attempts_total", "Attempts to deliver a notification, by kind of channel and outcome.", ["kind", "outcome"], registry=REGISTRY
-)
-DEAD = Counter("webhook_dead_total", "Notifications given up on; they wait for a person.", ["kind"], registry=REGISTRY)
+ATTEMPTS = SharedCounter("webhook_attempts", "Attempts to deliver a notification, by kind of channel and outcome.", ("kind", "outcome"))
+DEAD = SharedCounter("webhook_dead", "Notifications given up on; they wait for a person.", ("kind",))

@@ -20,6 +20,7 @@ from mlops.jobs import services as jobs
 from mlops.jobs.tasks import run_job
 from mlops.outbox import services as outbox
 from mlops.outbox.tasks import handle_message
+from mlops.telemetry.counting import write_counts
 
 log = structlog.get_logger(__name__)
 
@@ -51,6 +52,7 @@ def run(*, until: Callable[[], bool]) -> None:
 def relay_once(*, at: datetime) -> int:
     """One round: take up abandoned jobs, publish due messages and queued jobs. Returns how many were published."""
     jobs.take_up_abandoned()
+    write_counts()
     news: list[_Task] = [(one.message_id, one.attempts, {"queue": one.queue}) for one in outbox.claim(at=at)]
     sent = _send(handle_message, news, lambda ids: outbox.release(message_ids=ids, at=at))
     queued: list[_Task] = [(job_id, attempt, {}) for job_id, attempt in jobs.claim_for_publishing(at=at)]

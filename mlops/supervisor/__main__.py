@@ -3,7 +3,6 @@
 import argparse
 import os
 import re
-import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -61,7 +60,7 @@ def _run(*, mode: str, data: Path | None, sundays: str, screen: Screen) -> int:
             with screen.waiting("starting web, workers, beat and relay"):
                 supervisor.start(programs.tiltyard(host=host, port=port))
                 if not supervisor.wait(lambda: _workers_alive(host, port), within_s=READY_S):
-                    screen.warn(f"No worker has answered within {READY_S:.0f} s; see {var_dir / 'logs'}.")
+                    screen.warn(f"Not every queue has a worker after {READY_S:.0f} s; see {var_dir / 'logs'}.")
             screen.address(f"{address}/", logs=_short(var_dir / "logs"))
             supervisor.watch()
         except StopRequested as request:
@@ -71,9 +70,6 @@ def _run(*, mode: str, data: Path | None, sundays: str, screen: Screen) -> int:
 
 
 def _environment(*, host: str, port: str, var_dir: Path) -> Mapping[str, str]:
-    metrics = var_dir / "metrics"  # counters that the processes share; those of an earlier run would be added to ours
-    shutil.rmtree(metrics, ignore_errors=True)
-    metrics.mkdir(mode=0o700)
     return {
         **os.environ,
         "HOST": host,
@@ -81,7 +77,6 @@ def _environment(*, host: str, port: str, var_dir: Path) -> Mapping[str, str]:
         "VAR_DIR": str(var_dir),
         "SECRET_KEY": os.environ.get("SECRET_KEY") or place.secret_key(var_dir),
         "BROKER_URL": os.environ.get("BROKER_URL") or broker.default_broker_url(var_dir),
-        "PROMETHEUS_MULTIPROC_DIR": str(metrics),
         "PYTHONUNBUFFERED": "1",
     }
 

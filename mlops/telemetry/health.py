@@ -1,11 +1,12 @@
 """Liveness, readiness and metrics. No detail leaves without a token."""
 
 import hmac
-import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from threading import Lock
+from typing import Any
 
 import structlog
 from django.conf import settings
@@ -25,8 +26,10 @@ from mlops.telemetry.metrics import scrape_registry
 log = structlog.get_logger(__name__)
 
 WORKERS_ASKED_EVERY = 2.0
+WORKERS_ANSWER_WITHIN = 0.5
 _workers_lock = Lock()
-_workers: tuple[float, bool] = (float("-inf"), False)
+QUEUES = ("jobs", "events", "deliveries")
+_workers: tuple[float, frozenset[str]] = (float("-inf"), frozenset())
 
 
 @read_only
@@ -37,10 +40,13 @@ def health(request: HttpRequest) -> JsonResponse:
 
 @read_only
 def ready(request: HttpRequest) -> JsonResponse:
-    """Whether database, broker and storage answer: 200, or 503 naming what does not. Says also when no worker is alive."""
+    """Whether database, broker and storage answer: 200, or 503 naming what does not. Says also which queues no worker serves."""
     failing = [name for name, check in (("database", _database), ("broker", _broker), ("storage", _storage)) if not _answers(name, check)]
-    workers = "none alive" if "broker" in failing or not _worker_alive() else "alive"
-    body = {"status": "unready" if failing else "ready", "failing": failing, "workers": workers}
+    served = frozenset() if "broker" in failing else _served_queues()
+    missing = [queue for queue in QUEUES if queue not in served]
+    workers = "alive" if not missing else "some missing" if len(missing) < len(QUEUES) else "none alive"
+    status = "unready" if failing else "ready"
+    body = {"status": status, "failing": failing, "workers": workers, "queues_without_worker": missing}
     return JsonResponse(body, status=503 if failing else 200, headers={"Retry-After": "2"} if failing else {})
 
 
@@ -51,7 +57,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
     if not settings.METRICS_TOKEN or not hmac.compare_digest(token.encode(), settings.METRICS_TOKEN.encode()):
         headers = {"WWW-Authenticate": 'Bearer realm="metrics"'}
         return http_response(Problem(401, "not_authenticated", "Send METRICS_TOKEN as a bearer token.", headers=headers))
-    registry = scrape_registry(os.environ.get("PROMETHEUS_MULTIPROC_DIR", ""))
+    registry = scrape_registry()
     return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 
@@ -76,22 +82,35 @@ def _broker() -> None:
         broker.ensure_connection(max_retries=1, timeout=2)
 
 
-def _worker_alive() -> bool:
-    """Whether any worker answered within half a second. Anybody may ask for readiness, so the workers are asked seldom."""
+class _AllServed(Exception):
+    """Nobody else's answer would change anything."""
+
+
+def _served_queues() -> frozenset[str]:
+    """The queues whose workers answered within half a second. Anybody may ask for readiness, so the workers are asked seldom."""
     global _workers
     with _workers_lock:
-        asked_at, alive = _workers
+        asked_at, served = _workers
         if time.monotonic() - asked_at > WORKERS_ASKED_EVERY:
-            alive = _answers("workers", _workers_answer)
-            _workers = (time.monotonic(), alive)
-    return alive
+            found: set[str] = set()
+            _answers("workers", lambda: _ask_workers(found))
+            served = frozenset(found)
+            _workers = (time.monotonic(), served)
+    return served
 
 
-def _workers_answer() -> None:
+def _ask_workers(found: set[str]) -> None:
     from mlops.celery import app
 
-    if not app.control.ping(timeout=0.5, limit=1):
-        raise OSError("No worker answered.")
+    def hear(answers: dict[str, Any]) -> None:
+        for queues in answers.values():
+            if isinstance(queues, list):  # a worker that is just starting answers with an error
+                found.update(queue["name"] for queue in queues)
+        if found.issuperset(QUEUES):
+            raise _AllServed
+
+    with suppress(_AllServed):
+        app.control.broadcast("active_queues", reply=True, timeout=WORKERS_ANSWER_WITHIN, callback=hear)
 
 
 def _storage() -> None:

@@ -1,17 +1,18 @@
-"""Prometheus metrics: counters of this process, and gauges read from the database when somebody asks."""
+"""Prometheus metrics: requests of this process, counters of all processes, and gauges read from the database when somebody asks."""
 
 from collections.abc import Iterator
 
 from django.db.models import Count, Min
 from django.utils import timezone
-from prometheus_client import CollectorRegistry, Counter, multiprocess
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client import CollectorRegistry, Counter
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-REGISTRY = CollectorRegistry()
-JOB_ATTEMPTS = Counter("job_attempts_total", "Attempts of jobs that ended, by outcome.", ["kind", "outcome"], registry=REGISTRY)
-DIGEST_MISMATCHES = Counter("artifact_digest_mismatch_total", "Artifacts whose bytes were not what was registered.", registry=REGISTRY)
-REQUESTS = Counter("http_requests_total", "Requests answered, by status class.", ["status"], registry=REGISTRY)
+from mlops.telemetry.counting import SharedCounter, shared_counters, write_counts
+
+JOB_ATTEMPTS = SharedCounter("job_attempts", "Attempts of jobs that ended, by outcome.", ("kind", "outcome"))
+DIGEST_MISMATCHES = SharedCounter("artifact_digest_mismatch", "Artifacts whose bytes were not what was registered.")
+REQUESTS = Counter("http_requests_total", "Requests that this process answered, by status class.", ["status"], registry=None)
 
 
 class DatabaseGauges(Collector):
@@ -37,17 +38,16 @@ class DatabaseGauges(Collector):
         yield heads
 
 
-def scrape_registry(multiprocess_dir: str) -> CollectorRegistry:
-    """The registry to expose: of all processes when they share a directory, else of this one; always with the database's gauges."""
+def scrape_registry() -> CollectorRegistry:
+    """The registry to expose."""
     registry = CollectorRegistry()
-    if multiprocess_dir:
-        multiprocess.MultiProcessCollector(registry, path=multiprocess_dir)  # type: ignore[no-untyped-call]  # the library types the rest
-    else:
-        registry.register(_Own())
+    registry.register(REQUESTS)
+    registry.register(_Shared())
     registry.register(DatabaseGauges())
     return registry
 
 
-class _Own(Collector):
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        yield from REGISTRY.collect()  # type: ignore[misc]  # any family will do
+class _Shared(Collector):
+    def collect(self) -> Iterator[Metric]:
+        write_counts()
+        yield from shared_counters()

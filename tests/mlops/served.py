@@ -87,8 +87,7 @@ def serving(folder: Path, **settings: str) -> Iterator[Served]:
         port = free.getsockname()[1]
     given = {"SECRET_KEY": "only-for-tests-0123456789abcdefghijklmnopqrstuvwxyz", "VAR_DIR": str(folder), "PORT": str(port)}
     env = {**os.environ, **given, "DJANGO_SETTINGS_MODULE": "mlops.settings", **settings}
-    for inherited in ("DATABASE_URL", "PROMETHEUS_MULTIPROC_DIR"):
-        env.pop(inherited, None)
+    env.pop("DATABASE_URL", None)
     made = subprocess.run([sys.executable, "-c", SET_UP], cwd=ROOT, env=env, capture_output=True, text=True, check=True, timeout=120)
     web = next(program for program in tiltyard(host="127.0.0.1", port=str(port)) if program.name == "web")
     with (folder / "web.log").open("wb") as log, subprocess.Popen(web.command, cwd=ROOT, env=env, stdout=log, stderr=log) as process:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from django.db import IntegrityError, connection, transaction
+from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
 
@@ -25,6 +26,7 @@ from mlops.jobs.runner import Attempt
 from mlops.jobs.services import AlreadyEnded, AlreadyRunning, JobRefused, LeaseLost
 from mlops.outbox import relay
 from mlops.outbox.models import Message
+from mlops.telemetry import health
 from mlops.tenancy.context import customer as scoped
 from mlops.tenancy.context import required
 from mlops.tenancy.models import Customer
@@ -404,13 +406,13 @@ def test_the_list_shows_only_the_customers_jobs(customer: Customer, other_custom
 
 # --- real processes ---------------------------------------------------------------------------------------------------------------------
 @contextmanager
-def worker(**given: str) -> Iterator[subprocess.Popen[bytes]]:
+def worker(queues: str = "jobs,events", **given: str) -> Iterator[subprocess.Popen[bytes]]:
     """A Celery worker on the test's database and broker, in a process group of its own."""
     name = str(connection.settings_dict["NAME"])
     url = os.environ["DATABASE_URL"]
     database = f"sqlite:///{name}" if url.startswith("sqlite") else f"{url.rsplit('/', 1)[0]}/{name}"
     environment = {**os.environ, "DATABASE_URL": database, "DJANGO_SETTINGS_MODULE": "mlops.settings_test", "LOG_LEVEL": "WARNING", **given}
-    command = [sys.executable, "-m", "celery", "-A", "tests.mlops.worker_app", "worker", "-c", "1", "-Q", "jobs,events", "-l", "WARNING"]
+    command = [sys.executable, "-m", "celery", "-A", "tests.mlops.worker_app", "worker", "-c", "1", "-Q", queues, "-l", "WARNING"]
     options = ["--without-gossip", "--without-mingle", "-n", f"test-{time.monotonic_ns()}@here"]
     process = subprocess.Popen([*command, *options], env=environment, cwd=Path(__file__).parents[2], start_new_session=True)
     try:
@@ -419,6 +421,14 @@ def worker(**given: str) -> Iterator[subprocess.Popen[bytes]]:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait(20)
+
+
+COUNTED = 'job_attempts_total{{kind="test.{kind}",outcome="{outcome}"}}'
+
+
+def scraped() -> set[str]:
+    """The lines of /metrics, as the web tells them, which shares nothing with the workers but the database."""
+    return set(Client().get("/metrics", headers={"Authorization": "Bearer test-metrics-token"}).content.decode().splitlines())
 
 
 def relay_until(condition: Callable[[], bool], *, seconds: float = 60) -> None:
@@ -447,9 +457,28 @@ def test_a_killed_workers_job_is_finished_by_the_next_one_once(customer: Custome
     job.refresh_from_db()
     with scoped(customer.pk), transaction.atomic():
         outputs = list(AuditEvent.objects.filter(action="test.output").values_list("object_label", "number"))
+    assert {f"{COUNTED.format(kind='first_attempt_hangs', outcome=outcome)} 1.0" for outcome in ("abandoned", "succeeded")} <= scraped()
     assert time.monotonic() - killed_at < 60
     assert outputs == [("attempt 2", job.result["event"])]
     assert (job.attempt, sorted(path.name for path in tmp_path.iterdir())) == (2, ["started-1", "started-2"])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_readiness_names_the_queues_that_no_worker_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    def told() -> tuple[str, list[str]]:
+        monkeypatch.setattr(health, "_workers", (float("-inf"), frozenset()))
+        answer = Client().get("/ready").json()
+        return answer["workers"], answer["queues_without_worker"]
+
+    def until(expected: tuple[str, list[str]]) -> None:
+        relay_until(lambda: told() == expected)
+
+    with worker("events"):
+        until(("some missing", ["jobs", "deliveries"]))
+        with worker("jobs"), worker("deliveries,events"):
+            until(("alive", []))
+        until(("some missing", ["jobs", "deliveries"]))
+    until(("none alive", ["jobs", "events", "deliveries"]))
 
 
 def request_real(customer: Customer, kind: str, folder: Path) -> Job:
@@ -470,6 +499,8 @@ def test_a_hung_attempt_ends_and_its_process_makes_room(customer: Customer, tmp_
 
     hung.refresh_from_db()
     assert hung.attempt == 2
+    outcome = "overran" if kind.endswith("hangs") else "abandoned"
+    assert f"{COUNTED.format(kind=kind.removeprefix('test.'), outcome=outcome)} 1.0" in scraped()
 
 
 @pytest.mark.django_db(transaction=True)
@@ -483,6 +514,7 @@ def test_a_job_that_hangs_every_time_fails_with_its_cause(customer: Customer, tm
     assert (job.attempt, job.lease_expires_at) == (3, None)
     assert job.last_error.startswith("Attempt 3 was ended: it took longer than the 1 seconds that it may. It was at always_hangs, line ")
     assert "jobs.failed" in topics(customer)
+    assert f"{COUNTED.format(kind='always_hangs', outcome='overran')} 3.0" in scraped()
 
 
 @pytest.mark.django_db(transaction=True)

@@ -5,13 +5,14 @@ import logging
 import logging.config
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 import pytest
 import structlog
 from django.conf import settings
-from django.db import OperationalError
+from django.db import OperationalError, transaction
 from django.test import Client
 from kombu.exceptions import OperationalError as BrokerError
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -20,12 +21,15 @@ from mlops.audit.models import AuditHead
 from mlops.jobs import runner
 from mlops.jobs import services as jobs
 from mlops.outbox.models import Message
-from mlops.telemetry import health
+from mlops.telemetry import counting, health
+from mlops.telemetry.metrics import DIGEST_MISMATCHES
+from mlops.telemetry.models import CounterValue
 from mlops.tenancy.context import customer as scoped
 from mlops.tenancy.models import Customer
 from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import system
 from tests.conftest import NOON
+from tests.mlops.helpers import in_threads
 
 pytestmark = pytest.mark.django_db
 
@@ -34,7 +38,7 @@ METRICS = {"Authorization": "Bearer test-metrics-token"}
 
 @pytest.fixture(autouse=True)
 def _ask_workers_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "_workers", (float("-inf"), False))
+    monkeypatch.setattr(health, "_workers", (float("-inf"), frozenset()))
 
 
 def test_liveness_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,7 +50,8 @@ def test_liveness_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_server_without_workers_is_ready_and_says_so() -> None:
     answer = Client().get("/ready")
 
-    assert (answer.status_code, answer.json()) == (200, {"status": "ready", "failing": [], "workers": "none alive"})
+    told = {"workers": "none alive", "queues_without_worker": ["jobs", "events", "deliveries"]}
+    assert (answer.status_code, answer.json()) == (200, {"status": "ready", "failing": [], **told})
 
 
 @pytest.mark.parametrize(
@@ -70,7 +75,12 @@ def test_readiness_names_the_failing_part_and_no_detail(monkeypatch: pytest.Monk
 
 def test_readiness_asks_the_workers_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    monkeypatch.setattr(health, "_workers_answer", lambda: asked.append(1))
+
+    def ask(found: set[str]) -> None:
+        asked.append(1)
+        found.update(health.QUEUES)
+
+    monkeypatch.setattr(health, "_ask_workers", ask)
 
     answers = [Client().get("/ready").json()["workers"] for _ in range(5)]
 
@@ -114,6 +124,33 @@ def test_attempts_of_jobs_are_counted_by_outcome(customer: Customer, monkeypatch
     runner.run(job_id=job.pk, attempts=0)
 
     assert 'job_attempts_total{kind="counted",outcome="succeeded"} 1.0' in Client().get("/metrics", headers=METRICS).content.decode()
+
+
+def test_what_a_failed_transaction_counted_is_told_all_the_same(customer: Customer) -> None:
+    with suppress(ZeroDivisionError), transaction.atomic():
+        DIGEST_MISMATCHES.inc()
+        raise ZeroDivisionError
+
+    tellings = [Client().get("/metrics", headers=METRICS).content.decode() for _ in range(2)]
+
+    assert all("artifact_digest_mismatch_total 1.0" in text for text in tellings)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_silent_database_loses_no_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as outage:
+        outage.setattr(counting, "_add", _raising(OperationalError("down")))
+        DIGEST_MISMATCHES.inc(2)
+    DIGEST_MISMATCHES.inc()
+
+    assert "artifact_digest_mismatch_total 3.0" in Client().get("/metrics", headers=METRICS).content.decode()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_processes_that_count_at_the_same_time_lose_nothing() -> None:
+    raised = in_threads(6, lambda _: [counting._add("together", "[]", 1) for _ in range(5)])
+
+    assert (raised, CounterValue.objects.get(name="together").value) == ([], 30)
 
 
 # --- logs -------------------------------------------------------------------------------------------------------------------------------
@@ -186,8 +223,8 @@ def test_lines_of_a_job_carry_job_request_and_customer(
     assert named["job.ended"]["seconds"] >= 0
 
 
-def _raising(failure: Exception) -> Callable[[], None]:
-    def check() -> None:
+def _raising(failure: Exception) -> Callable[..., None]:
+    def check(*_: object) -> None:
         raise failure
 
     return check

@@ -104,7 +104,7 @@ class Installation:
         given = {"SECRET_KEY": "only-for-storms-0123456789abcdefghijklmnopqrstuvwxyz", "VAR_DIR": str(self.folder), "LOG_FORMAT": "json"}
         given |= {"DJANGO_SETTINGS_MODULE": "mlops.settings", "THROTTLE_PER_MINUTE": "100000000", "PYTHONUNBUFFERED": "1"}
         given["DATABASE_URL"] = self.server.url if self.server else f"sqlite:///{self.folder / 'tiltyard.sqlite3'}"
-        inherited = {name: value for name, value in os.environ.items() if name not in ("BROKER_URL", "PROMETHEUS_MULTIPROC_DIR")}
+        inherited = {name: value for name, value in os.environ.items() if name != "BROKER_URL"}
         return {**inherited, **given, **self.settings}
 
     def manage(self, *arguments: str) -> None:
