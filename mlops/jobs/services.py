@@ -247,7 +247,8 @@ def take_up_abandoned() -> int:
     taken = 0
     for job_id in list(expired.order_by("lease_expires_at", "pk").values_list("pk", flat=True)[:100]):
         with transaction.atomic():
-            job = expired.select_for_update(no_key=True).filter(pk=job_id).first()  # a late heartbeat may have renewed it meanwhile
+            # A late heartbeat may have renewed it meanwhile, or its attempt be in the transaction that ends it, which nobody waits for.
+            job = unlocked(expired.filter(pk=job_id)).first()
             if job is not None:
                 log.warning("job.abandoned", job_id=str(job.pk), kind=job.kind, attempt=job.attempt)
                 fail(job=job, error=f"The worker stopped answering during attempt {job.attempt} of {job.max_attempts}.", final=False)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from threading import Event as ThreadEvent
 from typing import Any
 
 import pytest
@@ -532,6 +533,32 @@ def test_an_attempt_that_took_too_long_writes_nothing_more(customer: Customer, s
 
     assert (job.state, job.attempt, job.lease_expires_at) == (JobState.QUEUED, 1, None)
     assert "took longer than the 0.3 seconds" in job.last_error
+
+
+@pytest.mark.postgres_only
+@pytest.mark.django_db(transaction=True)
+def test_an_attempt_that_hangs_in_its_transaction_does_not_hold_up_the_relay(customer: Customer) -> None:
+    hung, dead = make_job(customer), make_job(customer)
+    for job in (hung, dead):
+        services.start(job_id=job.pk, attempts=0)
+        expire(job)
+    locked, looked = ThreadEvent(), ThreadEvent()
+    taken: list[int] = []
+
+    def act(number: int) -> None:
+        if number == 0:
+            with acting(system(customer.pk)), services.fenced(job_id=hung.pk, attempt=1):
+                locked.set()
+                looked.wait(20)
+        else:
+            locked.wait(20)
+            taken.append(services.take_up_abandoned())
+            looked.set()
+
+    raised = in_threads(2, act)
+
+    assert (raised, taken) == ([], [1])
+    assert services.take_up_abandoned() == 1
 
 
 def test_long_kinds_have_a_limit_of_their_own(settings: Any) -> None:
