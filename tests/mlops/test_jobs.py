@@ -454,11 +454,12 @@ def test_a_killed_workers_job_is_finished_by_the_next_one_once(customer: Custome
 
     with worker():
         relay_until(lambda: Job.objects.get(pk=job.pk).state == JobState.SUCCEEDED)
+        counted = {f"{COUNTED.format(kind='first_attempt_hangs', outcome=outcome)} 1.0" for outcome in ("abandoned", "succeeded")}
+        relay_until(lambda: counted <= scraped())  # an attempt is counted just after its end is written
 
     job.refresh_from_db()
     with scoped(customer.pk), transaction.atomic():
         outputs = list(AuditEvent.objects.filter(action="test.output").values_list("object_label", "number"))
-    assert {f"{COUNTED.format(kind='first_attempt_hangs', outcome=outcome)} 1.0" for outcome in ("abandoned", "succeeded")} <= scraped()
     assert time.monotonic() - killed_at < 60
     assert outputs == [("attempt 2", job.result["event"])]
     assert (job.attempt, sorted(path.name for path in tmp_path.iterdir())) == (2, ["started-1", "started-2"])
@@ -510,12 +511,12 @@ def test_a_job_that_hangs_every_time_fails_with_its_cause(customer: Customer, tm
 
     with worker(JOB_ATTEMPT_SECONDS="1"):
         relay_until(lambda: Job.objects.get(pk=job.pk).state == JobState.FAILED)
+        relay_until(lambda: f"{COUNTED.format(kind='always_hangs', outcome='overran')} 3.0" in scraped())
 
     job.refresh_from_db()
     assert (job.attempt, job.lease_expires_at) == (3, None)
     assert job.last_error.startswith("Attempt 3 was ended: it took longer than the 1 seconds that it may. It was at always_hangs, line ")
     assert "jobs.failed" in topics(customer)
-    assert f"{COUNTED.format(kind='always_hangs', outcome='overran')} 3.0" in scraped()
 
 
 @pytest.mark.django_db(transaction=True)
