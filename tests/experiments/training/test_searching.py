@@ -239,12 +239,13 @@ def test_the_time_out_ends_the_search_with_what_there_is(scope: Principal, monke
     assert f"Its time-out ended the search after {whole} of 500 trials." in sentence(study, at=timezone.now())
 
 
+RATES = {"type": "float", "low": 0.1, "high": 0.3}
 BOOSTINGS: list[tuple[str, dict[str, Any]]] = [
-    ("lightgbm", {"n_estimators": 40}),
-    ("catboost", {"iterations": 40}),
-    ("xgboost", {"n_estimators": 40}),
-    ("sklearn", {"kind": "hist_gradient_boosting", "max_iter": 40}),
-    ("sklearn", {"kind": "random_forest", "n_estimators": 40}),
+    ("lightgbm", {"n_estimators": 40, "learning_rate": RATES}),
+    ("catboost", {"iterations": 40, "learning_rate": RATES}),
+    ("xgboost", {"n_estimators": 40, "learning_rate": RATES}),
+    ("sklearn", {"kind": "hist_gradient_boosting", "max_iter": 40, "learning_rate": RATES}),
+    ("sklearn", {"kind": "random_forest", "n_estimators": 40, "max_features": RATES}),
 ]
 
 
