@@ -35,8 +35,6 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
         "depth": _int(4, 8),
         "l2_leaf_reg": _float(1.0, 30.0, log=True),
         "random_strength": _float(0.0, 2.0),
-        # Of symmetric trees, which are the library's default, min_data_in_leaf changes nothing; the share of columns per split does.
-        "rsm": _float(0.5, 1.0),
     },
     "xgboost": {
         "n_estimators": 500,
