@@ -19,6 +19,8 @@ PAGE_SIZE = 20
 SHOWN_OCCURRENCES = 10
 DEEP = 1000
 """Rows before a page from which on skipping whole rows costs more than asking twice."""
+AHEAD = 1000
+"""Ids that a search on SQLite fetches at once."""
 
 Order = Literal["urgency", "newest", "oldest"]
 _ORDERS: dict[Order, tuple[str, ...]] = {
@@ -104,8 +106,8 @@ def page_of(
     """The page of an ordered queryset, and the count of `counted`, which says the same in another way. At most three queries.
 
     A search and a page far behind ask for ids first, which an index has, then for the rows of the page alone. The count is asked for only
-    where the page does not say it. So a search for something rare costs one pass over an index; one for something frequent stops early, and
-    is counted in a second pass. PostgreSQL counts in the first one; SQLite would put whatever it counts aside, at twice the cost.
+    where the page does not say it. A search costs one pass over an index: PostgreSQL counts in it; SQLite would put whatever it counts
+    aside, at twice the cost, so there the ids of some pages more tell the count of all but frequent words, which a second pass counts.
     """
     start = (number - 1) * size
     by_ids = searched or start >= DEEP
@@ -119,9 +121,16 @@ def page_of(
 def _by_ids(found: QuerySet[MLAlert], start: int, size: int, *, searched: bool) -> tuple[list[MLAlert], int | None]:
     """The page's rows, and the count where a search came by it."""
     in_passing = searched and connections[found.db].vendor == "postgresql"
-    keys = list(found.values_list("pk", Window(Count("*")) if in_passing else Value(None, IntegerField()))[start : start + size])
-    rows = MLAlert.objects.in_bulk([pk for pk, _ in keys]) if keys else {}
-    return [rows[pk] for pk, _ in keys if pk in rows], keys[0][1] if keys else None
+    ahead = AHEAD if searched and not in_passing else size
+    keys = list(
+        found.values_list("pk", Window(Count("*")) if in_passing else Value(None, IntegerField()))[start : start + max(size, ahead)]
+    )
+    page = [pk for pk, _ in keys[:size]]
+    rows = MLAlert.objects.in_bulk(page) if page else {}
+    shown = [rows[pk] for pk in page if pk in rows]
+    if in_passing:
+        return shown, keys[0][1] if keys else None
+    return shown, start + len(keys) if len(keys) < ahead and (keys or start == 0) else None
 
 
 def matching(found: QuerySet[MLAlert], words: str) -> QuerySet[MLAlert]:
