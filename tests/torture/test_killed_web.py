@@ -30,6 +30,8 @@ IN_PROGRESS = "idempotency_in_progress"
 """A killed request holds its key for five minutes: its client then goes on to the next act and repeats this one at the end."""
 ANSWER_LOST = "idempotency_answer_lost"
 """Killed between the act and keeping its answer: the client is told that the act was performed, and has to look at what it made."""
+CROWDED = "too_many_uploads"
+"""The writers share one key, which may have so many files under way at once: one of them comes again a moment later."""
 
 LATER = """
 from mlops.api.models import IdempotencyRecord
@@ -131,11 +133,12 @@ class Writer:
         began = time.monotonic()
         while time.monotonic() - began < 120:
             answer = self.caller.try_once("POST", path, body=body, headers=headers)
-            if answer.status == 503 and "retry-after" not in answer.headers:
-                self.odd.append(f"503 without Retry-After: {answer}")
+            crowded = answer.status == 429 and answer.code == CROWDED
+            if (crowded or answer.status == 503) and "retry-after" not in answer.headers:
+                self.odd.append(f"{answer.status} without Retry-After: {answer}")
             if answer.status == 409 and answer.code == IN_PROGRESS:
                 return None
-            if answer.status not in (GONE, 503):
+            if answer.status not in (GONE, 503) and not crowded:
                 self.waits.append(time.monotonic() - began)
                 return answer
             time.sleep(0.05)
