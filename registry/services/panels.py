@@ -5,12 +5,16 @@ from dataclasses import replace
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
+from django.db import transaction
+
 from mlops.database.reading import reading
 from mlops.errors import DomainError
 from mlops.tenancy.roles import Principal
 from registry.models import Actual, Dataset, DatasetVersion, RegisteredModel
 from registry.services.dataset_panels import panel_of
 from registry.services.datasets import import_path
+from registry.services.lookups import lock_model
+from registry.services.registration import configure_model
 from registry.states import DatasetVersionStatus
 
 if TYPE_CHECKING:
@@ -47,14 +51,25 @@ def refresh_data(model: RegisteredModel, *, by: Principal, at: datetime) -> None
 
 
 def take_as_source(model: RegisteredModel, *, path: str, by: Principal, at: datetime) -> bool:
-    """Read the folder and make it the source of a model that has none; False, and nothing read, where it has another one meanwhile.
+    """Read the folder and make it the source of a model that has none; False where it has another one, also since the reading began.
 
     Repeated it does the same again. Raises as `refresh_data`.
     """
-    if model.data_dir or (model.dataset is not None and model.dataset.name != _own_name(model)):
+    if _has_another_source(model):
         return False
-    model.dataset = import_path(name=_own_name(model), path=path, by=by, at=at, model=model).version.dataset
+    dataset = import_path(name=_own_name(model), path=path, by=by, at=at).version.dataset
+    with transaction.atomic():
+        locked = lock_model(model.pk)
+        if _has_another_source(locked):
+            return False
+        if locked.dataset_id != dataset.pk:
+            configure_model(model=locked, changes={"dataset": dataset}, by=by, at=at)
+    model.dataset = dataset
     return True
+
+
+def _has_another_source(model: RegisteredModel) -> bool:
+    return bool(model.data_dir) or (model.dataset is not None and model.dataset.name != _own_name(model))
 
 
 def folder_data(model: RegisteredModel, *, path: str, by: Principal, at: datetime) -> Dataset:

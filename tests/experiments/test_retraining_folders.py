@@ -12,6 +12,7 @@ from mlops.audit.models import AuditEvent
 from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import Principal, system
 from registry.models import RegisteredModel
+from registry.services import panels
 from registry.services.panels import newest_data
 from registry.services.registration import configure_model, register_model
 from registry.states import Trigger
@@ -115,6 +116,26 @@ def test_a_source_that_came_meanwhile_stays(scope: Principal, folder: str, tmp_p
     configure_model(model=model, changes={"dataset": other.dataset}, by=scope, at=NOON)
 
     attempt(run)
+
+    assert source_of(model)[0] == other.dataset
+    assert run.produced.dataset_version.dataset.name == "demand.retrain"
+
+
+def test_a_source_set_while_the_folder_is_read_stays(
+    scope: Principal, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = without_source(scope)
+    other = make_chain_model(tmp_path, scope, name="other")
+    real = panels.import_path
+
+    def overtaken(**given: Any) -> Any:
+        read = real(**given)
+        if given["name"] == "demand.data":
+            configure_model(model=model, changes={"dataset": other.dataset}, by=scope, at=NOON)
+        return read
+
+    monkeypatch.setattr(panels, "import_path", overtaken)
+    run = retrain(model, scope, data_dir=folder)
 
     assert source_of(model)[0] == other.dataset
     assert run.produced.dataset_version.dataset.name == "demand.retrain"
