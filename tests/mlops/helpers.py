@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 from django.db import connection, connections
 
 from mlops.database import guards
+from mlops.outbox.models import Message
+from mlops.tenancy.models import Customer
 
 Result = TypeVar("Result")
 
@@ -51,3 +53,8 @@ def as_intruder() -> Iterator[Any]:
         yield cursor
         if postgresql:
             cursor.execute("SET LOCAL ROLE tiltyard_app")
+
+
+def topics(customer: Customer) -> list[str]:
+    """What news the customer's outbox holds, oldest first."""
+    return list(Message.objects.filter(customer=customer).order_by("created_at").values_list("topic", flat=True))

@@ -127,20 +127,6 @@ def make_run(version: ModelVersion, data: DatasetVersion, *, level: float, segme
         }
         for number, (item, store) in enumerate(SERIES)
     ]
-    metrics = {
-        "mae": level,
-        "rmse": level * 1.7,
-        "mape": 9.0 * level,
-        "wape": 0.07 * level,
-        "mase": 0.2 * level,
-        "rmsse": 0.22 * level,
-        "bias_pct": -0.8,
-        "coverage": 0.905,
-        "stockout_miss_rate": 0.031,
-        "overstock_rate": 0.042,
-        "value_over_naive_pct": 100 * (1 - 0.2 * level),
-        "worst_origin_mae": 1.3 * level,
-    }
     run = BacktestRun.objects.create(
         version=version,
         dataset_version=data,
@@ -148,7 +134,7 @@ def make_run(version: ModelVersion, data: DatasetVersion, *, level: float, segme
         window_start=TODAY - timedelta(days=WINDOW),
         window_end=TODAY - timedelta(days=1),
         horizon=7,
-        metrics=metrics,
+        metrics=_window_metrics(level),
         by_segment=by_segment,
         worst_series=worst,
         error_histogram={"edges": edges, "counts": counts},
@@ -171,6 +157,23 @@ def make_run(version: ModelVersion, data: DatasetVersion, *, level: float, segme
         ]
     )
     return run
+
+
+def _window_metrics(level: float) -> dict[str, float]:
+    return {
+        "mae": level,
+        "rmse": level * 1.7,
+        "mape": 9.0 * level,
+        "wape": 0.07 * level,
+        "mase": 0.2 * level,
+        "rmsse": 0.22 * level,
+        "bias_pct": -0.8,
+        "coverage": 0.905,
+        "stockout_miss_rate": 0.031,
+        "overstock_rate": 0.042,
+        "value_over_naive_pct": 100 * (1 - 0.2 * level),
+        "worst_origin_mae": 1.3 * level,
+    }
 
 
 def make_accuracy(version: ModelVersion, *, level: float, days: int = 40, drifted: float = 1.0) -> None:
