@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+NOTHING: dict[str, Any] = {"n": 0, "sum_actual": 0.0, "sum_forecast": 0.0, "sum_abs_error": 0.0}
+"""The sums of a day on which only series are known that had not begun at its origin."""
+
 
 def validate_new_days(
     *, model: RegisteredModel, at: datetime, progress: Progress | None = None, through: date | None = None
@@ -32,7 +35,8 @@ def validate_new_days(
 
     The forecasts are those of rolling origins a week apart, counted from the last day of its training, as in its backtest, so that the
     numbers compare. Writes `forecast_accuracy` (overall and by segment) and the days' rows of `backtest_results`, except those of a
-    backtest. `through` looks at the data as it was on that day. Raises NoData, NoArtifact, DigestMismatch, ForecastError.
+    backtest. A day that has no forecast has a row without a series, and is not looked at again before its truth changes. `through` looks
+    at the data as it was on that day. Raises NoData, NoArtifact, DigestMismatch, ForecastError.
     """
     with reading():
         champion = champion_of(model)
@@ -43,11 +47,14 @@ def validate_new_days(
     truth = truth_by_day(panel, after=forecaster.trained_through)
     first = _first_new_day(champion, truth)
     strangers = unknown_series(model, panel)
-    left_out = {"unknown_series": {"count": len(strangers), "examples": strangers[:5]}} if strangers else {}
+    left_out: dict[str, Any] = {"unknown_series": {"count": len(strangers), "examples": strangers[:5]}} if strangers else {}
     if first is None:
         return {"days": 0, "said": f"No truth after {panel.last_day}: {champion.version} is validated up to there.", **left_out}
-    days = _store(champion, _measure(forecaster, panel, first, parse(model.policy), progress), first=first, truth=truth, at=at)
+    new = {day: digest for day, digest in truth.items() if day >= first}
+    days = _store(champion, _measure(forecaster, panel, first, parse(model.policy), progress), truth=new, at=at)
     log.info("accuracy.validated", model=model.name, version=champion.version, days=days, through=str(panel.last_day))
+    if days < len(new):
+        left_out["without_forecast"] = len(new) - days
     return {"days": days, "from": str(first), "through": str(panel.last_day), "version": champion.version, **left_out}
 
 
@@ -100,42 +107,44 @@ def _first_new_day(champion: ModelVersion, truth: dict[date, str]) -> date | Non
     return next((day for day, digest in truth.items() if scored.get(day) != digest), None)
 
 
-def _store(champion: ModelVersion, measured: "Measured", *, first: date, truth: dict[date, str], at: datetime) -> int:
-    named: dict[str, Any] = {
-        "version_ref": champion,
-        "model_name": champion.model_name,
-        "model_version": champion.version,
-        "created_at": at,
-    }
-    daily = [row for row in measured.daily.iter_rows(named=True) if row["date"] >= first]
-    segments = [row for row in measured.segments.iter_rows(named=True) if row["date"] >= first]
-    rows = [
-        ForecastAccuracy(
-            **named,
-            forecast_date=row["date"],
-            segment_column=row.get("column", OVERALL),
-            segment=str(row.get("value", OVERALL))[:128],
-            truth="" if "column" in row else truth[row["date"]],
-            **_segment_values(row),
-        )
-        for row in [*daily, *segments]
-    ]
+def _store(champion: ModelVersion, measured: "Measured", *, truth: dict[date, str], at: datetime) -> int:
+    """Write what these days were worth. Returns on how many of them there was a forecast."""
+    scored = {row["date"]: row for row in measured.daily.iter_rows(named=True) if row["date"] in truth}
+    daily = [scored.get(day, {"date": day, **NOTHING}) for day in truth]
+    segments = [row for row in measured.segments.iter_rows(named=True) if row["date"] in truth]
     with transaction.atomic():
+        # What was said of the series that a day has lost would no longer add up to the whole.
+        champion.accuracy.filter(forecast_date__in=truth.keys() - scored.keys()).exclude(segment_column=OVERALL).delete()
         ForecastAccuracy.objects.bulk_create(
-            rows,
+            [
+                *(_row(champion, row, at, truth=truth[row["date"]]) for row in daily),
+                *(_row(champion, row, at, segment_column=row["column"], segment=str(row["value"])[:128]) for row in segments),
+            ],
             update_conflicts=True,
             unique_fields=["version_ref", "forecast_date", "segment_column", "segment"],
             update_fields=["created_at", "truth", *DAILY_FIELDS],
             batch_size=500,
         )
         # A row that belongs to a backtest stays its own: its days have to add up to its metrics.
-        backtested = champion.backtest_results.filter(forecast_date__gte=first).exclude(run=None)
+        backtested = champion.backtest_results.filter(forecast_date__gte=min(truth)).exclude(run=None)
         taken = set(backtested.values_list("forecast_date", flat=True))
         upsert_daily(champion, (row for row in daily if row["date"] not in taken), at=at, run=None)
-    return len(daily)
+    return len(scored)
 
 
-def _segment_values(row: dict[str, Any]) -> dict[str, Any]:
+def _row(champion: ModelVersion, row: dict[str, Any], at: datetime, **named: str) -> ForecastAccuracy:
+    return ForecastAccuracy(
+        version_ref=champion,
+        model_name=champion.model_name,
+        model_version=champion.version,
+        forecast_date=row["date"],
+        created_at=at,
+        **named,
+        **(_values(row) if row["n"] else daily_values(row)),
+    )
+
+
+def _values(row: dict[str, Any]) -> dict[str, Any]:
     from engine.metrics import from_sums
 
     return daily_values({**row, **from_sums(row)})

@@ -108,7 +108,7 @@ def _reference_rows(run: BacktestRun) -> list[dict[str, Any]]:
 
 
 def _recent_rows(champion: ModelVersion) -> list[dict[str, Any]]:
-    return _named(ForecastAccuracy.objects.filter(version_ref=champion).order_by("forecast_date"))
+    return _named(ForecastAccuracy.objects.filter(version_ref=champion, n__gt=0).order_by("forecast_date"))
 
 
 def _named(rows: "QuerySet[BacktestSegment] | QuerySet[ForecastAccuracy]") -> list[dict[str, Any]]:

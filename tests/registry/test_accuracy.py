@@ -42,11 +42,15 @@ def validate(version: ModelVersion, **options: Any) -> dict[str, Any]:
     return validate_new_days(**({"model": version.model, "at": NOON} | options))
 
 
-def scores(version: ModelVersion) -> dict[tuple[date, str, str], tuple[float, ...]]:
+def scores(version: ModelVersion) -> dict[tuple[date, str, str], tuple[float | None, ...]]:
     """Per day, column and segment: n, MAE, sum of absolute errors, coverage."""
     rows = ForecastAccuracy.objects.filter(version_ref=version)
     measures = ("n", "mae", "sum_abs_error", "coverage")
-    return {(row.forecast_date, row.segment_column, row.segment): tuple(round(getattr(row, name), 9) for name in measures) for row in rows}
+    return {(row.forecast_date, row.segment_column, row.segment): tuple(rounded(getattr(row, name)) for name in measures) for row in rows}
+
+
+def rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 9)
 
 
 @pytest.mark.django_db
@@ -222,6 +226,59 @@ def test_days_on_which_nothing_is_known_are_passed_over(champion: ModelVersion, 
 
     assert answers == [0, 2, 10, 0]
     assert {when for when, _, _ in scores(champion)} == {day(number) for number in range(1, 17)} - {day(1), day(2), day(5), day(16)}
+
+
+MAPPING: dict[str, Any] = {
+    "shape": "long",
+    "date": "date",
+    "target": "units_sold",
+    "keys": ["store", "item"],
+    "segments": ["store", "department"],
+    "attributes": ["department"],
+    "missing_days": "unknown",
+}
+
+
+def chain_moving_to(store: str) -> pl.DataFrame:
+    """The chain, all of whose stores close after the ninth day after training, while another one opens."""
+    moved = chain().filter((pl.col("store") == "S1") & (pl.col("date") > day(9))).with_columns(store=pl.lit(store))
+    return pl.concat([chain().filter(pl.col("date") <= day(9)), moved])
+
+
+@pytest.mark.django_db
+def test_days_that_no_model_can_forecast_are_looked_at_once(scope: Principal, tmp_path: Path) -> None:
+    """A series that began after an origin has no forecast from it: the new store's first are those of the origin on day 14."""
+    champion = retrain(make_chain_model(tmp_path, scope, frame=chain_moving_to("S9"), mapping=MAPPING), scope, as_of=TRAINED).produced
+
+    answers = [validate(champion) for _ in range(2)]
+
+    nothing = {when: row for (when, _, _), row in scores(champion).items() if not row[0]}
+    assert [(one["days"], one.get("without_forecast")) for one in answers] == [(11, 5), (0, None)]
+    assert nothing == dict.fromkeys(map(day, range(10, 15)), (0, None, 0.0, None))
+
+
+@pytest.mark.django_db
+def test_days_that_no_model_can_forecast_are_looked_at_again_when_their_truth_changes(scope: Principal, tmp_path: Path) -> None:
+    frame = chain_moving_to("S9")
+    champion = retrain(make_chain_model(tmp_path, scope, frame=frame, mapping=MAPPING), scope, as_of=TRAINED).produced
+    validate(champion)
+    corrected = frame.with_columns(units_sold=pl.when(pl.col("date") == day(12)).then(77).otherwise("units_sold"))
+    give_data(champion.model, tmp_path, scope, corrected, mapping=MAPPING)
+
+    answers = [validate(champion) for _ in range(2)]
+
+    assert [(one["days"], one.get("without_forecast")) for one in answers] == [(2, 3), (0, None)]
+
+
+@pytest.mark.django_db
+def test_a_day_that_loses_its_series_keeps_no_score_of_them(champion: ModelVersion, scope: Principal, tmp_path: Path) -> None:
+    validate(champion)
+    give_data(champion.model, tmp_path, scope, chain_moving_to("S9"), mapping=MAPPING)
+
+    validate(champion)
+
+    assert [(row.segment, row.n) for row in on_day_10(champion).values()] == [("overall", 0)]
+    assert champion.backtest_results.get(forecast_date=day(10)).n == 0
 
 
 @pytest.mark.django_db

@@ -97,6 +97,19 @@ def test_a_later_backtest_does_not_become_the_reference(scope: Principal, tmp_pa
     assert (found["drifted"], found["reference"][1]) == (True, TRAINED.isoformat())
 
 
+def test_a_day_that_has_no_forecast_is_none_of_the_seven(scope: Principal, tmp_path: Path) -> None:
+    """On the last day only a store is known that opened on it."""
+    opened = chain().filter((pl.col("store") == "S1") & (pl.col("date") == LAST_DAY)).with_columns(store=pl.lit("S9"))
+    frame = pl.concat([shifted().filter(pl.col("date") < LAST_DAY), opened])
+    columns = {"date": "date", "target": "units_sold", "keys": ["store", "item"], "attributes": ["department"], "segments": ["store"]}
+    model = watched(tmp_path, scope, frame, mapping={"shape": "long", "missing_days": "unknown", **columns})
+    validate_new_days(model=model, at=NOON)
+
+    found = drifting.detect(model=model, at=NOON)
+
+    assert (found["drifted"], found["as_of"]) == (True, str(LAST_DAY - timedelta(days=1)))
+
+
 def test_data_without_segments_is_watched_as_a_whole(scope: Principal, tmp_path: Path) -> None:
     flat = {"shape": "long", "date": "date", "target": "units_sold", "keys": ["store", "item"], "attributes": [], "segments": []}
     model = watched(tmp_path, scope, shifted(times=20), mapping=flat)
