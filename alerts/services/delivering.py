@@ -109,7 +109,7 @@ def resend(*, delivery_id: UUID, by: Principal, at: datetime) -> Delivery:
 def drop_pending(channel: Channel, *, why: str, at: datetime) -> int:
     """Give up on everything that waits for the channel. Returns how many."""
     dropped = _pending(channel.pk).update(status=DeliveryStatus.DEAD, ended_at=at, last_error=why[:500])
-    DEAD.inc(dropped, kind=channel.kind)
+    DEAD.inc_on_commit(dropped, kind=channel.kind)
     return dropped
 
 
@@ -118,7 +118,7 @@ def _bury(channel: Channel, at: datetime) -> None:
     never tried, because the workers or the receiver were away, has its one attempt."""
     expired = _pending(channel.pk).filter(give_up_at__lt=at, attempts__gt=0)
     expired.filter(last_error="").update(last_error=UNSAID)
-    DEAD.inc(expired.update(status=DeliveryStatus.DEAD, ended_at=at), kind=channel.kind)
+    DEAD.inc_on_commit(expired.update(status=DeliveryStatus.DEAD, ended_at=at), kind=channel.kind)
 
 
 def _note(delivery: Delivery, result: Result, *, at: datetime) -> None:
@@ -139,7 +139,7 @@ def _note(delivery: Delivery, result: Result, *, at: datetime) -> None:
 
 
 def _give_up(channel: Channel, mine: QuerySet[Delivery], result: Result, at: datetime) -> None:
-    DEAD.inc(mine.update(status=DeliveryStatus.DEAD, ended_at=at), kind=channel.kind)
+    DEAD.inc_on_commit(mine.update(status=DeliveryStatus.DEAD, ended_at=at), kind=channel.kind)
     Channel.objects.filter(pk=channel.pk).update(leased_until=None)
     if result.disable:
         Channel.objects.filter(pk=channel.pk).update(enabled=False, disabled_reason=result.error[:300], revision=channel.revision + 1)
@@ -153,14 +153,14 @@ def _try_later(channel: Channel, delivery: Delivery, mine: QuerySet[Delivery], r
     paused_until = at + backoff.pause(failures=failures, dice=random.random())  # noqa: S311 - spreads load, guards nothing
     due_at = at + backoff.next_try(attempts=delivery.attempts, dice=random.random(), retry_after_s=result.retry_after_s)  # noqa: S311 - as above
     if due_at > delivery.give_up_at:
-        DEAD.inc(mine.update(status=DeliveryStatus.DEAD, ended_at=at), kind=channel.kind)
+        DEAD.inc_on_commit(mine.update(status=DeliveryStatus.DEAD, ended_at=at), kind=channel.kind)
     else:
         mine.update(due_at=due_at)
         if due_at > paused_until:
             wake(channel.pk, now=at, at=due_at)
     # What waited behind a receiver that never came back is given up on in its turn, whether or not it was its turn to be tried.
     expired = _pending(channel.pk).filter(give_up_at__lt=at)
-    DEAD.inc(expired.update(status=DeliveryStatus.DEAD, ended_at=at, last_error=result.error[:500]), kind=channel.kind)
+    DEAD.inc_on_commit(expired.update(status=DeliveryStatus.DEAD, ended_at=at, last_error=result.error[:500]), kind=channel.kind)
     Channel.objects.filter(pk=channel.pk).update(failures=failures, paused_until=paused_until, leased_until=None)
     wake(channel.pk, now=at, at=paused_until)
 

@@ -1,12 +1,14 @@
 """Counters that are the same from every process: workers count, the web is scraped, and they may be on different machines.
 
 What is counted inside a transaction is added to the database after it, however it ends: at the end of the task, request or relay's round.
+What a transaction writes is counted with `inc_on_commit`, which it takes back with itself.
 """
 
 import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from threading import Lock
 from typing import Any
 
@@ -41,6 +43,14 @@ class SharedCounter:
                 _waiting[self.name, json.dumps([labels[name] for name in self.labels])] += amount
             if not connection.in_atomic_block:
                 write_counts()
+
+    def inc_on_commit(self, amount: int = 1, **labels: str) -> None:
+        """Count what the open transaction writes once it is committed, and not at all if it, or the savepoint around this, is undone.
+
+        A process that dies right after the commit leaves it uncounted.
+        """
+        if amount:
+            transaction.on_commit(partial(self.inc, amount, **labels))
 
 
 def write_counts() -> None:

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -22,6 +23,8 @@ from mlops.outbound import backoff, signing
 from mlops.outbox import services as outbox
 from mlops.outbox.events import queue_of
 from mlops.outbox.models import Message
+from mlops.telemetry import counting
+from mlops.telemetry.models import CounterValue
 from mlops.tenancy.models import Membership, User
 from mlops.tenancy.roles import Forbidden, Principal
 from tests.alerts.factories import NOON, Clock, finding, make_alert, make_webhook, receiving, system_admin
@@ -123,6 +126,28 @@ def test_after_three_days_a_message_is_dead_and_can_be_sent_again(scope: Princip
 
     assert only().status == "delivered"
     assert AuditEvent.objects.filter(action="delivery.resent").count() == 1
+
+
+def given_up_on() -> int:
+    """What operators read of webhooks."""
+    counting.write_counts()
+    return sum(CounterValue.objects.filter(name="webhook_dead", labels='["webhook"]').values_list("value", flat=True))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_message_given_up_on_is_counted_when_that_is_committed(scope: Principal, clock: Clock) -> None:
+    with transaction.atomic():
+        channel, _ = make_webhook("http://127.0.0.1:9/hook")
+        notify_test(channel, by="kim", at=NOON)
+    before = given_up_on()
+
+    with suppress(ZeroDivisionError), transaction.atomic():
+        channels.delete_channel(channel_id=channel.pk, by=system_admin(), at=NOON)
+        raise ZeroDivisionError
+    undone = given_up_on()
+    channels.delete_channel(channel_id=channel.pk, by=system_admin(), at=NOON)
+
+    assert (undone - before, given_up_on() - before) == (0, 1)
 
 
 def test_only_the_dead_are_sent_again_and_by_administrators(scope: Principal, clock: Clock) -> None:
