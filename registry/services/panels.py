@@ -1,8 +1,10 @@
 """The panel a model is trained and judged on: its newest data, with the ground truth that came by API laid over it."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
@@ -42,12 +44,16 @@ def newest_data(model: RegisteredModel) -> DatasetVersion:
 
 
 def refresh_data(model: RegisteredModel, *, by: Principal, at: datetime) -> None:
-    """Read the folder the model's data comes from anew; nothing where it has none. Unchanged files are not kept twice.
+    """Read the folder the model's data comes from anew; nothing where it has none. Unchanged files are not kept twice. A source that was
+    set since the reading began is taken instead.
 
     Raises InvalidField, UnreadableFile, Busy or TooLarge. `model` knows its data set afterwards.
     """
-    if model.data_dir:
-        model.dataset = import_path(name=_own_name(model), path=model.data_dir, by=by, at=at, model=model).version.dataset
+    while folder := model.data_dir:
+        if _read_as_source(model, path=folder, by=by, at=at, unless=partial(_has_not_folder, folder)):
+            return
+        with reading():
+            model.refresh_from_db(fields=["data_dir", "dataset"])
 
 
 def take_as_source(model: RegisteredModel, *, path: str, by: Principal, at: datetime) -> bool:
@@ -55,17 +61,24 @@ def take_as_source(model: RegisteredModel, *, path: str, by: Principal, at: date
 
     Repeated it does the same again. Raises as `refresh_data`.
     """
-    if _has_another_source(model):
-        return False
+    return not _has_another_source(model) and _read_as_source(model, path=path, by=by, at=at, unless=_has_another_source)
+
+
+def _read_as_source(model: RegisteredModel, *, path: str, by: Principal, at: datetime, unless: Callable[[RegisteredModel], bool]) -> bool:
+    """Read the folder, then look under the lock, and make it the model's source or answer False."""
     dataset = import_path(name=_own_name(model), path=path, by=by, at=at).version.dataset
     with transaction.atomic():
         locked = lock_model(model.pk)
-        if _has_another_source(locked):
+        if unless(locked):
             return False
         if locked.dataset_id != dataset.pk:
             configure_model(model=locked, changes={"dataset": dataset}, by=by, at=at)
     model.dataset = dataset
     return True
+
+
+def _has_not_folder(folder: str, model: RegisteredModel) -> bool:
+    return model.data_dir != folder
 
 
 def _has_another_source(model: RegisteredModel) -> bool:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -13,11 +14,11 @@ from engine.frames.panel import Panel
 from mlops.errors import InvalidField
 from mlops.tenancy.roles import Principal
 from registry.models import Actual, DatasetVersion, RegisteredModel
-from registry.services import panels
+from registry.services import panels, reading
 from registry.services.panels import NoData, folder_data, lay_over, model_panel, refresh_data, series_key_of, take_as_source
-from registry.services.registration import register_model
+from registry.services.registration import configure_model, register_model
 from tests.engine.panels import FIRST, make_panel
-from tests.experiments.chain import LAST_DAY, NOON, chain, do_each_work_once
+from tests.experiments.chain import LAST_DAY, NOON, chain, do_each_work_once, make_chain_model
 
 S0 = series_key_of({"store_id": "S0", "item_id": "I0"})
 S1 = series_key_of({"store_id": "S1", "item_id": "I0"})
@@ -127,12 +128,18 @@ def test_a_panel_without_truth_is_no_data(scope: Principal, monkeypatch: pytest.
         model_panel(model, DatasetVersion())
 
 
-@pytest.mark.django_db
-def test_a_folder_is_read_anew_and_kept_once(scope: Principal, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def file(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The chain where the operator lets data be read from."""
     do_each_work_once(monkeypatch)
-    file = Path(settings.VAR_DIR) / "data" / "sales.parquet"
-    monkeypatch.setattr(settings, "DATA_ROOTS", [file.parent])
-    chain().write_parquet(file)
+    path = Path(settings.VAR_DIR) / "data" / "sales.parquet"
+    monkeypatch.setattr(settings, "DATA_ROOTS", [path.parent])
+    chain().write_parquet(path)
+    return path
+
+
+@pytest.mark.django_db
+def test_a_folder_is_read_anew_and_kept_once(scope: Principal, file: Path) -> None:
     model = register_model(name="d" * 128, data_dir=str(file), by=scope, at=NOON)
 
     ends = []
@@ -144,6 +151,44 @@ def test_a_folder_is_read_anew_and_kept_once(scope: Principal, monkeypatch: pyte
     model.refresh_from_db()
     assert ends == [LAST_DAY, LAST_DAY, LAST_DAY + timedelta(days=1)]
     assert (model.dataset.name, model.dataset.versions.count()) == (f"data-{model.pk}", 2)
+
+
+def configured_meanwhile(model: RegisteredModel, changes: dict[str, Any], by: Principal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody changes the model while its file is read for the first time."""
+    real, waiting = reading.canonicalize, [changes]
+
+    def overtaken(*given: Any, **named: Any) -> Any:
+        if waiting:
+            configure_model(model=RegisteredModel.objects.get(pk=model.pk), changes=waiting.pop(), by=by, at=NOON)
+        return real(*given, **named)
+
+    monkeypatch.setattr(reading, "canonicalize", overtaken)
+
+
+@pytest.mark.django_db
+def test_a_source_set_while_the_folder_is_read_anew_stays(
+    scope: Principal, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = make_chain_model(tmp_path, scope, name="other").dataset
+    model = register_model(name="demand", data_dir=str(file), by=scope, at=NOON)
+    configured_meanwhile(model, {"data_dir": "", "dataset": other}, scope, monkeypatch)
+
+    refresh_data(model, by=scope, at=NOON)
+
+    assert (model.dataset, RegisteredModel.objects.get(pk=model.pk).dataset) == (other, other)
+
+
+@pytest.mark.django_db
+def test_another_folder_set_while_one_is_read_is_read_instead(scope: Principal, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    longer = file.with_name("longer.parquet")
+    chain(last_day=LAST_DAY + timedelta(days=1)).write_parquet(longer)
+    model = register_model(name="demand", data_dir=str(file), by=scope, at=NOON)
+    configured_meanwhile(model, {"data_dir": str(longer)}, scope, monkeypatch)
+
+    refresh_data(model, by=scope, at=NOON)
+
+    assert panels.newest_data(model).last_day == LAST_DAY + timedelta(days=1)
+    assert RegisteredModel.objects.get(pk=model.pk).dataset == model.dataset
 
 
 @pytest.mark.django_db
