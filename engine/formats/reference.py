@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import polars as pl
 
+from engine.moments import Moments, quantiles
+
 BINS = 20
 TOP = 50
 MAX_COLUMNS = 2_000
@@ -34,6 +36,7 @@ class ColumnReference:
     """At QUANTILES; empty where nothing is present."""
     mean: float | None = None
     deviation: float | None = None
+    """None of fewer than two values, and where it is beyond the largest number."""
     labels: tuple[str, ...] = ()
     distinct: int = 0
 
@@ -82,12 +85,10 @@ def describe_column(series: pl.Series) -> ColumnReference:
 def _describe_numbers(series: pl.Series) -> ColumnReference:
     values = series.cast(pl.Float64).fill_nan(None).drop_nulls()
     finite = values.filter(values.is_finite())
-    quantiles: tuple[float, ...] = ()
-    if finite.len():
-        quantiles = tuple(float(value) for q in QUANTILES if (value := finite.quantile(q, "linear")) is not None)
+    numbers = finite.to_numpy()
+    moments = Moments.of(numbers)
     edges = _edges(finite)
     counts = _counts(values, edges)
-    mean, deviation = finite.mean(), finite.std()
     return ColumnReference(
         kind="number",
         dtype=str(series.dtype),
@@ -95,9 +96,9 @@ def _describe_numbers(series: pl.Series) -> ColumnReference:
         missing=series.len() - values.len(),
         counts=counts,
         edges=edges,
-        quantiles=quantiles,
-        mean=float(mean) if isinstance(mean, float) else None,
-        deviation=float(deviation) if isinstance(deviation, float) else None,
+        quantiles=tuple(quantiles(numbers, QUANTILES)) if moments.count else (),
+        mean=moments.mean if moments.count else None,
+        deviation=moments.deviation,
         distinct=values.n_unique(),
     )
 

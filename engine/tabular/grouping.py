@@ -9,6 +9,7 @@ _MANY = {
     "constant_feature": "have the same value in every row",
     "constant_in_train": "are the same in every row of train: nothing is learned from them",
     "empty_feature": "have no value in any row",
+    "feature_beyond_single": "reach beyond 3.4e+38: models hold features in single precision, and what is beyond counts as that",
     "id_like": "look like identifiers: nearly every row has a value of its own",
     "mostly_numbers": "are taken for text because a few of their values are no numbers",
     "target_copied": "are the target itself",

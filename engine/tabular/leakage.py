@@ -11,8 +11,10 @@ import numpy as np
 import polars as pl
 
 from engine.frames.problems import Findings
+from engine.moments import Doubles, unit_of
 from engine.tabular.columns import PARTS
 from engine.tabular.keys import Keys
+from engine.tabular.parts import MOST_SINGLE
 from engine.tabular.profiling import ColumnProfile
 from engine.tabular.splitting import Numbers, SplitPlan
 
@@ -89,6 +91,7 @@ def look_for_leaks(
     for name in features:
         one = described[name]
         known = one.rows - one.missing
+        _check_size(one, findings)
         if known == 0:
             findings.warn("empty_feature", f"{name!r} has no value in any row.", column=name, rows=one.rows)
         elif constant(one):
@@ -118,6 +121,14 @@ def look_for_leaks(
 def constant(one: ColumnProfile) -> bool:
     """Whether every row has the same value."""
     return one.distinct == 1 and one.distinct_is_exact and not one.missing
+
+
+def _check_size(one: ColumnProfile, findings: Findings) -> None:
+    ends = [end for end in (one.facts.get("min"), one.facts.get("max")) if one.column.kind == "numeric" and end is not None]
+    largest = max((abs(end) for end in ends), default=0)
+    if largest > MOST_SINGLE:
+        told = f"{one.name!r} reaches {largest:.3g}. Models hold features in single precision: what is beyond 3.4e+38 counts as that."
+        findings.warn("feature_beyond_single", told, column=one.name, rows=one.rows - one.missing)
 
 
 def _is_identifier(one: ColumnProfile, values: pl.Series) -> bool:
@@ -169,7 +180,8 @@ def _check_sum(sample: pl.DataFrame, numeric: Sequence[str], target: str, findin
     varying = [name for name in numeric[:MOST_SUMMED] if rows.height and rows[name].n_unique() > 1]
     if len(varying) < 2 or rows.height < FEWEST_ROWS + 3 * len(varying):
         return
-    values, wanted = rows.select(varying).to_numpy(), rows[target].to_numpy()
+    values = np.column_stack([_in_unit(rows[name]) for name in varying])
+    wanted = _in_unit(rows[target])
     scaled, centered = (values - values.mean(axis=0)) / values.std(axis=0), wanted - wanted.mean()
     weights = np.linalg.lstsq(scaled, centered, rcond=None)[0]
     spread = float(centered @ centered)
@@ -183,6 +195,11 @@ def _check_sum(sample: pl.DataFrame, numeric: Sequence[str], target: str, findin
         return
     told = f"The target is a sum of {', '.join(map(repr, parts))}, each with a weight. Are they known before the target is?"
     findings.warn("target_summed", told[:1000], column=parts[0], rows=rows.height)
+
+
+def _in_unit(values: pl.Series) -> Doubles:
+    numbers = values.to_numpy()
+    return numbers / unit_of(numbers)
 
 
 def _is_equal(pair: pl.DataFrame) -> bool:

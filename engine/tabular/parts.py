@@ -12,7 +12,7 @@ from engine.tabular.columns import PARTS, PartName, Task
 MOST = 1e150
 """Of a target: a hundred million squares of it still add up to a number."""
 MOST_SINGLE = 3.4028234663852886e38
-"""The largest number of single precision, in which the boosters hold a target."""
+"""The largest number of single precision, in which the boosters hold a target, and models features."""
 RARE = 2
 """Rows of a class in train from which on it is no rare one."""
 

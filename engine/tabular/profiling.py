@@ -15,6 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from engine.frames.problems import MAX_EXAMPLE_LENGTH
+from engine.moments import Moments, quantiles
 from engine.tabular.columns import MOMENT, Column
 from engine.tabular.keys import Keys, row_keys
 from engine.tabular.tables import DAYS, PER_DAY
@@ -91,9 +92,7 @@ class _Running:
     distinct: Distinct
     missing: int = 0
     zeros: int = 0
-    number: int = 0
-    mean: float = 0.0
-    spread: float = 0.0
+    moments: Moments = field(default_factory=Moments)
     low: Any = None
     high: Any = None
     longest: int = 0
@@ -116,18 +115,10 @@ class _Running:
             self._add_moments(known)
 
     def _add_moments(self, known: pl.Series) -> None:
-        """Mean and squared deviations, merged as by Chan, Golub and LeVeque (1979), which neither overflows nor cancels."""
         values = known.cast(pl.Float64).to_numpy()
         finite = values[np.isfinite(values)]
         self.zeros += int((finite == 0).sum())
-        if not len(finite):
-            return
-        with np.errstate(over="ignore", invalid="ignore"):
-            mean, count = float(finite.mean()), len(finite)
-            shift, total = mean - self.mean, self.number + count
-            self.spread += float(((finite - mean) ** 2).sum()) + shift * shift * self.number * count / total
-            self.mean += shift * count / total
-        self.number = total
+        self.moments += Moments.of(finite)
 
     def _count_words(self, known: pl.Series) -> None:
         if self.column.kind == "categorical":
@@ -216,16 +207,13 @@ def _numeric_facts(running: _Running, values: pl.Series) -> dict[str, Any]:
     numbers = numbers[np.isfinite(numbers)]
     if not len(numbers):
         return {"min": None, "max": None, "mean": None, "std": None, "zeros": 0, "quantiles": {}, "histogram": None}
-    with np.errstate(over="ignore"):  # between the largest floats of both signs lies none
-        points = np.quantile(numbers, QUANTILES)
-    deviation = math.sqrt(running.spread / (running.number - 1)) if running.number > 1 else 0.0
     return {
         "min": _finite(running.low),
         "max": _finite(running.high),
-        "mean": _finite(running.mean),
-        "std": _finite(deviation),
+        "mean": running.moments.mean,
+        "std": running.moments.deviation if running.moments.count > 1 else 0.0,
         "zeros": running.zeros,
-        "quantiles": {f"{point:g}": _finite(value) for point, value in zip(QUANTILES, points, strict=True)},
+        "quantiles": {f"{point:g}": value for point, value in zip(QUANTILES, quantiles(numbers, QUANTILES), strict=True)},
         "histogram": _histogram(numbers),
     }
 
@@ -237,8 +225,8 @@ def _moment_facts(running: _Running, values: pl.Series) -> dict[str, Any]:
     drawn = _histogram(ticks) if len(ticks) else None
     if drawn is not None:
         drawn["edges"] = [_shown_tick(edge) for edge in drawn["edges"]]
-    quantiles = np.quantile(ticks, QUANTILES) if len(ticks) else []
-    shown = {f"{point:g}": _shown_tick(value) for point, value in zip(QUANTILES, quantiles, strict=True)}
+    points = np.quantile(ticks, QUANTILES) if len(ticks) else []
+    shown = {f"{point:g}": _shown_tick(value) for point, value in zip(QUANTILES, points, strict=True)}
     return {"min": shown_moment(running.low), "max": shown_moment(running.high), "quantiles": shown, "histogram": drawn}
 
 

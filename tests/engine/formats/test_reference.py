@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.formats.reference import BINS, TOP, Reference, describe, describe_column
+from engine.formats.reference import BINS, QUANTILES, TOP, Reference, describe, describe_column
 
 
 def test_numbers_are_binned_at_equal_shares() -> None:
@@ -34,6 +34,22 @@ def test_missing_and_infinite_values_are_counted_apart() -> None:
     assert (column.missing, sum(column.counts)) == (2, 5)
     assert column.missing_rate == pytest.approx(2 / 7)
     assert (column.quantiles[0], column.quantiles[-1], column.mean) == (1.0, 3.0, 2.0)
+
+
+def test_statistics_of_the_largest_numbers_are_numbers() -> None:
+    values = [1.7e308, -1.7e308, 1.7e308, 1.6e308, 1.7e308, -1.7e308]
+
+    column = describe_column(pl.Series("x", values))
+
+    smaller = pl.Series(values) / 2**600
+    assert (column.mean, column.deviation) == (pytest.approx(smaller.mean() * 2**600), pytest.approx(smaller.std() * 2**600))
+    assert column.quantiles == tuple(smaller.quantile(q, "linear") * 2**600 for q in QUANTILES)
+
+
+def test_a_deviation_beyond_the_largest_number_is_missing() -> None:
+    column = describe_column(pl.Series("x", [1.7e308, -1.7e308]))
+
+    assert (column.mean, column.deviation, column.quantiles[4]) == (0.0, None, 0.0)
 
 
 @pytest.mark.parametrize("values", [[], [None, None], [5.0, 5.0]])

@@ -99,6 +99,21 @@ def test_empty_and_constant_features_are_warned_of(tmp_path: Path) -> None:
     assert warnings(tmp_path, table, REGRESSION) == [("empty_feature", "nothing"), ("constant_feature", "same")]
 
 
+def test_a_feature_that_single_precision_cannot_hold_is_warned_of(tmp_path: Path) -> None:
+    scattered = np.random.default_rng(1).normal(size=ROWS)
+    table = frame(huge=pl.Series(np.sign(scattered) * 1.7e308), large=pl.Series(scattered * 1e37)).drop("label")
+
+    assert warnings(tmp_path, table, REGRESSION) == [("feature_beyond_single", "huge")]
+
+
+def test_a_sum_is_told_beside_the_largest_numbers(tmp_path: Path) -> None:
+    random = np.random.default_rng(2)
+    one, two, huge = random.normal(size=ROWS), random.normal(size=ROWS), np.sign(random.normal(size=ROWS)) * 1.7e308
+    table = frame(one=pl.Series(one), two=pl.Series(two), huge=pl.Series(huge), y=pl.Series(one + two)).drop("label")
+
+    assert warnings(tmp_path, table, REGRESSION) == [("feature_beyond_single", "huge"), ("target_summed", "one")]
+
+
 def test_a_random_split_of_rows_with_a_time_is_warned_of(tmp_path: Path) -> None:
     table = frame(sold=pl.lit(at("2024-01-01")) + pl.duration(days=pl.int_range(ROWS))).drop("label")
 

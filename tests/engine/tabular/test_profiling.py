@@ -97,6 +97,24 @@ def test_odd_columns_are_described_in_plain_json(values: pl.Series) -> None:
     assert found["rows"] == values.len()
 
 
+@pytest.mark.parametrize("rows_at_once", [1, 2, 3, 9])
+def test_moments_of_the_largest_numbers_are_told(rows_at_once: int) -> None:
+    values = [1.7e308, -1.7e308, 1.7e308, 1.6e308, -1.7e308, 1.7e308, 1.7e308, 1.7e308, 1.7e308]
+
+    found = profile(pl.DataFrame({"v": values}), rows_at_once)["v"]
+
+    smaller = pl.Series(values) / 2**600
+    assert found["mean"] == pytest.approx(float(smaller.mean()) * 2**600)
+    assert found["std"] == pytest.approx(float(smaller.std()) * 2**600)
+    assert found["quantiles"]["0.05"] == -1.7e308
+
+
+def test_between_the_largest_numbers_lies_a_median_and_beyond_them_no_deviation() -> None:
+    found = profile(pl.DataFrame({"v": [1.7e308, -1.7e308]}))["v"]
+
+    assert (found["mean"], found["quantiles"]["0.5"], found["std"]) == (0.0, 0.0, None)
+
+
 def test_beyond_the_bound_distinct_values_are_estimated_and_said_to_be() -> None:
     counter = Distinct(bound=1_000)
     values = pl.Series(range(200_000))
