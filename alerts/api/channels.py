@@ -10,7 +10,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from alerts.api.doors import answer, condition, identifier
+from alerts.api.doors import answer, identifier
 from alerts.models import Channel, Delivery
 from alerts.queries import deliveries_of, shared_channels, target_for
 from alerts.services import channels, delivering, reaching
@@ -18,6 +18,7 @@ from alerts.services.couriers import message_id
 from alerts.states import DeliveryStatus
 from mlops.api.bodies import NoBody
 from mlops.api.views import ApiView, ListView
+from registry.api.doors import condition
 
 
 class ChannelAnswer(serializers.ModelSerializer[Channel]):

@@ -10,7 +10,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from alerts.api.doors import answer, condition, identifier
+from alerts.api.doors import answer, identifier
 from alerts.models import MLAlert
 from alerts.queries import alerts, matching, open_counts, page_of
 from alerts.services import inbox
@@ -21,7 +21,7 @@ from mlops.api.pagination import PageNumberPagination
 from mlops.api.views import ApiView, ListView
 from mlops.errors import NotFound
 from registry.api.bodies import LONGEST_REASON
-from registry.api.doors import job_address, named_by
+from registry.api.doors import condition, job_address, named_by
 from registry.services.lookups import as_uuid
 
 BY_RANK = {"severity": ("severity_rank", "created_at", "-pk"), "-severity": ("-severity_rank", "-created_at", "pk")}

@@ -9,13 +9,14 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from alerts.api.doors import answer, condition, identifier
+from alerts.api.doors import answer, identifier
 from alerts.models import Subscription
 from alerts.queries import visible_subscriptions
 from alerts.services import channels
 from alerts.states import AlertType, Severity
 from mlops.api.views import ApiView, ListView
 from mlops.errors import NotFound
+from registry.api.doors import condition
 
 
 class SubscriptionAnswer(serializers.ModelSerializer[Subscription]):

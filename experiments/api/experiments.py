@@ -37,23 +37,18 @@ from experiments.queries.results import outcome_of
 from experiments.services import concluding, deciding, proposing, running
 from experiments.services.finding import find_experiment
 from experiments.states import Decision, ExperimentStatus, ExperimentType
-from mlops.api.concurrency import check_if_match, etag
+from mlops.api.concurrency import etag
 from mlops.api.problems import Problem
 from mlops.api.views import ApiView, ListView
 from mlops.errors import InvalidField, NotFound
-from registry.api.doors import named_by
+from registry.api.doors import condition, named_by
 from registry.models import ModelVersion, RegisteredModel
-from registry.services.lookups import DEFAULT_MODEL, IfMatch, model_named, version_of
+from registry.services.lookups import DEFAULT_MODEL, model_named, version_of
 
 
 def etag_of(experiment: Experiment) -> str:
     """The validator of an experiment."""
     return etag("experiment", experiment.revision)
-
-
-def condition(request: Request) -> IfMatch:
-    """`If-Match`, checked by the service under the lock."""
-    return lambda experiment: check_if_match(request, etag("experiment", experiment.revision))
 
 
 def detail_answer(experiment_id: UUID, *, status: int = 200, **extra: Any) -> Response:
@@ -120,7 +115,9 @@ class ExperimentDetail(ApiView):
         by = named_by(self.principal(request), body, "user_id")
         if "model_name" in body:
             body["model"] = _model_named(body.pop("model_name"))
-        made = proposing.edit(experiment_id=_known(experiment_id), changes=body, by=by, at=timezone.now(), if_match=condition(request))
+        made = proposing.edit(
+            experiment_id=_known(experiment_id), changes=body, by=by, at=timezone.now(), if_match=condition(request, "experiment")
+        )
         return detail_answer(made.pk)
 
 
@@ -135,7 +132,9 @@ class Approve(ApiView):
         """Let it begin. Whoever proposed or edited it is refused, administrators included (403 `four_eyes`)."""
         body = self.body(ApproveBody, request)
         by = named_by(self.principal(request), body, "approved_by", "user_id")
-        made = deciding.approve(experiment_id=_known(experiment_id), by=by, at=timezone.now(), if_match=condition(request), **body)
+        made = deciding.approve(
+            experiment_id=_known(experiment_id), by=by, at=timezone.now(), if_match=condition(request, "experiment"), **body
+        )
         return detail_answer(made.pk)
 
 
@@ -150,7 +149,9 @@ class Reject(ApiView):
         """Refuse it, for good; needs a rationale."""
         body = self.body(RejectBody, request)
         by = named_by(self.principal(request), body, "rejected_by", "user_id")
-        made = deciding.reject(experiment_id=_known(experiment_id), by=by, at=timezone.now(), if_match=condition(request), **body)
+        made = deciding.reject(
+            experiment_id=_known(experiment_id), by=by, at=timezone.now(), if_match=condition(request, "experiment"), **body
+        )
         return detail_answer(made.pk)
 
 
@@ -166,7 +167,9 @@ class Start(ApiView):
         body = self.body(StepBody, request)
         by = named_by(self.principal(request), body, "user_id")
         why = body.get("rationale", "")
-        made = running.start(experiment_id=_known(experiment_id), by=by, at=timezone.now(), reason=why, if_match=condition(request))
+        made = running.start(
+            experiment_id=_known(experiment_id), by=by, at=timezone.now(), reason=why, if_match=condition(request, "experiment")
+        )
         return detail_answer(made.pk)
 
 
@@ -188,7 +191,7 @@ class ShadowTest(ApiView):
             at=timezone.now(),
             reason=body.get("rationale", ""),
             version=_version_named(found, body.get("experimental_version", ""), ""),
-            if_match=condition(request),
+            if_match=condition(request, "experiment"),
         )
         return detail_answer(made.pk)
 
@@ -206,7 +209,9 @@ class Complete(ApiView):
         by = named_by(self.principal(request), body, "completed_by", "user_id")
         found = find_experiment(_known(experiment_id))
         version = _version_named(found, body.pop("experimental_version", ""), body.pop("model_name", ""))
-        ended = concluding.complete(experiment_id=found.pk, by=by, at=timezone.now(), version=version, if_match=condition(request), **body)
+        ended = concluding.complete(
+            experiment_id=found.pk, by=by, at=timezone.now(), version=version, if_match=condition(request, "experiment"), **body
+        )
         return detail_answer(found.pk, promotion=ended.promotion, promotion_message=ended.said)
 
 
@@ -221,7 +226,9 @@ class Rollback(ApiView):
         """Stop and undo it; needs a rationale."""
         body = self.body(RollbackBody, request)
         by = named_by(self.principal(request), body, "user_id")
-        made = running.roll_back(experiment_id=_known(experiment_id), by=by, at=timezone.now(), if_match=condition(request), **body)
+        made = running.roll_back(
+            experiment_id=_known(experiment_id), by=by, at=timezone.now(), if_match=condition(request, "experiment"), **body
+        )
         return detail_answer(made.pk)
 
 

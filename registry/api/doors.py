@@ -23,9 +23,9 @@ def etag_of(model: RegisteredModel) -> str:
     return etag("model", model.revision)
 
 
-def condition(request: Request) -> IfMatch:
-    """`If-Match`, checked by the service under the lock."""
-    return lambda model: check_if_match(request, etag("model", model.revision))
+def condition(request: Request, kind: str = "model") -> IfMatch:
+    """`If-Match` on a row of this kind, checked by the service under the lock."""
+    return lambda row: check_if_match(request, etag(kind, row.revision))
 
 
 def answer(model: RegisteredModel, data: Any, *, status: int = 200, location: str = "") -> Response:

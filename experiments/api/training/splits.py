@@ -18,24 +18,19 @@ from experiments.models import Split
 from experiments.queries.splits import splits
 from experiments.services import splitting
 from experiments.states import SplitStatus
-from mlops.api.concurrency import check_if_match, etag
+from mlops.api.concurrency import etag
 from mlops.api.parameters import choice
 from mlops.api.views import ApiView, ListView
 from mlops.artifacts.uploads import path_of
 from mlops.database.reading import reading
 from mlops.errors import NotFound
 from registry.api.datasets import FileDoor
-from registry.api.doors import refuse_repeated
+from registry.api.doors import condition, refuse_repeated
 
 
 def etag_of(split: Split) -> str:
     """The validator of a split."""
     return etag("split", split.revision)
-
-
-def condition(request: Request) -> splitting.IfMatch:
-    """`If-Match`, checked by the service under the lock."""
-    return lambda split: check_if_match(request, etag_of(split))
 
 
 def answer(split: Split, *, status: int = 200) -> Response:
@@ -123,7 +118,9 @@ class SplitDetail(ApiView):
         """Rename or describe. How rows were split never changes: make another split."""
         changes = self.body(SplitChanges, request)
         who, at = self.principal(request), timezone.now()
-        return answer(splitting.change_split(split_id=_known(split_id), changes=changes, by=who, at=at, if_match=condition(request)))
+        return answer(
+            splitting.change_split(split_id=_known(split_id), changes=changes, by=who, at=at, if_match=condition(request, "split"))
+        )
 
     @extend_schema(
         operation_id="splits_delete",
@@ -134,7 +131,7 @@ class SplitDetail(ApiView):
         """Hide the split; its files are kept unless `delete_artifacts=true`. 409 while a study uses it."""
         too = choice(request, "delete_artifacts", ("true", "false"), default="false") == "true"
         who, at = self.principal(request), timezone.now()
-        splitting.delete_split(split_id=_known(split_id), by=who, at=at, delete_artifacts=too, if_match=condition(request))
+        splitting.delete_split(split_id=_known(split_id), by=who, at=at, delete_artifacts=too, if_match=condition(request, "split"))
         return Response(status=204)
 
 

@@ -18,23 +18,18 @@ from experiments.api.training.trials import known_study, valueless_last
 from experiments.models import Split, Study
 from experiments.queries.studies import studies
 from experiments.services.studies import cancel_study, change_study, create_study, delete_study
-from experiments.services.study_rows import IfMatch, find_study
+from experiments.services.study_rows import find_study
 from experiments.states import StudyStatus
 from mlops.api.bodies import NoBody
-from mlops.api.concurrency import check_if_match, etag
+from mlops.api.concurrency import etag
 from mlops.api.parameters import choice
 from mlops.api.views import ApiView, ListView
-from registry.api.doors import dataset_of
+from registry.api.doors import condition, dataset_of
 
 
 def etag_of(study: Study) -> str:
     """The validator of a study."""
     return etag("study", study.revision)
-
-
-def condition(request: Request) -> IfMatch:
-    """`If-Match`, checked by the service under the lock."""
-    return lambda study: check_if_match(request, etag_of(study))
 
 
 def answer(study_id: UUID, *, status: int = 200) -> Response:
@@ -108,7 +103,7 @@ class StudyDetail(ApiView):
         """Rename or describe. What is searched never changes: make another study."""
         changes = self.body(StudyChanges, request)
         who, at = self.principal(request), timezone.now()
-        change_study(study_id=known_study(study_id), changes=changes, by=who, at=at, if_match=condition(request))
+        change_study(study_id=known_study(study_id), changes=changes, by=who, at=at, if_match=condition(request, "study"))
         return answer(known_study(study_id))
 
     @extend_schema(
@@ -120,7 +115,7 @@ class StudyDetail(ApiView):
         """Hide a study that has ended; 409 `study_running` before. A version it led to stays, and so does the trial it came from."""
         too = choice(request, "delete_artifacts", ("true", "false"), default="false") == "true"
         who, at = self.principal(request), timezone.now()
-        delete_study(study_id=known_study(study_id), by=who, at=at, delete_artifacts=too, if_match=condition(request))
+        delete_study(study_id=known_study(study_id), by=who, at=at, delete_artifacts=too, if_match=condition(request, "study"))
         return Response(status=204)
 
 
@@ -135,7 +130,9 @@ class CancelStudy(ApiView):
         """Stop it within a trial: 202 while a worker is still at it, 200 when it has stopped, also when asked again; 409
         `illegal_transition` once it has completed or failed."""
         self.body(NoBody, request)
-        stopped = cancel_study(study_id=known_study(study_id), by=self.principal(request), at=timezone.now(), if_match=condition(request))
+        stopped = cancel_study(
+            study_id=known_study(study_id), by=self.principal(request), at=timezone.now(), if_match=condition(request, "study")
+        )
         return answer(stopped.pk, status=200 if stopped.status == StudyStatus.CANCELLED else 202)
 
 
