@@ -1,6 +1,6 @@
 """Receivers and who wants to hear what."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,15 +17,15 @@ from alerts.services.reaching import shared_channel, usable_channel
 from alerts.states import AlertType, Severity
 from alerts.targets import for_the_trail
 from mlops.audit.services import record
+from mlops.database.locking import lock_row
 from mlops.errors import DomainError, Duplicate, InvalidField, NotFound
 from mlops.outbound import client, signing
 from mlops.outbound.mailboxes import deliverable
 from mlops.outbound.targets import Refused, Unreachable
 from mlops.tenancy.models import User
 from mlops.tenancy.roles import Principal
+from registry.services.lookups import IfMatch
 
-ChannelMatch = Callable[[Channel], None]
-SubscriptionMatch = Callable[[Subscription], None]
 MOST_SUBSCRIPTIONS = 50
 """Per channel; more would say the same twice."""
 
@@ -71,7 +71,7 @@ def create_channel(*, kind: str, name: str, target: str, by: Principal, at: date
 
 
 def configure_channel(
-    *, channel_id: UUID, changes: dict[str, Any], by: Principal, at: datetime, if_match: ChannelMatch | None = None
+    *, channel_id: UUID, changes: dict[str, Any], by: Principal, at: datetime, if_match: IfMatch | None = None
 ) -> Channel:
     """Change name, target, or whether it is enabled. Raises Forbidden, NotFound, Duplicate, InvalidField, Stale."""
     by.authorize("channel.manage")
@@ -97,7 +97,7 @@ def configure_channel(
     return channel
 
 
-def renew_secret(*, channel_id: UUID, by: Principal, at: datetime, if_match: ChannelMatch | None = None) -> Made:
+def renew_secret(*, channel_id: UUID, by: Principal, at: datetime, if_match: IfMatch | None = None) -> Made:
     """A new signing secret; the former one signs nothing any more. Raises Forbidden, NotFound, InvalidField for an e-mail channel."""
     by.authorize("channel.manage")
     with transaction.atomic():
@@ -111,7 +111,7 @@ def renew_secret(*, channel_id: UUID, by: Principal, at: datetime, if_match: Cha
     return Made(channel, secret)
 
 
-def delete_channel(*, channel_id: UUID, by: Principal, at: datetime, if_match: ChannelMatch | None = None) -> None:
+def delete_channel(*, channel_id: UUID, by: Principal, at: datetime, if_match: IfMatch | None = None) -> None:
     """End the channel with its subscriptions; what was sent through it stays on record. Raises Forbidden, NotFound, Stale."""
     by.authorize("channel.manage")
     with transaction.atomic():
@@ -168,7 +168,7 @@ def subscribe(
 
 
 def configure_subscription(
-    *, subscription_id: UUID, changes: dict[str, Any], by: Principal, at: datetime, if_match: SubscriptionMatch | None = None
+    *, subscription_id: UUID, changes: dict[str, Any], by: Principal, at: datetime, if_match: IfMatch | None = None
 ) -> Subscription:
     """Change what a channel hears of. Raises Forbidden, NotFound, Stale."""
     with transaction.atomic():
@@ -183,7 +183,7 @@ def configure_subscription(
     return subscription
 
 
-def unsubscribe(*, subscription_id: UUID, by: Principal, at: datetime, if_match: SubscriptionMatch | None = None) -> None:
+def unsubscribe(*, subscription_id: UUID, by: Principal, at: datetime, if_match: IfMatch | None = None) -> None:
     """End a subscription. Raises Forbidden, NotFound, Stale."""
     with transaction.atomic():
         subscription = _lock_subscription(subscription_id, by, if_match)
@@ -207,19 +207,13 @@ def _own_channel(by: Principal, at: datetime) -> Channel:
     return channel
 
 
-def _lock(channel_id: UUID, if_match: ChannelMatch | None) -> Channel:
-    channel = Channel.objects.select_for_update(no_key=True).filter(pk=channel_id, owner=None, deleted_at=None).first()
-    if channel is None:
-        raise NotFound("There is no such channel.")
-    if if_match is not None:
-        if_match(channel)
-    return channel
+def _lock(channel_id: UUID, if_match: IfMatch | None) -> Channel:
+    shared = Channel.objects.filter(pk=channel_id, owner=None, deleted_at=None)
+    return lock_row(shared, missing="There is no such channel.", if_match=if_match)
 
 
-def _lock_subscription(subscription_id: UUID, by: Principal, if_match: SubscriptionMatch | None) -> Subscription:
-    subscription = Subscription.objects.select_for_update(no_key=True).filter(pk=subscription_id).first()
-    if subscription is None:
-        raise NotFound("There is no such subscription.")
+def _lock_subscription(subscription_id: UUID, by: Principal, if_match: IfMatch | None) -> Subscription:
+    subscription = lock_row(Subscription.objects.filter(pk=subscription_id), missing="There is no such subscription.")
     try:
         usable_channel(subscription.channel_id, by)
     except NotFound:

@@ -6,17 +6,14 @@ from uuid import UUID
 
 from alerts.models import MLAlert
 from alerts.states import ALERT_LIFECYCLE, AlertStatus, Decision
-from mlops.errors import NotFound
+from mlops.database.locking import lock_row
 from mlops.lifecycle.mechanism import move
 from mlops.tenancy.roles import Principal
 
 
 def lock_alert(alert_id: UUID) -> MLAlert:
-    """Lock the row, then look. Call inside a transaction. Raises NotFound."""
-    alert = MLAlert.objects.select_for_update(no_key=True).filter(pk=alert_id).first()
-    if alert is None:
-        raise NotFound("There is no such alert.")
-    return alert
+    """Lock the alert's row; see `lock_row`."""
+    return lock_row(MLAlert.objects.filter(pk=alert_id), missing="There is no such alert.")
 
 
 def close_alert(

@@ -3,7 +3,6 @@
 Lock order: the alert's row, then whatever the deed locks (the model's row), then the audit head.
 """
 
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
@@ -22,10 +21,9 @@ from mlops.errors import DomainError, InvalidField
 from mlops.lifecycle.mechanism import move
 from mlops.moments import iso
 from mlops.tenancy.roles import Principal
+from registry.services.lookups import IfMatch
 
 log = structlog.get_logger(__name__)
-
-IfMatch = Callable[[MLAlert], None]
 
 
 class AlreadyDecided(DomainError):

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from experiments.models import Experiment, ExperimentVersion
 from experiments.states import EXPERIMENT_LIFECYCLE, ExperimentStatus
+from mlops.database.locking import lock_row
 from mlops.errors import InvalidField, NotFound
 from mlops.lifecycle.mechanism import move
 from mlops.lifecycle.models import Move
@@ -25,13 +26,8 @@ def find_experiment(experiment_id: UUID) -> Experiment:
 
 
 def lock_experiment(experiment_id: UUID, if_match: IfMatch | None = None) -> Experiment:
-    """Lock the row, then look. Call inside a transaction, before any model is locked. `if_match` may refuse what it finds (412)."""
-    found = Experiment.objects.select_for_update(no_key=True).filter(pk=experiment_id).first()
-    if found is None:
-        raise NotFound("There is no such experiment.")
-    if if_match is not None:
-        if_match(found)
-    return found
+    """Lock the experiment's row, before any model's; see `lock_row`."""
+    return lock_row(Experiment.objects.filter(pk=experiment_id), missing="There is no such experiment.", if_match=if_match)
 
 
 def advance(

@@ -5,7 +5,7 @@ transaction is open while a file is read, unless the caller opened one.
 """
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +26,7 @@ from experiments.models import Split, Study
 from experiments.services import split_files as files
 from experiments.states import SPLIT_LIFECYCLE, SplitStatus
 from mlops.audit.services import record
+from mlops.database.locking import lock_row
 from mlops.errors import DomainError, InvalidField, NotFound
 from mlops.jobs import services as jobs
 from mlops.jobs.models import OPEN, Job
@@ -35,6 +36,7 @@ from mlops.moments import iso
 from mlops.storable import clean
 from mlops.tenancy.roles import Principal
 from registry.services.dataset_files import Source, uploaded, working_folder
+from registry.services.lookups import IfMatch
 from registry.services.reading import PATIENCE, UnreadableFile, turn
 
 PREPARE_JOB = "split.prepare"
@@ -44,8 +46,6 @@ WAITING_SECONDS = 25
 LONG_SECONDS = 1_800
 MEMORY_BYTES = 4 * 1024**3
 EDITABLE = frozenset({"name", "description"})
-
-IfMatch = Callable[[Split], None]
 
 
 class SplitNotReady(DomainError):
@@ -195,13 +195,8 @@ def find_split(split_id: UUID) -> Split:
 
 
 def lock_split(split_id: UUID, if_match: IfMatch | None = None) -> Split:
-    """Lock the row, then look. Call inside a transaction. `if_match` may refuse what it finds (412). Raises NotFound."""
-    found = Split.objects.select_for_update(no_key=True).filter(pk=split_id, deleted_at=None).first()
-    if found is None:
-        raise NotFound("There is no such split.")
-    if if_match is not None:
-        if_match(found)
-    return found
+    """Lock the split's row; see `lock_row`. Raises NotFound, for a deleted one too."""
+    return lock_row(Split.objects.filter(pk=split_id, deleted_at=None), missing="There is no such split.", if_match=if_match)
 
 
 def lock_ready_split(split_id: UUID) -> Split:

@@ -18,7 +18,6 @@ from experiments.services.study_memory import check_memory
 from experiments.services.study_rows import (
     KEPT,
     SEARCH_JOB,
-    IfMatch,
     StudyRunning,
     end_cancelled,
     job_key,
@@ -37,7 +36,7 @@ from mlops.moments import iso
 from mlops.tenancy.persons import party_of, trace
 from mlops.tenancy.roles import Principal
 from registry.models import Dataset, ModelVersion, RegisteredModel
-from registry.services.lookups import hold_dataset
+from registry.services.lookups import IfMatch, hold_dataset
 from registry.services.registration import register_model
 
 MOST_WARM = 5

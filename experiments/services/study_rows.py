@@ -3,7 +3,6 @@
 Locks are taken in one order: jobs, then the study, then its trials, then a model, then the audit trail.
 """
 
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -14,6 +13,7 @@ from django.db.models import F
 from experiments.events import StudyFailed
 from experiments.models import Study, Trial
 from experiments.states import STUDY_LIFECYCLE, StudyStatus, TrialState
+from mlops.database.locking import lock_row
 from mlops.errors import DomainError, NotFound
 from mlops.jobs import services as jobs
 from mlops.jobs.models import OPEN, Job, JobState
@@ -21,6 +21,7 @@ from mlops.lifecycle.mechanism import move
 from mlops.outbox.services import publish
 from mlops.tenancy.context import required
 from mlops.tenancy.roles import Principal, system
+from registry.services.lookups import IfMatch
 
 SEARCH_JOB = "study.search"
 RESTARTS = 1
@@ -34,8 +35,6 @@ TIMED_OUT = "ended_by_timeout_after"
 TIME_WAS_UP = "The study's time was up."
 """The error of a trial that the clock stopped."""
 _KEPT_PREFIX = "cma:"
-
-IfMatch = Callable[[Study], None]
 
 
 class StudyRunning(DomainError):
@@ -54,13 +53,8 @@ def find_study(study_id: UUID) -> Study:
 
 
 def lock_study(study_id: UUID, if_match: IfMatch | None = None) -> Study:
-    """Lock the row, then look. Call inside a transaction. Raises NotFound."""
-    found = Study.objects.select_for_update(no_key=True).filter(pk=study_id, deleted_at=None).first()
-    if found is None:
-        raise NotFound("There is no such study.")
-    if if_match is not None:
-        if_match(found)
-    return found
+    """Lock the study's row; see `lock_row`. Raises NotFound, for a deleted one too."""
+    return lock_row(Study.objects.filter(pk=study_id, deleted_at=None), missing="There is no such study.", if_match=if_match)
 
 
 def job_key(study_id: UUID, worker: int) -> str:

@@ -19,6 +19,7 @@ from engine.frames.problems import Report
 from engine.frames.proposing import Proposal
 from mlops.artifacts.storage import Stored
 from mlops.audit.services import record
+from mlops.database.locking import lock_row
 from mlops.database.reading import reading
 from mlops.errors import Duplicate, InvalidField, NotFound
 from mlops.jobs.models import Job
@@ -300,7 +301,7 @@ def _commit(
         if dataset._state.adding:  # noqa: SLF001 - Django's documented way to tell a row that was never saved
             dataset.mapping = version.mapping
             _insert(dataset, by, at)
-        dataset = _locked(dataset)
+        dataset = lock_row(Dataset.objects.filter(pk=dataset.pk), missing=f"The data set {dataset.name} was deleted meanwhile.")
         repeated = _repeat(dataset, source, Mapping.from_json(version.mapping), by=by, at=at)
         if repeated:  # somebody sent the same at the same time
             return repeated
@@ -317,13 +318,6 @@ def _commit(
             mark_ready(version=version, made=made, by=by, at=at)
         _use_for(model, dataset, by=by, at=at)
     return Received(version, job)
-
-
-def _locked(dataset: Dataset) -> Dataset:
-    found = Dataset.objects.select_for_update(no_key=True).filter(pk=dataset.pk).first()
-    if found is None:
-        raise NotFound(f"The data set {dataset.name} was deleted meanwhile.")
-    return found
 
 
 def _use_for(model: RegisteredModel | None, dataset: Dataset, *, by: Principal, at: datetime) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Protocol
 from uuid import UUID
 
+from mlops.database.locking import lock_row
 from mlops.errors import NotFound, Stale
 from mlops.storable import storable
 from mlops.tenancy.models import Customer
@@ -83,17 +84,8 @@ def hold_dataset(dataset_id: UUID) -> None:
 
 
 def lock_model(model_id: UUID, if_match: IfMatch | None = None) -> RegisteredModel:
-    """Lock the model's row: lock first, then look. Call inside a transaction. `if_match` may refuse what it finds (412).
-
-    As everywhere, its key stays free: references are checked when their transaction commits, holding the head of the audit trail by then,
-    and would wait for whoever holds the key and waits for that head.
-    """
-    model = RegisteredModel.objects.select_for_update(no_key=True).filter(pk=model_id).first()
-    if model is None:
-        raise NotFound("There is no such model.")
-    if if_match is not None:
-        if_match(model)
-    return model
+    """Lock the model's row; see `lock_row`."""
+    return lock_row(RegisteredModel.objects.filter(pk=model_id), missing="There is no such model.", if_match=if_match)
 
 
 def lock_version(version_id: UUID, if_match: IfMatch | None = None) -> tuple[RegisteredModel, ModelVersion]:
