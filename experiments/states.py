@@ -59,8 +59,14 @@ EXPERIMENT_LIFECYCLE = Lifecycle(
 OPEN = (_S.PROPOSED, _S.APPROVED, _S.IN_PROGRESS, _S.SHADOW_TESTING)
 """Statuses that somebody still has to do something about."""
 
+UNBEGUN = (_S.PROPOSED, _S.APPROVED)
+"""Statuses in which its text may still be changed."""
+
 ROAD = (_S.APPROVED, _S.IN_PROGRESS, _S.SHADOW_TESTING, _S.COMPLETED)
 """The way from approval to completion; completing early records the steps that nobody took."""
+
+RUNNABLE = ROAD[:-1]
+"""Statuses in which work may be done under it."""
 
 
 class SplitStatus(TextChoices):
@@ -107,6 +113,9 @@ STUDY_LIFECYCLE = Lifecycle(
         _T.CANCELLED: {},
     },
 )
+
+OPEN_STUDIES = (_T.PENDING, _T.RUNNING)
+"""Of studies that wait for a worker or have one."""
 
 
 class TrialState(TextChoices):

@@ -38,6 +38,12 @@ VERSION_LIFECYCLE = Lifecycle(
     forced={(_S.CHAMPION, _S.DEPRECATED): "another version takes its place"},
 )
 
+SHADOWED = (_S.SHADOW, _S.CHALLENGER)
+"""Of versions that predict beside the champion each day."""
+
+CONTENDERS = (_S.CANDIDATE, *SHADOWED)
+"""Of versions that have not served, and may yet."""
+
 STAGES = {
     _S.CANDIDATE: "staging",
     _S.SHADOW: "staging",
@@ -109,6 +115,10 @@ class RetrainingStatus(TextChoices):
     COMPLETED = "completed", "Completed"
     FAILED = "failed", "Failed"
     CANCELLED = "cancelled", "Cancelled"
+
+
+OPEN_RETRAININGS = (RetrainingStatus.QUEUED, RetrainingStatus.RUNNING)
+"""Of retrainings that nothing has come of yet."""
 
 
 class Trigger(TextChoices):

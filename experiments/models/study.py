@@ -8,7 +8,7 @@ from django.db.models import Q
 
 from experiments.models.experiment import Experiment
 from experiments.models.split import Split
-from experiments.states import StudyStatus, TrialState
+from experiments.states import OPEN_STUDIES, StudyStatus, TrialState
 from mlops.tenancy.models import TenantModel
 from registry.models import Dataset, ModelVersion, RegisteredModel
 
@@ -111,6 +111,11 @@ class Study(TenantModel):
     def stream_id(self) -> UUID:
         """A study moves alone."""
         return self.pk
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it waits for a worker or has one."""
+        return self.status in OPEN_STUDIES
 
 
 class Trial(TenantModel):

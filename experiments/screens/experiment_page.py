@@ -19,7 +19,7 @@ from experiments.screens.forms import ActForm, CommentForm, EditForm
 from experiments.screens.words import ACTS, Act, consequences, headline
 from experiments.services import concluding, deciding, proposing, running
 from experiments.services.finding import find_experiment
-from experiments.states import ExperimentStatus
+from experiments.states import UNBEGUN, ExperimentStatus
 from mlops.admin_site import page, principal_of, show
 from mlops.errors import DomainError, InvalidField, Stale
 from mlops.lifecycle.mechanism import IllegalMove
@@ -34,7 +34,6 @@ from registry.services.lookups import expect_revision
 
 SHOWN_COMMENTS = 200
 REFUSALS = (DomainError, IllegalMove)
-EDITABLE = (ExperimentStatus.PROPOSED, ExperimentStatus.APPROVED)
 FIELDS = {"rationale": "reason", "decision_rationale": "reason", "experimental_version": "version"}
 """Where the form asks for what a service calls by another name."""
 
@@ -70,7 +69,7 @@ def experiment_page(request: HttpRequest, pk: UUID) -> HttpResponse:
         shadow_chart=shadow_days(shadow, promotions) if shadow else None,
         acts=_acts(experiment, principal),
         own=_own(experiment, principal),
-        may_edit=experiment.status in EDITABLE and principal.may("experiment.propose"),
+        may_edit=experiment.status in UNBEGUN and principal.may("experiment.propose"),
         versions=versions_of(experiment),
         moves=moves_of(experiment),
         comments=list(comments_of(experiment)[:SHOWN_COMMENTS]),

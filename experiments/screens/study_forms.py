@@ -12,7 +12,7 @@ from engine.tuning.limits import KIND, SKLEARN_KINDS
 from engine.tuning.samplers import PRUNERS, SAMPLERS
 from experiments.models import Experiment, Split, Study
 from experiments.services.study_settings import FORECAST, LARGEST_SEED, LONGEST_TIMEOUT, MOST_TRIALS, MOST_WORKERS, metrics_of, space_of
-from experiments.states import ExperimentStatus, SplitStatus
+from experiments.states import RUNNABLE, SplitStatus
 from mlops.form_fields import ObjectField
 from registry.models import Dataset
 
@@ -28,7 +28,6 @@ SAMPLER_WORDS = {
 PRUNER_WORDS = {"none": "None", "median": "Median of the others", "hyperband": "Hyperband"}
 _TASKS = {"regression": "Regression", "classification": "Classification", FORECAST: "Forecast"}
 _PLAIN = ("algorithm", "metric", "n_trials", "timeout_s", "sampler", "pruner", "seed", "workers", "search_space")
-_RUNNABLE = (ExperimentStatus.APPROVED, ExperimentStatus.IN_PROGRESS, ExperimentStatus.SHADOW_TESTING)
 
 
 _ANY_NUMBER = forms.NumberInput(attrs={"step": "any"})
@@ -90,7 +89,7 @@ class StudyForm(forms.Form):
         )
         datasets = Dataset.objects.order_by("name").only("name")
         earlier = Study.objects.filter(deleted_at=None).exclude(best_value=None).order_by("-created_at", "pk").only("name", "algorithm")
-        proposals = Experiment.objects.filter(status__in=_RUNNABLE).order_by("-created_at", "pk").only("experiment_name")
+        proposals = Experiment.objects.filter(status__in=RUNNABLE).order_by("-created_at", "pk").only("experiment_name")
         self._choose("source", self._sources(list(splits[:SHOWN]), list(datasets[:SHOWN])))
         metrics = ((label, [(one, one) for one in metrics_of(task)]) for task, label in _TASKS.items())
         self._choose("metric", [("", "Default of the task"), *metrics])

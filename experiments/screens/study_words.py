@@ -9,12 +9,10 @@ from experiments.queries.studies import remaining_seconds
 from experiments.services.study_rows import TIMED_OUT
 from experiments.states import StudyStatus
 
-OPEN = (StudyStatus.PENDING, StudyStatus.RUNNING)
-
 
 def over(study: Study) -> bool:
     """Whether nothing about it will change by itself any more."""
-    return study.status not in OPEN
+    return not study.is_open
 
 
 def sentence(study: Study, *, at: datetime) -> str:

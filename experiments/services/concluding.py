@@ -13,7 +13,7 @@ from experiments.models import Experiment
 from experiments.rules import Results, ResultsError, checked_results
 from experiments.services.finding import advance, link, lock_experiment
 from experiments.services.running import begin
-from experiments.states import EXPERIMENT_LIFECYCLE, ROAD, Decision, ExperimentStatus
+from experiments.states import EXPERIMENT_LIFECYCLE, ROAD, RUNNABLE, Decision, ExperimentStatus
 from mlops.errors import InvalidField
 from mlops.outbox.services import publish
 from mlops.tenancy.roles import Principal
@@ -23,12 +23,11 @@ from registry.rules.policy import parse
 from registry.services.evidence import latest_verdict
 from registry.services.lookups import IfMatch, champion_of, lock_model
 from registry.services.promotion import promote
-from registry.states import VERSION_LIFECYCLE, VersionStatus
+from registry.states import CONTENDERS, VERSION_LIFECYCLE, VersionStatus
 
 ADOPTIONS = (Decision.ADOPT, Decision.PARTIAL_ADOPT)
 EARLY = "Recorded on completion."
 Promotion = Literal["promoted", "pending", "none"]
-STANDING = {VersionStatus.CANDIDATE, VersionStatus.SHADOW, VersionStatus.CHALLENGER}
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def complete(
     checked = _checked(decision, decision_rationale, results, version)
     with transaction.atomic():
         experiment = lock_experiment(experiment_id, if_match)
-        if experiment.status not in ROAD[:-1]:
+        if experiment.status not in RUNNABLE:
             target = ExperimentStatus.COMPLETED
             EXPERIMENT_LIFECYCLE.check(label=str(experiment), current=experiment.status, target=target, actor=by)
         # Before anything is written to the audit trail, whose head is a lock of its own.
@@ -166,8 +165,8 @@ def _adopt(experiment: Experiment, model: RegisteredModel, version: ModelVersion
     verdict = latest_verdict(version, champion)
     passed = champion is None or bool(verdict and verdict.passed)
     reason = f"Experiment “{experiment.experiment_name}” adopts it: {experiment.decision_rationale}"[:4000]
-    by_itself = passed and policy.auto_promote and not policy.four_eyes and version.status in STANDING
-    asks = policy.four_eyes and (passed or not policy.enforce_gates) and version.status in STANDING
+    by_itself = passed and policy.auto_promote and not policy.four_eyes and version.status in CONTENDERS
+    asks = policy.four_eyes and (passed or not policy.enforce_gates) and version.status in CONTENDERS
     if by_itself or asks:
         outcome = promote(version_id=version.pk, by=by, at=at, reason=reason)
         if outcome.kind == "promoted":

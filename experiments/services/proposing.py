@@ -10,7 +10,7 @@ from django.db import transaction
 from experiments.events import ExperimentProposed
 from experiments.models import Experiment, ExperimentComment
 from experiments.services.finding import advance, lock_experiment
-from experiments.states import EXPERIMENT_LIFECYCLE, ExperimentStatus, ExperimentType
+from experiments.states import EXPERIMENT_LIFECYCLE, UNBEGUN, ExperimentStatus, ExperimentType
 from mlops.audit.services import record
 from mlops.errors import InvalidField
 from mlops.outbox.services import publish
@@ -62,7 +62,7 @@ def edit(*, experiment_id: UUID, changes: Mapping[str, Any], by: Principal, at: 
     _check(changes)
     with transaction.atomic():
         experiment = lock_experiment(experiment_id, if_match)
-        if experiment.status not in (ExperimentStatus.PROPOSED, ExperimentStatus.APPROVED):
+        if experiment.status not in UNBEGUN:
             raise EXPERIMENT_LIFECYCLE.refusal(label=str(experiment), current=experiment.status, wanted="edited", deed="be edited")
         before = {name: getattr(experiment, name) for name in changes}
         new = {name: value for name, value in changes.items() if before[name] != value}

@@ -25,11 +25,10 @@ from registry.rules.policy import parse
 from registry.services.dataset_files import data_path
 from registry.services.lookups import lock_model
 from registry.services.registration import checked_recipe
-from registry.states import DatasetVersionStatus, RetrainingStatus, Trigger
+from registry.states import OPEN_RETRAININGS, DatasetVersionStatus, RetrainingStatus, Trigger
 
 log = structlog.get_logger(__name__)
 
-OPEN = (RetrainingStatus.QUEUED, RetrainingStatus.RUNNING)
 KEPT_ARTIFACTS = "artifacts"
 """Where a run's metadata names the files its attempts have stored, until one of them becomes a version."""
 
@@ -159,7 +158,7 @@ def _check_history(model: RegisteredModel, dataset: Dataset | None) -> None:
 def end_without_version(*, job_id: UUID, status: RetrainingStatus, error: str, at: datetime) -> None:
     """The retraining's job failed or was cancelled: say so in the log, and tell those who care about a failure. Repeats change nothing."""
     with transaction.atomic():
-        run = RetrainingRun.objects.select_for_update(no_key=True).filter(job_id=job_id, status__in=OPEN).first()
+        run = RetrainingRun.objects.select_for_update(no_key=True).filter(job_id=job_id, status__in=OPEN_RETRAININGS).first()
         if run is not None:
             _end(run, status, error, at=at)
 
@@ -175,7 +174,7 @@ def discard_artifacts(run: RetrainingRun) -> None:
 def _close_ended(model: RegisteredModel, *, at: datetime) -> None:
     """End what the log still calls open although its job has ended: the news of that may be on its way for a while, and must not bar
     the next retraining. The caller holds the model's lock and its exclusive key, so no open job is among them."""
-    for run in RetrainingRun.objects.select_for_update(no_key=True).filter(model=model, status__in=OPEN):
+    for run in RetrainingRun.objects.select_for_update(no_key=True).filter(model=model, status__in=OPEN_RETRAININGS):
         job = all_jobs().filter(pk=run.job_id).first() if run.job_id else None
         if job is not None and job.state == JobState.CANCELLED:
             _end(run, RetrainingStatus.CANCELLED, "Cancelled.", at=at)

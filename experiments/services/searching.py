@@ -105,7 +105,7 @@ def _begin(attempt: Attempt, study_id: UUID) -> Study | None:
             study = lock_study(study_id)
         except NotFound:
             return None
-        if study.cancel_requested_at and study.status in (StudyStatus.PENDING, StudyStatus.RUNNING):
+        if study.cancel_requested_at and study.is_open:
             raise Cancelled
         if study.status == StudyStatus.PENDING:
             study_rows.advance(study, StudyStatus.RUNNING, by=_worker(attempt), at=now, started_at=now)
@@ -261,7 +261,7 @@ def _stop(attempt: Attempt, study_id: UUID) -> None:
     with jobs.fenced(job_id=attempt.job_id, attempt=attempt.number):  # the attempt's own refuses once it is to stop
         study = lock_study(study_id)
         others = [job for job in open_jobs(study) if job.pk != attempt.job_id]
-        if not others and study.status in (StudyStatus.PENDING, StudyStatus.RUNNING):
+        if not others and study.is_open:
             study_rows.end_cancelled(study, by=_worker(attempt), at=timezone.now())
 
 
@@ -269,7 +269,7 @@ def _fail(attempt: Attempt, study_id: UUID, error: str) -> None:
     """No attempt could succeed: the study has failed. Other workers notice when they begin their next trial."""
     with jobs.fenced(job_id=attempt.job_id, attempt=attempt.number):  # the attempt's own refuses once it is to stop
         study = lock_study(study_id)
-        if study.status in (StudyStatus.PENDING, StudyStatus.RUNNING):
+        if study.is_open:
             now = timezone.now()
             study_rows.drop_trials_of(study, attempt.job_id, at=now, error="The study failed.")
             study_rows.end_failed(study, by=_worker(attempt), at=now, error=error)

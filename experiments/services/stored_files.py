@@ -11,7 +11,7 @@ from django.db import transaction
 from experiments.models import Split, Study
 from experiments.services.retraining import KEPT_ARTIFACTS
 from experiments.services.study_rows import KEPT
-from experiments.states import StudyStatus
+from experiments.states import OPEN_STUDIES
 from mlops.artifacts.storage import DigestMismatch, Entry, ObjectMissing, storage
 from mlops.audit.services import record
 from mlops.database.reading import reading
@@ -21,7 +21,7 @@ from mlops.tenancy.models import Customer
 from mlops.tenancy.roles import Principal
 from registry.models import DatasetVersion, ModelVersion, RetrainingRun
 from registry.services.dataset_files import MANIFEST
-from registry.states import DatasetVersionStatus, RetrainingStatus
+from registry.states import OPEN_RETRAININGS, DatasetVersionStatus
 
 ROOMS = ("models", "splits", "datasets")
 """First parts of the paths of everything that belongs to a customer; the second is the customer's id."""
@@ -134,9 +134,9 @@ def _of_splits() -> Iterator[Kept]:
 
 
 def _of_open_work() -> Iterator[Kept]:
-    studies = Study.objects.filter(status__in=(StudyStatus.PENDING, StudyStatus.RUNNING)).only("name", "system_attrs", "customer")
+    studies = Study.objects.filter(status__in=OPEN_STUDIES).only("name", "system_attrs", "customer")
     for study in studies.order_by("pk"):
         yield from (Kept(str(path), "", f"study {study}", needed=False) for path in study.system_attrs.get(KEPT, []))
-    runs = RetrainingRun.objects.filter(status__in=(RetrainingStatus.QUEUED, RetrainingStatus.RUNNING)).order_by("pk")
+    runs = RetrainingRun.objects.filter(status__in=OPEN_RETRAININGS).order_by("pk")
     for run in runs:
         yield from (Kept(str(path), "", f"retraining {run}", needed=False) for path in run.metadata.get(KEPT_ARTIFACTS, []))

@@ -27,7 +27,7 @@ from experiments.services.study_rows import (
 )
 from experiments.services.study_settings import FORECAST, MOST_TRIALS, Settings, check_classes, model_name_from, settings_of
 from experiments.services.trainers import ASKED_BY
-from experiments.states import STUDY_LIFECYCLE, ExperimentStatus, StudyStatus, TrialState
+from experiments.states import RUNNABLE, STUDY_LIFECYCLE, ExperimentStatus, StudyStatus, TrialState
 from mlops.artifacts.storage import storage
 from mlops.audit.services import record
 from mlops.errors import InvalidField, NotFound
@@ -41,7 +41,6 @@ from registry.services.registration import register_model
 
 MOST_WARM = 5
 EDITABLE = frozenset({"name", "description"})
-_RUNNABLE = (ExperimentStatus.APPROVED, ExperimentStatus.IN_PROGRESS, ExperimentStatus.SHADOW_TESTING)
 
 
 def create_study(
@@ -133,7 +132,7 @@ def delete_study(*, study_id: UUID, by: Principal, at: datetime, delete_artifact
     by.authorize("study.delete")
     with transaction.atomic():
         study = lock_study(study_id, if_match)
-        if study.status in (StudyStatus.PENDING, StudyStatus.RUNNING):
+        if study.is_open:
             raise StudyRunning(f"{study} is {study.status}. Cancel it first.")
         if numbers := sorted(registering(study)):
             raise StudyRunning(f"A version is being made of trial {numbers[0]} of {study}. Wait for it, or cancel its job.")
@@ -213,7 +212,7 @@ def _proposal(proposal_id: UUID | None) -> Experiment | None:
         proposal = lock_experiment(proposal_id)
     except NotFound as missing:
         raise InvalidField("proposal_id", str(missing)) from None
-    if proposal.status not in _RUNNABLE:
+    if proposal.status not in RUNNABLE:
         raise InvalidField("proposal_id", f"{proposal} is {proposal.status}; it has to be approved before work begins under it.")
     return proposal
 

@@ -138,7 +138,7 @@ def follow_job(job: Job, *, cancelled: bool, by: Principal, at: datetime, error:
     """A worker's job has ended badly, perhaps without a word. When it was the last one, the study ends too: with what its trials found, if
     they found anything. Repeats change nothing."""
     study = Study.objects.select_for_update(no_key=True).filter(pk=job.payload["study_id"]).first()
-    if study is None or study.status not in (StudyStatus.PENDING, StudyStatus.RUNNING):
+    if study is None or not study.is_open:
         return
     if open_jobs(study):
         reclaim_orphans(study, at=at)

@@ -15,7 +15,7 @@ from experiments.services.study_objectives import objective_of
 from experiments.services.study_rows import StudyRunning, find_study, lock_study, registration_key
 from experiments.services.study_settings import space_of_study
 from experiments.services.trainers import ASKED_BY, trainer
-from experiments.states import StudyStatus, TrialState
+from experiments.states import TrialState
 from mlops.audit.services import record
 from mlops.database.reading import reading
 from mlops.errors import DomainError, NotFound
@@ -57,7 +57,7 @@ def register_trial(*, study_id: UUID, number: int, by: Principal, at: datetime) 
         trial = find_trial(study, number)
         if made := trial.registered:
             return Registration(trial, version=made)
-        if study.status in (StudyStatus.PENDING, StudyStatus.RUNNING):
+        if study.is_open:
             raise StudyRunning(f"{study} is {study.status}. Its trials can be registered when it has ended.")
         if trial.state != TrialState.COMPLETE or trial.value is None:
             how = trial.get_state_display().lower()

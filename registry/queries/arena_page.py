@@ -22,7 +22,7 @@ from registry.models import (
     Verdict,
 )
 from registry.rules.policy import Policy, parse
-from registry.states import DatasetVersionStatus, RequestStatus, VersionStatus
+from registry.states import CONTENDERS, DatasetVersionStatus, RequestStatus, VersionStatus
 
 ASKED = {"id": "pk", "kind": "kind", "version": "version__version", "by": "requested_by", "at": "requested_at", "reason": "reason"}
 """What the page says of the oldest request that waits, read with the model itself."""
@@ -158,7 +158,7 @@ def _chosen(versions: Sequence[ModelVersion], label: str) -> ModelVersion | None
     named = next((one for one in rivals if one.version == label), None)
     if named is not None:  # else nobody, the champion itself or an unknown one was named, and the page chooses
         return named
-    standing = [one for one in rivals if one.status in (VersionStatus.CHALLENGER, VersionStatus.SHADOW, VersionStatus.CANDIDATE)]
+    standing = [one for one in rivals if one.status in CONTENDERS]
     challengers = [one for one in standing if one.status == VersionStatus.CHALLENGER]
     return next(iter([*challengers, *standing]), None)
 

@@ -11,7 +11,7 @@ from registry.models.accuracy import OVERALL
 from registry.rules.arena import improvement_pct
 from registry.rules.policy import Policy, parse
 from registry.services.backtesting import step_of
-from registry.states import VersionStatus
+from registry.states import SHADOWED
 
 LONGEST_DAYS = 730
 MOST_SEGMENTS = 200
@@ -110,7 +110,7 @@ def rival_of(champion: ModelVersion) -> ModelVersion | None:
     of which nothing need be known yet. Where none competes any more, the one that was measured last. Three queries."""
     newest = ShadowDay.objects.filter(champion=champion, segment_column=OVERALL).values("version").annotate(last=Max("scored_at"))
     measured = [row["version"] for row in newest.order_by("-last", "version")]
-    competing = ModelVersion.objects.filter(model=champion.model_id, status__in=(VersionStatus.SHADOW, VersionStatus.CHALLENGER))
+    competing = ModelVersion.objects.filter(model=champion.model_id, status__in=SHADOWED)
     rivals = list(competing.order_by("-number").values_list("pk", flat=True))
     chosen = next((one for one in [*(pk for pk in measured if pk in rivals), *rivals, *measured]), None)
     return ModelVersion.objects.filter(pk=chosen).select_related("model").first() if chosen else None

@@ -15,7 +15,7 @@ from registry.queries.shadow import Shadow, shadow_of
 from registry.rules.policy import Policy
 from registry.screens import charts
 from registry.screens.words import ACTS, Act, headline
-from registry.states import VERSION_LIFECYCLE, VersionStatus
+from registry.states import SHADOWED, VERSION_LIFECYCLE, VersionStatus
 
 BACKTEST_METRICS = (
     ("mae", "MAE", 1, "units", 3),
@@ -81,7 +81,7 @@ def model_page(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 def shadow_for(version: ModelVersion | None, champion: ModelVersion | None, policy: Policy | None = None) -> Shadow | None:
     """The shadow evidence of a version that stands beside the champion; None without any. Two queries."""
-    if version is None or champion is None or version.status not in (VersionStatus.SHADOW, VersionStatus.CHALLENGER):
+    if version is None or champion is None or version.status not in SHADOWED:
         return None
     found = shadow_of(version, champion, policy=policy)
     return found if found.days else None

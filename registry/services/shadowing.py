@@ -23,7 +23,7 @@ from registry.rules.policy import parse
 from registry.services.artifacts import load_forecaster
 from registry.services.backtesting import step_of
 from registry.services.panels import model_panel, newest_data, series_key_of
-from registry.states import VersionStatus
+from registry.states import SHADOWED, VersionStatus
 
 if TYPE_CHECKING:
     import polars as pl
@@ -38,7 +38,6 @@ MOST_SERIES = 1000
 """Of a larger panel a fixed sample of the series is shadowed: paired errors need no more, and the table stays bounded."""
 MOST_DAYS = 91
 """How far back a version that newly competes is measured, and how long single pairs are kept at most."""
-STANDING = (VersionStatus.SHADOW, VersionStatus.CHALLENGER)
 SUMS = ("n", "n_ahead", "sum_actual", "sum_error", "sum_abs_error", "champion_sum_error", "champion_sum_abs_error")
 PAIR_KEY = ["version", "champion", "day", "series_key"]
 
@@ -52,7 +51,7 @@ def shadow_new_days(*, model: RegisteredModel, at: datetime, through: date | Non
     with reading():
         standing = ModelVersion.objects.filter(model=model, artifact_format="forecaster").order_by("-number")
         champion = standing.filter(status=VersionStatus.CHAMPION).first()
-        rivals = list(standing.filter(status__in=STANDING)[:MOST_RIVALS])
+        rivals = list(standing.filter(status__in=SHADOWED)[:MOST_RIVALS])
     if champion is None or not rivals:
         return {"pairs": 0, "said": "Nothing competes in shadow, or no champion predicts here."}
     panel = model_panel(model, newest_data(model), through=through)

@@ -8,7 +8,6 @@ from uuid import uuid4
 import pytest
 from django.db import connections, transaction
 
-from experiments.services import retraining
 from experiments.services.retraining import NotRetrainable, end_without_version, request_retrain, start_retrainings
 from mlops.errors import InvalidField
 from mlops.jobs import services as jobs
@@ -20,7 +19,7 @@ from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import Forbidden, Principal
 from registry.models import Dataset, DatasetVersion, RegisteredModel, RetrainingRun
 from registry.services.registration import register_model
-from registry.states import RetrainingStatus, Trigger
+from registry.states import OPEN_RETRAININGS, RetrainingStatus, Trigger
 from tests.experiments.chain import NOON, job_of, news
 
 
@@ -215,7 +214,7 @@ def test_eight_requests_at_once_start_one_retraining_per_model(scope: Principal,
 def test_the_open_states_are_those_of_the_databases_constraint() -> None:
     constraint = next(one for one in RetrainingRun._meta.constraints if one.name == "one_retraining_per_model")
 
-    assert constraint.condition.children == [("status__in", list(retraining.OPEN))]
+    assert constraint.condition.children == [("status__in", list(OPEN_RETRAININGS))]
 
 
 def test_data_that_a_backtest_uses_up_is_refused_with_the_setting_that_matters(scope: Principal, model: RegisteredModel) -> None:

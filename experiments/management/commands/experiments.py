@@ -70,7 +70,7 @@ def run(call: Call) -> None:
     call.by.authorize("study.run")
     with reading():
         study = find_study(call.options["id"])
-    if study.status not in (StudyStatus.PENDING, StudyStatus.RUNNING):
+    if not study.is_open:
         raise Refusal(f"{study} is {study.status}; there is nothing left to run.", code="illegal_transition")
     _work(call, study, here=True)
 
