@@ -19,6 +19,7 @@ from mlops.outbox.services import publish
 from mlops.tenancy.roles import Principal
 from registry.events import PromotionPending
 from registry.models import ModelVersion, RegisteredModel
+from registry.rules.arena import fails_gates
 from registry.rules.policy import parse
 from registry.services.evidence import latest_verdict
 from registry.services.lookups import IfMatch, champion_of, lock_model
@@ -163,7 +164,7 @@ def _adopt(experiment: Experiment, model: RegisteredModel, version: ModelVersion
         return "none", f"{version.version} is the champion already."
     policy, champion = parse(model.policy), champion_of(model)
     verdict = latest_verdict(version, champion)
-    passed = champion is None or bool(verdict and verdict.passed)
+    passed = not fails_gates(champion, passed=bool(verdict and verdict.passed))
     reason = f"Experiment “{experiment.experiment_name}” adopts it: {experiment.decision_rationale}"[:4000]
     by_itself = passed and policy.auto_promote and not policy.four_eyes and version.status in CONTENDERS
     asks = policy.four_eyes and (passed or not policy.enforce_gates) and version.status in CONTENDERS

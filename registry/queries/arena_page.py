@@ -21,6 +21,7 @@ from registry.models import (
     RetrainingRun,
     Verdict,
 )
+from registry.rules.arena import fails_gates
 from registry.rules.policy import Policy, parse
 from registry.states import CONTENDERS, DatasetVersionStatus, RequestStatus, VersionStatus
 
@@ -61,8 +62,8 @@ class Arena:
 
     @property
     def gates_failed(self) -> bool:
-        """Whether a gate failed or had no input. The first champion has nobody to beat."""
-        return not self.first and not (self.verdict and self.verdict.passed)
+        """Whether the chosen version may be crowned only past gates that failed; see `fails_gates`."""
+        return fails_gates(self.champion, passed=bool(self.verdict and self.verdict.passed))
 
     @property
     def forecasts(self) -> bool:

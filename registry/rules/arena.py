@@ -56,6 +56,11 @@ class Judgement:
         return [asdict(gate) for gate in self.gates]
 
 
+def fails_gates(champion: object | None, *, passed: bool) -> bool:
+    """Whether a gate failed or had no input, or the version was never judged. The first champion has nobody to beat."""
+    return champion is not None and not passed
+
+
 def judge(
     candidate: Evidence | None,
     champion: Evidence | None,

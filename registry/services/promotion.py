@@ -19,6 +19,7 @@ from mlops.tenancy.persons import party_of, trace
 from mlops.tenancy.roles import Principal
 from registry.events import EmergencyRollback, PromotionPending, PromotionRequestDecided
 from registry.models import DecisionRecord, ModelVersion, PromotionRequest, RegisteredModel, Verdict
+from registry.rules.arena import fails_gates
 from registry.rules.policy import Policy, parse
 from registry.services.evidence import latest_verdict, record_decision
 from registry.services.four_eyes import AlreadyDecided, added_by_one_hand, refuse_own
@@ -70,8 +71,8 @@ class _Ascent:
 
     @property
     def gates_failed(self) -> bool:
-        """Whether a gate failed or had no input. The first champion has nobody to beat."""
-        return self.former is not None and not (self.verdict and self.verdict.passed)
+        """Whether it may be crowned only past gates that failed; see `fails_gates`."""
+        return fails_gates(self.former, passed=bool(self.verdict and self.verdict.passed))
 
     @property
     def barred(self) -> bool:
