@@ -19,6 +19,7 @@ from experiments.services.study_rows import (
     KEPT,
     SEARCH_JOB,
     StudyRunning,
+    best_trials,
     end_cancelled,
     job_key,
     lock_study,
@@ -315,8 +316,7 @@ def _warm(earlier: Study | None, settings: Settings) -> _Warm:
         return _Warm(notes=(f"Nothing was taken over from {earlier}: it searched {earlier.algorithm} for {earlier.task}.",))
     notes: list[str] = []
     queued: dict[Any, tuple[dict[str, Any], dict[str, Any]]] = {}
-    best = Trial.objects.filter(study=earlier, state=TrialState.COMPLETE).exclude(value=None)
-    best = best.order_by("value" if earlier.direction == Study.Direction.MINIMIZE else "-value", "number")
+    best = best_trials(earlier)
     space, grid = settings.space, settings.sampler == "grid"
     for trial in best[: MOST_WARM if grid else min(MOST_WARM, settings.n_trials)]:
         why = space.misfit({name: value for name, value in trial.params.items() if name not in space.fixed})

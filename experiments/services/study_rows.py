@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import F
+from django.db.models import F, QuerySet
 
 from experiments.events import StudyFailed
 from experiments.models import Study, Trial
@@ -153,9 +153,14 @@ def follow_job(job: Job, *, cancelled: bool, by: Principal, at: datetime, error:
 
 
 def best_trial(study: Study) -> Trial | None:
-    """The complete trial with the best value, of equal ones the first; None without any."""
+    """The complete trial with the best value; None without any."""
+    return best_trials(study).first()
+
+
+def best_trials(study: Study) -> QuerySet[Trial]:
+    """The complete trials that have a value, the best first, of equal ones the earlier."""
     complete = Trial.objects.filter(study=study, state=TrialState.COMPLETE).exclude(value=None)
-    return complete.order_by("value" if study.direction == Study.Direction.MINIMIZE else "-value", "number").first()
+    return complete.order_by("value" if study.direction == Study.Direction.MINIMIZE else "-value", "number")
 
 
 def _ask_for_conclusion(study: Study, dead: Job, *, at: datetime, error: str) -> None:
