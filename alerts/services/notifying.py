@@ -147,7 +147,10 @@ def _digest(channel: Channel, subscriptions: list[Subscription], at: datetime) -
 
 
 def _digest_lines(listed: list[MLAlert], total: int, unread: int) -> Iterable[str]:
-    yield f"{total} alerts are open, {unread} of them unread. The most urgent first:"
+    if total == 1:
+        yield f"1 alert is open, {'unread' if unread else 'read'}:"
+    else:
+        yield f"{total} alerts are open, {unread} of them unread. The most urgent first:"
     yield ""
     for alert in listed:
         yield f"- [{alert.severity}] {alert.title} (since {alert.created_at:%Y-%m-%d})"

@@ -30,6 +30,19 @@ def test_a_digest_lists_the_most_urgent_first(scope: Principal) -> None:
     assert "Not covered" not in letter.body
 
 
+@pytest.mark.parametrize(("seen", "said"), [(False, "1 alert is open, unread:"), (True, "1 alert is open, read:")])
+def test_a_digest_of_one_alert_speaks_of_one(scope: Principal, seen: bool, said: str) -> None:
+    alert = make_alert(title="Mild")
+    if seen:
+        inbox.mark_read(alert_id=alert.pk, by=scope, at=NOON)
+    channels.subscribe(channel_id=None, by=scope, at=NOON, digest=True, immediate=False)
+
+    write_digests(day="monday", at=NOON)
+
+    letter = Delivery.objects.get()
+    assert letter.body.startswith(f"{said}\n\n- [warning] Mild")
+
+
 def test_a_day_has_one_digest_per_channel(scope: Principal) -> None:
     make_alert()
     channels.subscribe(channel_id=None, by=scope, at=NOON, digest=True, immediate=False)
