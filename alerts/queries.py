@@ -2,7 +2,8 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
+from uuid import UUID
 
 from django.db import connections
 from django.db.models import Count, IntegerField, OuterRef, QuerySet, Subquery, Value, Window
@@ -13,6 +14,7 @@ from alerts.models.fields import searchable
 from alerts.services.deeds import Prospect, prospect
 from alerts.states import OPEN, AlertStatus, DeliveryStatus, Severity
 from alerts.targets import masked
+from mlops.errors import NotFound
 from mlops.tenancy.roles import Principal
 
 PAGE_SIZE = 20
@@ -22,6 +24,7 @@ DEEP = 1000
 AHEAD = 1000
 """Ids that a search on SQLite fetches at once."""
 
+OfChannel = TypeVar("OfChannel", Subscription, Delivery)
 Order = Literal["urgency", "newest", "oldest"]
 _ORDERS: dict[Order, tuple[str, ...]] = {
     "urgency": ("-severity_rank", "-created_at", "pk"),
@@ -58,11 +61,6 @@ class OpenCounts:
         """Those that nobody has read."""
         return sum(self.unread.values())
 
-    @property
-    def total_open(self) -> int:
-        """Those that nobody has decided."""
-        return self.total_unread + sum(self.read.values())
-
 
 @dataclass(frozen=True)
 class Preview:
@@ -72,6 +70,14 @@ class Preview:
     prospect: Prospect
     occurrences: list[Occurrence]
     """The last times its cause was seen, newest first."""
+
+
+def find_alert(alert_id: UUID) -> MLAlert:
+    """One alert. Raises NotFound."""
+    found = MLAlert.objects.filter(pk=alert_id).first()
+    if found is None:
+        raise NotFound("There is no such alert.")
+    return found
 
 
 def alerts() -> QuerySet[MLAlert]:
@@ -187,10 +193,15 @@ def target_for(channel: Channel, principal: Principal) -> str:
 
 def visible_subscriptions(principal: Principal) -> QuerySet[Subscription]:
     """The principal's own, and those of shared channels."""
-    found = Subscription.objects.select_related("channel__owner").filter(channel__deleted_at=None)
-    shared = found.filter(channel__owner=None)
-    own = found.filter(channel__owner_id=principal.user_id) if principal.user_id else found.none()
-    return (shared | own).order_by("created_at", "pk")
+    return _visible(Subscription.objects.all(), principal).order_by("created_at", "pk")
+
+
+def find_subscription(subscription_id: UUID, principal: Principal) -> Subscription:
+    """One that is the principal's own or of a shared channel. Raises NotFound."""
+    found = visible_subscriptions(principal).filter(pk=subscription_id).first()
+    if found is None:
+        raise NotFound("There is no such subscription.")
+    return found
 
 
 def deliveries_of(channel: Channel) -> QuerySet[Delivery]:
@@ -200,10 +211,15 @@ def deliveries_of(channel: Channel) -> QuerySet[Delivery]:
 
 def dead_deliveries(principal: Principal) -> QuerySet[Delivery]:
     """What was given up on, newest first, of shared channels and of the principal's own; none of channels that are gone."""
-    found = Delivery.objects.select_related("channel__owner").filter(status=DeliveryStatus.DEAD, channel__deleted_at=None)
-    shared = found.filter(channel__owner=None)
-    own = found.filter(channel__owner_id=principal.user_id) if principal.user_id else found.none()
-    return (shared | own).order_by("-created_at", "pk")
+    return _visible(Delivery.objects.filter(status=DeliveryStatus.DEAD), principal).order_by("-created_at", "pk")
+
+
+def _visible(rows: QuerySet[OfChannel], principal: Principal) -> QuerySet[OfChannel]:
+    """Those of shared channels and of the principal's own, each with its channel; none of channels that are gone."""
+    living = rows.select_related("channel__owner").filter(channel__deleted_at=None)
+    shared = living.filter(channel__owner=None)
+    own = living.filter(channel__owner_id=principal.user_id) if principal.user_id else living.none()
+    return shared | own
 
 
 def _count_of(rows: QuerySet[Delivery] | QuerySet[Subscription]) -> Coalesce:

@@ -193,7 +193,7 @@ def reads(secret: str) -> dict[str, Callable[[], int]]:
         "search, all, one in ten": listed(search="hobbies_2", statuses=everything),
         "search, all, just over a page": listed(search=WORST, statuses=everything),
         "search, all, nothing": listed(search="there is no such text", statuses=everything),
-        "counts for the navigation": lambda: open_counts().total_open,
+        "counts for the navigation": lambda: open_counts().total_unread,
         "what asks, oldest first": lambda: len(asking()[:200]),
         "how many ask": lambda: asking().order_by().values("pk")[:MOST_COUNTED].count(),
         "preview": lambda: len([preview(MLAlert.objects.get(pk=pk)) for pk in newest]),

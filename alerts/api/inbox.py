@@ -12,14 +12,13 @@ from rest_framework.response import Response
 
 from alerts.api.doors import answer, identifier
 from alerts.models import MLAlert
-from alerts.queries import alerts, matching, open_counts, page_of
+from alerts.queries import alerts, find_alert, matching, open_counts, page_of
 from alerts.services import inbox
 from alerts.services.deeds import deed_of, preview
 from alerts.states import AlertStatus, AlertType, Decision, Severity
 from mlops.api.bodies import NoBody
 from mlops.api.pagination import PageNumberPagination
 from mlops.api.views import ApiView, ListView
-from mlops.errors import NotFound
 from registry.api.bodies import LONGEST_REASON
 from registry.api.doors import condition, job_address, named_by
 from registry.services.lookups import as_uuid
@@ -171,10 +170,7 @@ class AlertDetail(ApiView):
     @extend_schema(operation_id="ml_alerts_retrieve", responses=AlertDetailAnswer)
     def get(self, request: Request, alert_id: str) -> Response:
         """The alert, its evidence, and what approving it would do now."""
-        found = MLAlert.objects.filter(pk=identifier(alert_id, "alert")).first()
-        if found is None:
-            raise NotFound("There is no such alert.")
-        return _shown(found)
+        return _shown(find_alert(identifier(alert_id, "alert")))
 
 
 class AlertRead(ApiView):

@@ -11,11 +11,10 @@ from rest_framework.response import Response
 
 from alerts.api.doors import answer, identifier
 from alerts.models import Subscription
-from alerts.queries import visible_subscriptions
+from alerts.queries import find_subscription, visible_subscriptions
 from alerts.services import channels
 from alerts.states import AlertType, Severity
 from mlops.api.views import ApiView, ListView
-from mlops.errors import NotFound
 from registry.api.doors import condition
 
 
@@ -102,9 +101,7 @@ class SubscriptionDetail(ApiView):
     @extend_schema(operation_id="subscriptions_retrieve", responses=SubscriptionAnswer)
     def get(self, request: Request, subscription_id: str) -> Response:
         """The subscription."""
-        found = visible_subscriptions(self.principal(request)).filter(pk=identifier(subscription_id, "subscription")).first()
-        if found is None:
-            raise NotFound("There is no such subscription.")
+        found = find_subscription(identifier(subscription_id, "subscription"), self.principal(request))
         return answer("subscription", found, SubscriptionAnswer(found).data)
 
     @extend_schema(request=ChangeBody, responses=SubscriptionAnswer)

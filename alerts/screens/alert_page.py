@@ -13,12 +13,12 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 from alerts.models import MLAlert
-from alerts.queries import preview
+from alerts.queries import find_alert, preview
 from alerts.screens.forms import AnswerForm
 from alerts.services import inbox
 from alerts.states import Decision
 from mlops.admin_site import page, principal_of, show
-from mlops.errors import DomainError, NotFound
+from mlops.errors import DomainError
 from mlops.lifecycle.mechanism import IllegalMove
 from mlops.tenancy.roles import Forbidden, Principal
 from registry.services.lookups import expect_revision
@@ -51,7 +51,7 @@ SEGMENT_COLUMNS = (
 @page("alerts/inbox/<uuid:pk>/", name="alerts_alert")
 def alert_page(request: HttpRequest, pk: UUID) -> HttpResponse:
     """The alert on a page of its own; an answer is posted here."""
-    principal, alert = principal_of(request), _find(pk)
+    principal, alert = principal_of(request), find_alert(pk)
     principal.authorize("alert.read")
     refusal = ""
     if request.method == "POST":
@@ -63,7 +63,7 @@ def alert_page(request: HttpRequest, pk: UUID) -> HttpResponse:
             if said:
                 messages.success(request, said)
                 return redirect(_back(request.POST))
-            alert = _find(pk)
+            alert = find_alert(pk)
         else:
             refusal = " ".join(str(error) for errors in form.errors.values() for error in errors)
     parts = alert_parts(alert, principal, query="")
@@ -76,13 +76,13 @@ def alert_page(request: HttpRequest, pk: UUID) -> HttpResponse:
 @page("alerts/inbox/<uuid:pk>/beside/", name="alerts_beside")
 def beside(request: HttpRequest, pk: UUID) -> HttpResponse:
     """The alert as it stands beside the list. Posted: the same, marked as read."""
-    principal, alert = principal_of(request), _find(pk)
+    principal, alert = principal_of(request), find_alert(pk)
     principal.authorize("alert.read")
     if request.method == "POST" and alert.is_open:
         try:
             alert = inbox.mark_read(alert_id=pk, by=principal, at=timezone.now())
         except IllegalMove:  # somebody decided it in between: the page says who
-            alert = _find(pk)
+            alert = find_alert(pk)
     return render(request, "alerts/_alert.html", alert_parts(alert, principal, query=_filters(request.GET), beside=True))
 
 
@@ -142,13 +142,6 @@ def came_of(alert: MLAlert) -> str:
     if outcome.get("outcome") == "promoted":
         return f"{outcome.get('version')} is champion now."
     return ""
-
-
-def _find(pk: UUID) -> MLAlert:
-    found = MLAlert.objects.filter(pk=pk).first()
-    if found is None:
-        raise NotFound("There is no such alert.")
-    return found
 
 
 def _filters(given: QueryDict) -> str:

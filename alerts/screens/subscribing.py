@@ -11,12 +11,12 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 from alerts.models import Channel, Subscription
-from alerts.queries import shared_channels, visible_subscriptions
+from alerts.queries import find_subscription, shared_channels, visible_subscriptions
 from alerts.screens.forms import SubscribeForm, SubscriptionForm
 from alerts.services import channels, reaching
 from alerts.states import AlertType
 from mlops.admin_site import page, principal_of, show, show_refusal
-from mlops.errors import DomainError, NotFound, Stale
+from mlops.errors import DomainError, Stale
 from mlops.tenancy.roles import Principal
 from registry.services.lookups import expect_revision
 
@@ -67,7 +67,8 @@ def subscribe(request: HttpRequest) -> HttpResponse:
 @page("alerts/subscribe/<uuid:pk>/", name="alerts_subscription_edit")
 def edit(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Change what is told, unless it changed since the page was opened."""
-    principal, subscription = principal_of(request), _find(request, pk)
+    principal = principal_of(request)
+    subscription = find_subscription(pk, principal)
     reaching.usable_channel(subscription.channel_id, principal)
     form = SubscriptionForm(request.POST or None, subscription=subscription)
     if request.method == "POST" and form.is_valid():
@@ -96,8 +97,9 @@ def edit(request: HttpRequest, pk: UUID) -> HttpResponse:
 @require_POST
 def unsubscribe(request: HttpRequest, pk: UUID) -> HttpResponse:
     """End a subscription."""
-    subscription = _find(request, pk)
-    channels.unsubscribe(subscription_id=pk, by=principal_of(request), at=timezone.now())
+    principal = principal_of(request)
+    subscription = find_subscription(pk, principal)
+    channels.unsubscribe(subscription_id=pk, by=principal, at=timezone.now())
     messages.success(request, f"{_receiver(subscription)} is no longer told of these alerts.")
     return redirect(_home(subscription))
 
@@ -114,13 +116,6 @@ def keep_typed(form: Any, stale: Stale, *, revision: int) -> None:
     form.add_error(None, f"{stale} What you see below is what you wrote; nothing was saved.")
     form.data = form.data.copy()
     form.data["revision"] = str(revision)
-
-
-def _find(request: HttpRequest, pk: UUID) -> Subscription:
-    found = visible_subscriptions(principal_of(request)).filter(pk=pk).first()
-    if found is None:
-        raise NotFound("There is no such subscription.")
-    return found
 
 
 def _receiver(subscription: Subscription) -> str:

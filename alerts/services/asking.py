@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from alerts.models import Channel, Delivery, Subscription
-from alerts.services.notifying import absolute, event_json, letter, write
+from alerts.models import Channel, Delivery
+from alerts.services.notifying import absolute, active, event_json, letter, write
 from mlops.tenancy.spelling import one_spelling
 
 
@@ -25,8 +25,7 @@ class Question:
 def notify_approval(question: Question, *, at: datetime) -> int:
     """Write one message per channel with a subscription to approvals, at most one a day for the same question: a proposal that is edited is
     asked about again. Whoever asked is not told by their own e-mail. In the caller's transaction. Returns how many were written."""
-    wanted = Subscription.objects.filter(enabled=True, approvals=True, channel__enabled=True, channel__deleted_at=None)
-    channels = {one.channel_id: one.channel for one in wanted.select_related("channel__owner").order_by("pk")}
+    channels = {one.channel_id: one.channel for one in active(approvals=True).select_related("channel__owner")}
     key = f"approval:{question.kind}:{question.id}:{at:%Y-%m-%d}"
     told = set(Delivery.objects.filter(channel__in=channels, dedupe_key=key).values_list("channel_id", flat=True))
     written = 0

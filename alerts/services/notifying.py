@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Count, Q
+from django.db.models import Count, Q, QuerySet
 
 from alerts.events import ChannelDue
 from alerts.models import Channel, Delivery, MLAlert, Subscription
@@ -23,11 +23,16 @@ LISTED = 20
 """Most alerts that a digest lists by name."""
 
 
+def active(**wish: bool) -> QuerySet[Subscription]:
+    """The subscriptions with this wish that are on, as their channels are, each with its channel."""
+    found = Subscription.objects.filter(enabled=True, channel__enabled=True, channel__deleted_at=None, **wish)
+    return found.select_related("channel").order_by("pk")
+
+
 def notify(alert: MLAlert, *, occurrence: str, at: datetime) -> int:
     """Write one message per channel whose subscriptions cover the alert, in the caller's transaction. Returns how many."""
-    active = Subscription.objects.filter(enabled=True, immediate=True, channel__enabled=True, channel__deleted_at=None)
     channels: dict[UUID, Channel] = {}
-    for subscription in active.select_related("channel").order_by("pk"):
+    for subscription in active(immediate=True):
         if _covers(subscription, alert):
             channels[subscription.channel_id] = subscription.channel
     for channel in channels.values():
@@ -50,8 +55,7 @@ def notify_test(channel: Channel, *, by: str, at: datetime) -> Delivery:
 def write_digests(*, day: str, at: datetime) -> int:
     """Write the day's digest to every channel that wants one and has something open; once per channel and day. Returns how many."""
     wishes: dict[UUID, list[Subscription]] = {}
-    active = Subscription.objects.filter(enabled=True, digest=True, channel__enabled=True, channel__deleted_at=None)
-    for subscription in active.select_related("channel").order_by("pk"):
+    for subscription in active(digest=True):
         wishes.setdefault(subscription.channel_id, []).append(subscription)
     written = 0
     for subscriptions in wishes.values():
