@@ -8,6 +8,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import DateField, Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
@@ -50,7 +51,7 @@ class PlatformAdmin(ModelAdmin):
         if any(len(words) > LONGEST_SEARCH for name in request.GET for words in request.GET.getlist(name)):
             self.message_user(request, f"Search and filter with at most {LONGEST_SEARCH} characters.", messages.ERROR)
             return HttpResponseRedirect(request.path)
-        title = {"title": _upper(str(self.opts.verbose_name_plural))}
+        title = {"title": capfirst(str(self.opts.verbose_name_plural))}
         return self._refusals_said(super().changelist_view, request, {**title, **(extra_context or {})})
 
     def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
@@ -75,7 +76,7 @@ class PlatformAdmin(ModelAdmin):
 
     def _as_everywhere(self, name: Any) -> Any:
         field = _fields(self.model).get(name) if isinstance(name, str) else None
-        return moment(field.name, _upper(str(field.verbose_name))) if isinstance(field, DateField) else name
+        return moment(field.name, capfirst(str(field.verbose_name))) if isinstance(field, DateField) else name
 
     def _refusals_said(self, view: Any, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         try:
@@ -108,7 +109,3 @@ class ReadOnlyPlatformAdmin(PlatformAdmin):
 
 def _fields(model: type[Model]) -> dict[str, Any]:
     return {field.name: field for field in model._meta.get_fields()}
-
-
-def _upper(text: str) -> str:
-    return text[:1].upper() + text[1:]

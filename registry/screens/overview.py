@@ -5,6 +5,7 @@ from uuid import UUID
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.utils import timezone
+from django.utils.text import capfirst
 
 from mlops.admin_site import home, page, principal_of, show
 from mlops.waiting import MOST_COUNTED, everything, open_about_models, revision_now, shown, subject, tallies
@@ -67,7 +68,7 @@ def sentence(seen: Overview, waiting: int, critical: int = 0) -> str:
     wrong = [*seen.wrong, *([f"{_count(critical, 'critical alert')} {'is' if critical == 1 else 'are'} open"] if critical else [])]
     said = " and ".join(wrong[:2]) + (f", and {len(wrong) - 2} more" if len(wrong) > 2 else "")
     named = any(card.problems for card in seen.cards)  # the sentence begins with a model's name, which stays as it is
-    state = "Nothing is wrong" if not wrong else said if named else _upper(said)
+    state = "Nothing is wrong" if not wrong else said if named else capfirst(said)
     asks = (
         f"{_count(waiting, 'decision')} {'waits' if waiting == 1 else 'wait'} for a person" if waiting else "nothing waits for a decision"
     )
@@ -79,7 +80,3 @@ def _count(number: int, noun: str) -> str:
         return f"{shown(number)} {noun}s"
     words = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
     return f"{words[number] if number < len(words) else number} {noun}{'' if number == 1 else 's'}"
-
-
-def _upper(text: str) -> str:
-    return text[:1].upper() + text[1:]
