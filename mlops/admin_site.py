@@ -17,7 +17,7 @@ from django.templatetags.static import static
 from django.urls import URLPattern, path
 from unfold.sites import UnfoldAdminSite
 
-from mlops.errors import DomainError, InvalidField, NotFound, TooManyLogins
+from mlops.errors import DomainError, InvalidField, NotFound, Stale, TooManyLogins
 from mlops.tenancy.roles import Forbidden, Principal
 
 View = Callable[..., HttpResponse]
@@ -67,6 +67,13 @@ def show_refusal(form: Form, refusal: DomainError) -> None:
     and `recipe.rounds` the field `recipe`."""
     named = refusal.field.split(".") if isinstance(refusal, InvalidField) else []
     form.add_error(next((part for part in reversed(named) if part in form.fields), None), str(refusal))
+
+
+def keep_typed(form: Any, stale: Stale, *, revision: int) -> None:
+    """Say on the form that the row has changed, and keep what was written for a second try on the row as it is now."""
+    form.add_error(None, f"{stale} What you see below is what you wrote; nothing was saved.")
+    form.data = form.data.copy()
+    form.data["revision"] = str(revision)
 
 
 def principal_of(request: HttpRequest) -> Principal:

@@ -13,9 +13,9 @@ from django.views.decorators.http import require_POST
 from alerts.models import Channel
 from alerts.queries import counted_channels, deliveries_of, target_for, visible_subscriptions
 from alerts.screens.forms import ChannelForm, NewChannelForm, TypedForm
-from alerts.screens.subscribing import in_words, keep_typed
+from alerts.screens.subscribing import in_words
 from alerts.services import channels, reaching
-from mlops.admin_site import page, principal_of, show, show_refusal
+from mlops.admin_site import keep_typed, page, principal_of, show, show_refusal
 from mlops.errors import DomainError, NotFound, Stale
 from mlops.waiting import subject
 from registry.services.lookups import expect_revision

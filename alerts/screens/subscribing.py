@@ -15,7 +15,7 @@ from alerts.queries import find_subscription, shared_channels, visible_subscript
 from alerts.screens.forms import SubscribeForm, SubscriptionForm
 from alerts.services import channels, reaching
 from alerts.states import AlertType
-from mlops.admin_site import page, principal_of, show, show_refusal
+from mlops.admin_site import keep_typed, page, principal_of, show, show_refusal
 from mlops.errors import DomainError, Stale
 from mlops.tenancy.roles import Principal
 from registry.services.lookups import expect_revision
@@ -109,13 +109,6 @@ def subscribe_form(request: HttpRequest, principal: Principal) -> SubscribeForm:
     shared: list[Channel] = list(shared_channels()[:SHOWN_CHANNELS]) if principal.may("channel.manage") else []
     given: dict[str, Any] = {"channel": request.GET.get("channel", "")}
     return SubscribeForm(request.POST or None, own=principal.name, channels=shared, initial=given)
-
-
-def keep_typed(form: Any, stale: Stale, *, revision: int) -> None:
-    """Say that the row has changed, and keep what was written for a second try on the row as it is now."""
-    form.add_error(None, f"{stale} What you see below is what you wrote; nothing was saved.")
-    form.data = form.data.copy()
-    form.data["revision"] = str(revision)
 
 
 def _receiver(subscription: Subscription) -> str:

@@ -10,7 +10,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 
-from mlops.admin_site import page, principal_of, show, show_refusal
+from mlops.admin_site import keep_typed, page, principal_of, show, show_refusal
 from mlops.errors import DomainError, NotFound, Stale
 from registry.models import Dataset, RegisteredModel
 from registry.rules.policy import PRIMARY_METRICS, RANGES, Policy, parse
@@ -170,9 +170,7 @@ def data_source(request: HttpRequest, pk: UUID) -> HttpResponse:
     principal.authorize("model.configure")
     model = model_of(pk)
     datasets = list(Dataset.objects.order_by("name")[:500])
-    given = {"revision": model.revision, "dataset": str(model.dataset_id or request.GET.get("dataset", ""))}
-    if request.GET.get("dataset"):
-        given["dataset"] = request.GET["dataset"]
+    given = {"revision": model.revision, "dataset": request.GET.get("dataset") or str(model.dataset_id or "")}
     form = DataSourceForm(request.POST or None, datasets=datasets, initial=given)
     if request.method == "POST" and form.is_valid():
         chosen = next((one for one in datasets if str(one.pk) == form.cleaned_data["dataset"]), None)
@@ -192,8 +190,7 @@ def configure(
         seen = expect_revision(form.cleaned_data["revision"])
         return configure_model(model=model, changes=changes, by=principal_of(request), at=timezone.now(), reason=reason, if_match=seen)
     except Stale as stale:
-        form.add_error(None, f"{stale} What you see below is what you wrote; nothing was saved.")
-        form.data = {**form.data.dict(), "revision": str(model_of(model.pk).revision)}  # type: ignore[attr-defined]  # a QueryDict of single values
+        keep_typed(form, stale, revision=model_of(model.pk).revision)
     except DomainError as refusal:
         show_refusal(form, refusal)
     return None
