@@ -20,7 +20,7 @@ from experiments.screens.words import ACTS, Act, consequences, headline
 from experiments.services import concluding, deciding, proposing, running
 from experiments.services.finding import find_experiment
 from experiments.states import UNBEGUN, ExperimentStatus
-from mlops.admin_site import page, principal_of, show
+from mlops.admin_site import keep_typed, page, principal_of, show
 from mlops.errors import DomainError, InvalidField, Stale
 from mlops.lifecycle.mechanism import IllegalMove
 from mlops.tenancy.roles import Principal
@@ -90,6 +90,8 @@ def edit(request: HttpRequest, pk: UUID) -> HttpResponse:
         seen = expect_revision(changes.pop("revision"), "experiment")
         try:
             after = proposing.edit(experiment_id=pk, changes=changes, by=principal, at=timezone.now(), if_match=seen)
+        except Stale as stale:
+            keep_typed(form, stale, revision=experiment.revision)
         except REFUSALS as refusal:
             form.add_error(None, str(refusal))
         else:

@@ -8,7 +8,7 @@ from django.test import Client
 from django.urls import reverse
 
 from experiments.models import Experiment, ExperimentComment
-from experiments.services import deciding
+from experiments.services import deciding, proposing
 from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import Principal, system
 from registry.models import ModelVersion
@@ -190,6 +190,20 @@ def test_a_comment_is_kept_and_shown_inert(scope: Principal, site: Callable[...,
 
     assert ExperimentComment.objects.get().author == "data_scientist@example.com"
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in client.get(url("page", experiment.pk)).text
+
+
+def test_an_edit_of_a_proposal_that_changed_keeps_what_was_typed_for_a_second_try(scope: Principal, site: Callable[..., Client]) -> None:
+    experiment = make_experiment(scope)
+    client = site("data_scientist")
+    given = {"experiment_name": "Mine", "hypothesis": "It will help.", "experiment_type": "other", "revision": experiment.revision}
+    proposing.edit(experiment_id=experiment.pk, changes={"hypothesis": "Theirs."}, by=scope, at=NOON)
+
+    late = client.post(url("edit", experiment.pk), given)
+    again = client.post(url("edit", experiment.pk), {**given, "revision": late.context["form"]["revision"].value()})
+
+    experiment.refresh_from_db()
+    assert "nothing was saved" in late.text
+    assert (again.status_code, experiment.experiment_name, experiment.hypothesis) == (302, "Mine", "It will help.")
 
 
 def test_an_edit_says_that_it_revokes_the_approval(scope: Principal, site: Callable[..., Client]) -> None:
