@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from engine.tuning.limits import ALGORITHMS, SKLEARN_KINDS
 from experiments.services.study_memory import COPIES, copies_of_row
 from experiments.services.study_settings import settings_of
 from mlops.tenancy.roles import Principal
@@ -48,6 +49,7 @@ def test_a_linear_model_makes_columns_of_the_most_frequent_categories_alone() ->
 
 
 def test_every_algorithm_is_counted() -> None:
+    assert set(COPIES) == {*ALGORITHMS, *SKLEARN_KINDS} - {"sklearn"}
     for name in COPIES:
         kind = {} if name in ("catboost", "xgboost", "lightgbm") else {"kind": name}
         assert copies("sklearn" if kind else name, NUMBER, **kind) == COPIES[name][0]
