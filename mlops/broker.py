@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 # `sun_path` holds 108 bytes on Linux and 104 on macOS, the closing NUL included.
 SOCKET_PATH_LIMIT = 100
-# Longer than the longest task: a message that is not acknowledged by then is delivered a second time.
+# A message that is not acknowledged by then, as of a job that runs longer, is delivered a second time; it finds its attempt counted.
 VISIBILITY_TIMEOUT_S = 4 * 3600
 _SERVERS = ("valkey-server", "redis-server")
 

@@ -50,7 +50,7 @@ def lock(var_dir: Path, *, patience_s: float = PREDECESSOR_S) -> int:
 
 
 def secret_key(var_dir: Path) -> str:
-    """The key kept in this folder, made on first use. Written aside and linked, so that no half of one is ever read."""
+    """The key kept in this folder, made on first use. Written aside and renamed, so that no half of one is ever read."""
     path = var_dir / "secret_key"
     if not path.exists():
         draft = var_dir / f"secret_key.{os.getpid()}"
