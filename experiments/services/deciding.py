@@ -51,7 +51,7 @@ def reject(*, experiment_id: UUID, by: Principal, at: datetime, rationale: str, 
 def proposed_by(experiment: Experiment, by: Principal) -> bool:
     """Whether the principal may be one of those who proposed or edited it.
 
-    A programme vouches for the people it names: it brings what one of them proposes and what another one decides, as documented.
+    A program vouches for the people it names: it brings what one of them proposes and what another one decides, as documented.
     """
     return is_own(_authors(experiment), by, vouching=True)
 

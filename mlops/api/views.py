@@ -1,4 +1,4 @@
-"""The base of every API view: authorise, refuse what is not declared, answer once."""
+"""The base of every API view: authorize, refuse what is not declared, answer once."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -34,7 +34,7 @@ class ApiView(APIView):
     """The setting that bounds the file which the view takes as multipart; a view with `MultiPartParser` names one."""
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Authenticate, authorise and throttle, then check the query string."""
+        """Authenticate, authorize and throttle, then check the query string."""
         super().initial(request, *args, **kwargs)
         refuse_unknown(request, self.known_parameters(request))
 

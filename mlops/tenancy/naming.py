@@ -12,9 +12,9 @@ from mlops.tenancy.spelling import one_spelling
 def acting_for(by: Principal, name: str, *, field: str) -> Principal:
     """The principal acting for the person whom the field names by e-mail or account id.
 
-    People, in a session or with a key of their own, name only themselves. A key without a person is a programme's: it names whom it acts
+    People, in a session or with a key of their own, name only themselves. A key without a person is a program's: it names whom it acts
     for, and so does an admin key; the key stays the recorded actor. A member is kept by e-mail and account; any other name but an id may be
-    somebody in the programme's own books, and is kept as it came. Raises IdentityMismatch, and InvalidField for an id that is no member's.
+    somebody in the program's own books, and is kept as it came. Raises IdentityMismatch, and InvalidField for an id that is no member's.
     """
     account = _account(name)
     if not name or one_spelling(name) == one_spelling(by.name) or (account is not None and account == by.user_id):

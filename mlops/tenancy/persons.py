@@ -16,11 +16,11 @@ class Party:
     """Somebody who took part in an act: the credential it was done with, and the people it leads to."""
 
     actor: str
-    """The credential's name: a person's e-mail address, or `key:<name>` of a programme."""
+    """The credential's name: a person's e-mail address, or `key:<name>` of a program."""
     person: str = ""
     """Whom the credential named, a member by e-mail; empty where it spoke for itself."""
     account: str = ""
-    """Id of the account; empty for a programme's key."""
+    """Id of the account; empty for a program's key."""
     key: str = ""
     """Id of the key it was done with; empty in a session."""
     key_makers: frozenset[str] = frozenset()
@@ -32,7 +32,7 @@ class Party:
 
     @property
     def people(self) -> frozenset[str]:
-        """Names and accounts of whoever acted, in one spelling; a programme's own name where it named nobody."""
+        """Names and accounts of whoever acted, in one spelling; a program's own name where it named nobody."""
         named = {self.person, self.named, self.account}
         return _folded(named if self.vouches else named | {self.actor})
 
@@ -43,7 +43,7 @@ class Party:
 
     @property
     def vouches(self) -> bool:
-        """Whether a programme, which is no person, names one."""
+        """Whether a program, which is no person, names one."""
         return bool(self.person) and not self.account
 
     def to_json(self) -> dict[str, str]:
@@ -72,7 +72,7 @@ def same_person(one: Party, other: Party, *, vouching: bool = False) -> bool:
     """Whether both may be one human being. It does not matter which of the two asked and which approves.
 
     They are when they share a name, an account, a credential, or somebody who made the key of either; and when somebody who may stand
-    behind one of them added the other as a member. With `vouching`, a programme vouches for the people it names: it may bring what one
+    behind one of them added the other as a member. With `vouching`, a program vouches for the people it names: it may bring what one
     of them asks and what another one answers, but never both for one.
     """
     if vouching and one.vouches and other.vouches:

@@ -132,7 +132,7 @@ class Principal:
 
     @property
     def may_name_others(self) -> bool:
-        """Whether bodies may name another person: by a programme's key or an admin key."""
+        """Whether bodies may name another person: by a program's key or an admin key."""
         return self.kind == "key" and (self.user_id is None or self.role is Role.ADMIN)
 
 

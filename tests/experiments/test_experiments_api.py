@@ -292,7 +292,7 @@ def test_an_admin_key_is_bound_whomever_it_names(api: Api, customer: Customer) -
     assert (refused.status_code, refused.json()["code"]) == (403, "four_eyes")
 
 
-def test_a_programmes_key_cannot_bring_proposal_and_approval_of_one_person(api: Api, customer: Customer) -> None:
+def test_a_programs_key_cannot_bring_proposal_and_approval_of_one_person(api: Api, customer: Customer) -> None:
     client = api()
     where = client.post(BASE, PROPOSAL)["Location"]
 
@@ -300,7 +300,7 @@ def test_a_programmes_key_cannot_bring_proposal_and_approval_of_one_person(api: 
     assert client.patch(f"{where}/approve", {}).json()["code"] == "four_eyes"
 
 
-def test_a_programmes_key_does_not_bring_one_member_by_two_names(api: Api, principal: Any, scope: Principal) -> None:
+def test_a_programs_key_does_not_bring_one_member_by_two_names(api: Api, principal: Any, scope: Principal) -> None:
     mia, client = principal("ml_manager", "mia@alpha.example"), api()
     sent = {"id": str(mia.user_id), "mail": mia.name, "wide": "ＭＩＡ@alpha.example"}
 

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def robot(customer: Customer) -> Principal:
-    """A programme's key."""
+    """A program's key."""
     return Principal("key", "key:robot", Role.ML_MANAGER, customer.pk, key_id=uuid4())
 
 

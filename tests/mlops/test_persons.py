@@ -70,7 +70,7 @@ def test_whoever_may_stand_behind_both_is_one_person(one: Party, other: Party, s
         (KIM, KIMS_KEY_FOR_JANE, True),
     ],
 )
-def test_a_programme_may_vouch_for_two_people_it_names_and_for_nobody_else(one: Party, other: Party, same: bool) -> None:
+def test_a_program_may_vouch_for_two_people_it_names_and_for_nobody_else(one: Party, other: Party, same: bool) -> None:
     assert same_person(one, other, vouching=True) is same
     assert same_person(other, one, vouching=True) is same
 

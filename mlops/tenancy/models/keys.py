@@ -9,7 +9,7 @@ from mlops.tenancy.roles import Role
 
 
 class ApiKey(models.Model):
-    """A programme's way in. Platform table: the key is looked up before its customer is known."""
+    """A program's way in. Platform table: the key is looked up before its customer is known."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     customer = models.ForeignKey(Customer, on_delete=models.CASCADE, related_name="api_keys")
