@@ -7,11 +7,10 @@ from typing import Any
 from experiments.models import Experiment
 from registry.models import BacktestRun, BacktestSegment, ModelVersion
 from registry.models.accuracy import OVERALL
+from registry.queries.backtests import MOST_RUNS, newest_pair
 from registry.rules.arena import improvement_pct
 from registry.services.lookups import champion_of
 
-MOST_RUNS = 100
-"""How far back common ground is looked for."""
 CHANCE = 0.05
 
 
@@ -88,16 +87,8 @@ def compare(baseline: ModelVersion, experimental: ModelVersion) -> Comparison | 
     """The newest backtests of both on the very same window, data, truth and horizon; None where they have none, or no day in common."""
     runs = BacktestRun.objects.filter(version__in=[baseline, experimental]).order_by("-created_at", "pk")
     light = list(runs.defer("by_segment", "worst_series", "error_histogram")[: 2 * MOST_RUNS])
-    theirs: dict[Any, BacktestRun] = {}
-    for run in light:
-        if run.version_id == baseline.pk:
-            theirs.setdefault(_ground(run), run)
-    mine = next((run for run in light if run.version_id == experimental.pk and _ground(run) in theirs), None)
-    return _measure(theirs[_ground(mine)], mine) if mine else None
-
-
-def _ground(run: BacktestRun) -> tuple[Any, ...]:
-    return run.dataset_version_id, run.window_start, run.window_end, run.horizon, run.options.get("truth")
+    pair = newest_pair(light, baseline, experimental)
+    return _measure(*pair) if pair else None
 
 
 def _measure(baseline: BacktestRun, experimental: BacktestRun) -> Comparison | None:

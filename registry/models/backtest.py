@@ -1,5 +1,7 @@
 """Backtests: a run, its rows per day, its sums per day and segment."""
 
+from typing import Any
+
 from django.db import models
 from django.db.models import Q
 
@@ -63,6 +65,11 @@ class BacktestRun(TenantModel):
 
     def __str__(self) -> str:
         return f"{self.version} {self.window_start}…{self.window_end}"
+
+    @property
+    def ground(self) -> tuple[Any, ...]:
+        """Data, window, horizon and truth: what two runs have to share for their numbers to be comparable."""
+        return self.dataset_version_id, self.window_start, self.window_end, self.horizon, self.options.get("truth")
 
 
 class BacktestResult(ErrorColumns, TenantModel):

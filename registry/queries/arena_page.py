@@ -1,8 +1,7 @@
-"""What the page of one model rests on: both sides of the arena, their evidence, and what happened so far."""
+"""What the page of one model rests on: both sides of the arena, the verdict, and what happened so far."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 from typing import Any
 from uuid import UUID
 
@@ -11,8 +10,6 @@ from django.db.models import OuterRef, Q, Subquery
 from mlops.errors import NotFound
 from mlops.lifecycle.models import Move
 from registry.models import (
-    BacktestResult,
-    BacktestRun,
     DatasetVersion,
     DecisionRecord,
     ModelVersion,
@@ -30,21 +27,6 @@ ASKED = {"id": "pk", "kind": "kind", "version": "version__version", "by": "reque
 SHOWN_VERSIONS = 100
 SHOWN_MOVES = 30
 SHOWN_RETRAININGS = 12
-METRICS = ("mae", "wape", "bias_pct", "coverage", "stockout_miss_rate", "overstock_rate")
-
-
-@dataclass(frozen=True)
-class Side:
-    """One version in the arena, with its newest backtest and its days."""
-
-    version: ModelVersion
-    run: BacktestRun | None
-    days: list[dict[str, Any]]
-
-    @property
-    def metrics(self) -> dict[str, float | None]:
-        """Of the backtest; of the registration where there is none."""
-        return dict(self.run.metrics) if self.run else {name: value for name, value in self.version.metrics.items() if _is_number(value)}
 
 
 @dataclass(frozen=True)
@@ -107,24 +89,6 @@ def arena_of(model_id: UUID, label: str = "") -> Arena:
     return Arena(model, versions, champion, chosen, verdict, verdicts, parse(model.policy))
 
 
-def sides_of(arena: Arena) -> tuple[Side | None, Side | None]:
-    """The champion and the chosen version with their evidence: that of the verdict where there is one. Two queries."""
-    shown = [one for one in (arena.champion, arena.chosen) if one]
-    runs: dict[Any, BacktestRun] = {}
-    judged = {arena.verdict.run_id, arena.verdict.against_run_id} - {None} if arena.verdict else set()
-    for run in BacktestRun.objects.filter(version__in=shown).order_by("-created_at", "pk")[:40]:
-        if run.pk in judged or run.version_id not in runs:
-            runs[run.version_id] = run
-    first = min((run.window_start for run in runs.values()), default=date.min)
-    columns = ("version_ref_id", "forecast_date", "n", *METRICS)
-    rows = BacktestResult.objects.filter(version_ref__in=shown, forecast_date__gte=first).order_by("forecast_date")
-    days: dict[Any, list[dict[str, Any]]] = {}
-    for row in rows.values(*columns)[:2000]:
-        days.setdefault(row["version_ref_id"], []).append(row)
-    found = [Side(one, runs.get(one.pk), days.get(one.pk, [])) if one else None for one in (arena.champion, arena.chosen)]
-    return found[0], found[1]
-
-
 def moves_of(model: RegisteredModel) -> list[Move]:
     """The latest moves of the model's versions, each annotated with its evidence record's id and flags. One query."""
     records = DecisionRecord.objects.filter(audit_number=OuterRef("audit_number"))
@@ -162,7 +126,3 @@ def _chosen(versions: Sequence[ModelVersion], label: str) -> ModelVersion | None
     standing = [one for one in rivals if one.status in CONTENDERS]
     challengers = [one for one in standing if one.status == VersionStatus.CHALLENGER]
     return next(iter([*challengers, *standing]), None)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,13 +1,17 @@
 """Backtests over time."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
+from typing import Any
 
 from django.db.models import Max
 
 from registry.models import BacktestResult, BacktestRun, ModelVersion
 
 LONGEST_DAYS = 730
+MOST_RUNS = 100
+"""How far back, per version, common ground is looked for."""
 
 
 @dataclass(frozen=True)
@@ -28,3 +32,14 @@ def series_of(version: ModelVersion, *, days: int) -> Series:
     if newest is None:
         return Series(version, days, [], run)
     return Series(version, days, list(results.filter(forecast_date__gt=newest - timedelta(days=days)).order_by("forecast_date")), run)
+
+
+def newest_pair(runs: Iterable[BacktestRun], one: ModelVersion, other: ModelVersion) -> tuple[BacktestRun, BacktestRun] | None:
+    """Of both versions' runs, newest first: the newest of `other` that `one` has a match for on the same ground, that match before it."""
+    known = list(runs)
+    matches: dict[Any, BacktestRun] = {}
+    for run in known:
+        if run.version_id == one.pk:
+            matches.setdefault(run.ground, run)
+    found = next((run for run in known if run.version_id == other.pk and run.ground in matches), None)
+    return (matches[found.ground], found) if found else None

@@ -5,8 +5,9 @@ from datetime import date
 from typing import Any
 
 from mlops.lifecycle.models import Move
-from registry.queries.arena_page import Arena, Side
+from registry.queries.arena_page import Arena
 from registry.queries.shadow import Shadow
+from registry.queries.sides import Side, Sides
 from registry.rules.arena import primary_metric
 from registry.states import VersionStatus
 from registry.templatetags.tiltyard import swatch
@@ -20,13 +21,13 @@ DAILY = (
 """Metric, label, unit, factor to that unit, digits, whether less is better and the axis starts at zero."""
 
 
-def daily(champion: Side | None, chosen: Side | None, moves: Iterable[Move]) -> dict[str, Any] | None:
+def daily(sides: Sides, moves: Iterable[Move]) -> dict[str, Any] | None:
     """Errors per day of both sides, with the promotions of the window marked."""
-    sides = [side for side in (champion, chosen) if side and side.days]
-    if not sides:
+    shown = [side for side in (sides.champion, sides.chosen) if side and side.days]
+    if not shown:
         return None
-    days = sorted({row["forecast_date"] for side in sides for row in side.days})
-    values = [_values(side, days) for side in sides]
+    days = sorted({row["forecast_date"] for side in shown for row in side.days})
+    values = [_values(side, days) for side in shown]
     return {
         "days": [day.isoformat() for day in days],
         "metrics": [
@@ -35,10 +36,16 @@ def daily(champion: Side | None, chosen: Side | None, moves: Iterable[Move]) -> 
         ],
         "versions": [
             {"label": side.version.version, "color": swatch(side.version.number), **found}
-            for side, found in zip(sides, values, strict=True)
+            for side, found in zip(shown, values, strict=True)
         ],
         "marks": promotion_marks(moves, days[0], days[-1]),
     }
+
+
+def daily_note(data: dict[str, Any] | None, *facts: str) -> str:
+    """The line beside a chart of days: what holds of it, and that promotions are marked where one is."""
+    said = "; ".join([*facts, *(["promotions are marked"] if data and data["marks"] else [])])
+    return f"{said[0].upper()}{said[1:]}." if said else ""
 
 
 def promotion_marks(moves: Iterable[Move], first: date, last: date) -> list[dict[str, str]]:
@@ -68,9 +75,10 @@ def shadow_days(shadow: Shadow, moves: Iterable[Move]) -> dict[str, Any]:
     }
 
 
-def segments(champion: Side | None, chosen: Side | None, tolerance_pct: float) -> dict[str, Any] | None:
-    """Per segment column: the MAE of both sides and the change in percent, worst first."""
-    if not (champion and chosen and champion.run and chosen.run):
+def segments(sides: Sides, tolerance_pct: float) -> dict[str, Any] | None:
+    """Per segment column: the MAE of both sides and the change in percent, worst first; None where they cannot be compared."""
+    champion, chosen = sides.champion, sides.chosen
+    if not (sides.comparable and champion and chosen and champion.run and chosen.run):
         return None
     columns = []
     for column, theirs in champion.run.by_segment.items():
@@ -88,10 +96,10 @@ def _segment(name: str, mine: float | None, theirs: float | None, sample: int | 
     return {"name": name or "(empty)", "candidate": mine, "champion": theirs, "change": change, "n": sample}
 
 
-def errors(champion: Side | None, chosen: Side | None) -> dict[str, Any] | None:
+def errors(sides: Sides) -> dict[str, Any] | None:
     """The distribution of single errors: the share of series-days per bin."""
     found = []
-    for side in (champion, chosen):
+    for side in (sides.champion, sides.chosen):
         histogram = side.run.error_histogram if side and side.run else {}
         counts, edges = histogram.get("counts", []), histogram.get("edges", [])
         total = sum(counts)
@@ -102,19 +110,22 @@ def errors(champion: Side | None, chosen: Side | None) -> dict[str, Any] | None:
     return {"versions": found} if found else None
 
 
-def worst(champion: Side | None, chosen: Side | None) -> dict[str, Any] | None:
-    """The series with the largest errors of the version that is looked at, beside the champion's where it lists them too."""
+def worst(sides: Sides) -> dict[str, Any] | None:
+    """The series with the largest errors of the version that is looked at, beside the champion's where they can be compared and it lists
+    them too."""
+    champion, chosen = sides.champion, sides.chosen
     side = chosen if chosen and chosen.run and chosen.run.worst_series else champion
     if side is None or side.run is None or not side.run.worst_series:
         return None
     keys = [name for name, value in side.run.worst_series[0].items() if isinstance(value, str)]
-    others = champion.run.worst_series if champion and champion.run and side is not champion else []
+    compared = sides.comparable and side is not champion
+    others = champion.run.worst_series if compared and champion and champion.run else []
     beside = {tuple(row.get(key) for key in keys): row for row in others}
     rows = [
         {"keys": [row.get(key) for key in keys], "row": row, "champion": beside.get(tuple(row.get(key) for key in keys))}
         for row in side.run.worst_series[:10]
     ]
-    return {"keys": keys, "rows": rows, "version": side.version, "compared": side is not champion}
+    return {"keys": keys, "rows": rows, "version": side.version, "compared": compared}
 
 
 def gates(arena: Arena) -> list[dict[str, Any]]:

@@ -10,8 +10,9 @@ from mlops.admin_site import page, principal_of, show
 from mlops.moments import when
 from mlops.tenancy.roles import Principal
 from registry.models import ModelVersion
-from registry.queries.arena_page import Arena, arena_of, moves_of, retrainings_of, sides_of
+from registry.queries.arena_page import Arena, arena_of, moves_of, retrainings_of
 from registry.queries.shadow import Shadow, shadow_of
+from registry.queries.sides import Sides, sides_of
 from registry.rules.policy import Policy
 from registry.screens import charts
 from registry.screens.words import ACTS, Act, headline
@@ -44,8 +45,10 @@ def model_page(request: HttpRequest, pk: UUID) -> HttpResponse:
     """The arena, the evidence, the versions, and what happened so far."""
     principal = principal_of(request)
     arena = arena_of(pk, request.GET.get("version", "")[:64])
-    champion, chosen = sides_of(arena)
+    sides = sides_of(arena)
+    apart = bool(arena.forecasts and sides.champion and sides.chosen and not sides.comparable)
     moves = moves_of(arena.model)
+    daily = charts.daily(sides, moves)
     shadow = shadow_for(arena.chosen, arena.champion, arena.policy)
     return show(
         request,
@@ -58,16 +61,19 @@ def model_page(request: HttpRequest, pk: UUID) -> HttpResponse:
         arena=arena,
         model=arena.model,
         sentence=headline(arena),
-        champion=champion,
-        chosen=chosen,
-        figures=_figures(arena.model.task, champion, chosen),
-        run=next((side.run for side in (chosen, champion) if side and side.run), None),
+        champion=sides.champion,
+        chosen=sides.chosen,
+        figures=_figures(arena.model.task, sides),
+        run=next((side.run for side in (sides.chosen, sides.champion) if side and side.run), None),
+        apart=apart,
         gates=charts.gates(arena),
         passed=len([gate for gate in arena.verdict.gates if gate["passed"]]) if arena.verdict else 0,
-        daily=charts.daily(champion, chosen, moves),
-        segments=charts.segments(champion, chosen, arena.policy.segment_tolerance_pct),
-        errors=charts.errors(champion, chosen),
-        worst=charts.worst(champion, chosen),
+        daily=daily,
+        daily_note=charts.daily_note(daily, *(["both versions on the same days"] if sides.comparable else [])),
+        segments=charts.segments(sides, arena.policy.segment_tolerance_pct),
+        errors=charts.errors(sides),
+        errors_note=f"Forecast minus actual, one series and day each{', each version over its own backtest' if apart else ''}.",
+        worst=charts.worst(sides),
         shadow=shadow,
         shadow_chart=charts.shadow_days(shadow, moves) if shadow else None,
         acts=_acts(arena, principal),
@@ -87,11 +93,11 @@ def shadow_for(version: ModelVersion | None, champion: ModelVersion | None, poli
     return found if found.days else None
 
 
-def _figures(task: str, champion: Any, chosen: Any) -> list[dict[str, Any]]:
+def _figures(task: str, sides: Sides) -> list[dict[str, Any]]:
     """Both sides in numbers: of the backtest, or of each version's own test part."""
     rows = []
     for name, label, factor, unit, digits in TABLE_METRICS.get(task, BACKTEST_METRICS):
-        values = [side.metrics.get(f"test_{name}", side.metrics.get(name)) if side else None for side in (champion, chosen)]
+        values = [side.metrics.get(f"test_{name}", side.metrics.get(name)) if side else None for side in (sides.champion, sides.chosen)]
         if any(value is not None for value in values):
             theirs, mine = (None if value is None else factor * value for value in values)
             rows.append({"label": label, "unit": unit, "digits": digits, "champion": theirs, "chosen": mine})

@@ -155,15 +155,11 @@ def _common_runs(version: ModelVersion, champion: ModelVersion | None) -> tuple[
     if champion is not None:
         theirs: dict[tuple[Any, ...], BacktestRun] = {}
         for run in champion.backtest_runs.order_by("-created_at", "pk")[:MOST_RUNS]:
-            theirs.setdefault(_ground(run), run)
+            theirs.setdefault(run.ground, run)
         for run in runs:
-            if _ground(run) in theirs:
-                return run, theirs[_ground(run)]
+            if run.ground in theirs:
+                return run, theirs[run.ground]
     return runs[0] if runs else None, None
-
-
-def _ground(run: BacktestRun) -> tuple[Any, ...]:
-    return run.dataset_version_id, run.window_start, run.window_end, run.horizon, run.options.get("truth")
 
 
 def _evidence(version: ModelVersion, run: BacktestRun | None) -> Evidence | None:

@@ -105,8 +105,17 @@ def make_champion(model: RegisteredModel, *, at: datetime = NOW, **values: Any) 
     return version
 
 
-def make_run(version: ModelVersion, data: DatasetVersion, *, level: float, segments: dict[str, float] | None = None) -> BacktestRun:
-    """A backtest over the 90 days before TODAY whose MAE is about `level`; `segments` scales single ones."""
+def make_run(
+    version: ModelVersion,
+    data: DatasetVersion,
+    *,
+    level: float,
+    segments: dict[str, float] | None = None,
+    back: int = 0,
+    at: datetime = NOW,
+) -> BacktestRun:
+    """A backtest over 90 days whose MAE is about `level`, up to TODAY or `back` days earlier; `segments` scales single ones. A day that has
+    a row already keeps it."""
     scale = segments or {}
     by_segment = {
         column: {name: _segment_metrics(level * size * scale.get(name, 1.0)) for name, size in sizes.items()}
@@ -131,8 +140,8 @@ def make_run(version: ModelVersion, data: DatasetVersion, *, level: float, segme
         version=version,
         dataset_version=data,
         purpose="judge",
-        window_start=TODAY - timedelta(days=WINDOW),
-        window_end=TODAY - timedelta(days=1),
+        window_start=TODAY - timedelta(days=WINDOW + back),
+        window_end=TODAY - timedelta(days=1 + back),
         horizon=7,
         metrics=_window_metrics(level),
         by_segment=by_segment,
@@ -140,7 +149,7 @@ def make_run(version: ModelVersion, data: DatasetVersion, *, level: float, segme
         error_histogram={"edges": edges, "counts": counts},
         fits=4,
         seconds=61.0,
-        created_at=NOW,
+        created_at=at,
     )
     BacktestResult.objects.bulk_create(
         [
@@ -154,7 +163,8 @@ def make_run(version: ModelVersion, data: DatasetVersion, *, level: float, segme
                 **_daily(level, day, version.number),
             )
             for day in range(WINDOW)
-        ]
+        ],
+        ignore_conflicts=True,
     )
     return run
 
