@@ -6,6 +6,7 @@ from typing import Any
 import polars as pl
 
 from engine.frames.calendar import find_closures
+from engine.frames.checks import tell_repeated
 from engine.frames.limits import ReadLimits
 from engine.frames.mapping import Mapping
 from engine.frames.panel import COLUMNS, REQUIRED, Panel, optional_of
@@ -74,17 +75,9 @@ def build(tidy: Tidy, mapping: Mapping, *, limits: ReadLimits, findings: Finding
 def _check_duplicates(frame: pl.DataFrame, series: pl.DataFrame, mapping: Mapping, findings: Findings) -> None:
     """Looks at neighbors in the sorted frame: grouping by series and day would cost more memory than the frame itself."""
     again = (pl.col("series") == pl.col("series").shift(1)) & (pl.col("date") == pl.col("date").shift(1))
-    repeated = frame.lazy().filter(again).group_by("series", "date").len().sort("date", "series").collect()
-    if repeated.is_empty():
-        return
-    shown = repeated.head(MAX_EXAMPLES).join(series.select("series", *key_names(mapping)), on="series", how="left", maintain_order="left")
-    columns = ("date", *key_names(mapping))
-    examples = [" ".join(str(row[name]) for name in columns) + f" ({row['len'] + 1} rows)" for row in shown.iter_rows(named=True)]
-    told = (
-        f"{repeated.height} days of a series have more than one row. Add the missing key column, or choose to sum them "
-        "(shape “transactions” for order lines)."
-    )
-    findings.error("duplicate_days", told, rows=int(repeated["len"].sum()), examples=examples)
+    repeated = frame.lazy().filter(again).group_by("series", "date").len().collect()
+    names = key_names(mapping)
+    tell_repeated(repeated.join(series.select("series", *names), on="series", how="left"), names, findings)
 
 
 def _number_series(frame: pl.DataFrame, mapping: Mapping, findings: Findings) -> pl.DataFrame:

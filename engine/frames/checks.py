@@ -5,7 +5,7 @@ import polars as pl
 from engine.frames.limits import ReadLimits
 from engine.frames.mapping import Mapping
 from engine.frames.opening import FILE, ROW, RawTable
-from engine.frames.problems import MAX_EXAMPLES, Findings, refuse
+from engine.frames.problems import MAX_EXAMPLES, Findings, counted, refuse
 from engine.frames.values import MAX_DISTINCT_DATES, as_day, as_flag_or_number, as_number, as_text, is_present, is_temporal, read_dates
 
 
@@ -90,6 +90,11 @@ def _examples(table: RawTable, found: pl.DataFrame, prefix: str) -> tuple[int, l
     return rows, texts
 
 
+def bad_cells(table: RawTable, column: str, bad: pl.Expr) -> tuple[int, list[str]]:
+    """How many of a column's cells are `bad`, and the first few of them with their rows."""
+    return _examples(table, collect(table.lazy.select(_places(bad, pl.col(column), "0")), table), "0")
+
+
 def _shown(value: str | None) -> str:
     return "(empty)" if value is None else value[:40]
 
@@ -155,7 +160,7 @@ def check_numbers(table: RawTable, mapping: Mapping, columns: list[tuple[str, bo
 def check_target(table: RawTable, mapping: Mapping, column: str, *, findings: Findings) -> None:
     """Negative targets: a problem unless the mapping says what they mean."""
     negative = (number(table, mapping, column, flag=False) < 0).fill_null(value=False)
-    rows, examples = _examples(table, collect(table.lazy.select(_places(negative, pl.col(column), "0")), table), "0")
+    rows, examples = bad_cells(table, column, negative)
     if rows:
         tell_negatives(mapping, column, rows, examples, findings)
 
@@ -167,6 +172,19 @@ def tell_negatives(mapping: Mapping, column: str, rows: int, examples: list[str]
     else:
         told = f"{rows} negative values of {column!r} were taken as {mapping.negatives}."
         findings.warn("negative_target", told, column=column, rows=rows, examples=examples)
+
+
+def tell_repeated(repeated: pl.DataFrame, keys: list[str], findings: Findings) -> None:
+    """`repeated`: a row per series and day that has more rows than one, `len` counting those too many."""
+    if repeated.is_empty():
+        return
+    shown = repeated.sort("date", *keys).head(MAX_EXAMPLES)
+    examples = [" ".join(str(row[name]) for name in ("date", *keys)) + f" ({row['len'] + 1} rows)" for row in shown.iter_rows(named=True)]
+    told = (
+        f"{counted(repeated.height, 'day')} of a series {'has' if repeated.height == 1 else 'have'} more than one row. Add the missing key "
+        "column, or choose to sum them (shape “transactions” for order lines)."
+    )
+    findings.error("duplicate_days", told, rows=int(repeated["len"].sum()), examples=examples)
 
 
 def check_keys(table: RawTable, mapping: Mapping, *, findings: Findings) -> None:

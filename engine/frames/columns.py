@@ -39,13 +39,13 @@ class Column:
         return cls(**{**value, "examples": tuple(str(example) for example in value["examples"])})
 
 
-def describe_columns(sample: pl.DataFrame, *, text: bool, tolerated: float = 0.0) -> tuple[tuple[Column, ...], pl.DataFrame]:
+def describe_columns(sample: pl.DataFrame, *, text: bool, tolerated: dict[str, float]) -> tuple[tuple[Column, ...], pl.DataFrame]:
     """The columns, and the sample with dates and numbers parsed accordingly. `tolerated`: the share of a column's values that may be
-    unreadable as what the others are."""
+    unreadable as what the others are, none where a column is not named."""
     comma = text and uses_decimal_comma(sample)
     described, typed = [], []
     for series in sample.iter_columns():
-        column, values = _describe(series, text=text, decimal="," if comma else ".", tolerated=tolerated)
+        column, values = _describe(series, text=text, decimal="," if comma else ".", tolerated=tolerated.get(series.name, 0.0))
         described.append(column)
         typed.append(values)
     return tuple(described), pl.DataFrame(typed)
@@ -87,28 +87,30 @@ def _describe(series: pl.Series, *, text: bool, decimal: Decimal, tolerated: flo
     numbers = _evaluated(series, as_number(name, dtype, decimal=decimal))
     is_number = numbers.null_count() <= unread or (dtype.is_float() and numbers.null_count() <= missing + int(series.is_nan().sum()))
     if not isinstance(dtype, pl.String | pl.Categorical | pl.Enum) or is_number:
-        if _may_be_compact_date(name, probed):
+        if _may_be_compact_date(name, probed, tolerated):
             return described("date", _evaluated(series, as_day(name, dtype, "%Y%m%d")), pattern="%Y%m%d")
         if is_number:
             whole = bool((numbers.drop_nulls() % 1 == 0).all())
             return described("number", numbers, whole=whole)
-    if read_dates(probed).nearly(tolerated):
+    # Mistakes are each of their own, days repeat: of the distinct values more may be bad, and the rows decide.
+    if read_dates(probed).nearly(0.5 if tolerated else 0.0):
         whole_column = read_dates(blanked.drop_nulls().unique())
         days = _evaluated(series, as_day(name, dtype, whole_column.pattern))
         if days.null_count() <= unread:
             return described("date", days, pattern=whole_column.pattern)
     texts = blanked.cast(pl.String)
-    flags = probed.cast(pl.String).str.to_lowercase().unique().is_in([*TRUE_WORDS, *FALSE_WORDS])
-    return described("flag_text" if bool(flags.all()) else "text", texts)
+    flags = probed.cast(pl.String).str.to_lowercase().is_in([*TRUE_WORDS, *FALSE_WORDS])
+    return described("flag_text" if flags.sum() >= (1 - tolerated) * flags.len() else "text", texts)
 
 
 def _evaluated(series: pl.Series, expression: pl.Expr) -> pl.Series:
     return series.to_frame().select(expression.alias(series.name)).to_series()
 
 
-def _may_be_compact_date(name: str, values: pl.Series) -> bool:
+def _may_be_compact_date(name: str, values: pl.Series, tolerated: float) -> bool:
     """20240131 is a number too; only under a name that speaks of dates is it taken for one."""
     if not any(word in name.lower() for word in ("date", "day", "datum", "fecha", "ds")):
         return False
     texts = values.cast(pl.String)
-    return bool(texts.str.contains(r"^(19|20)\d{6}$").all()) and read_dates(texts).complete
+    compact = texts.filter(texts.str.contains(r"^(19|20)\d{6}$"))
+    return compact.len() >= (1 - tolerated) * texts.len() and read_dates(compact).nearly(tolerated)

@@ -76,6 +76,11 @@ def refuse(code: str, message: str, *, column: str | None = None, examples: Iter
     return FrameError([FrameProblem(code, message, "error", column, 0, shorten(examples))])
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """`1 row`, `2 rows`; `many` where an s is not enough."""
+    return f"{number} {one if number == 1 else many or f'{one}s'}"
+
+
 def shorten(examples: Iterable[object]) -> tuple[str, ...]:
     """The first few examples, each cut to a length that fits a table cell."""
     texts: list[str] = []

@@ -7,12 +7,13 @@ from typing import Any
 import polars as pl
 
 from engine.frames.building import LOCATION_WORDS, location_key
-from engine.frames.checks import collect, count_rows
+from engine.frames.checks import bad_cells, collect, count_rows
 from engine.frames.columns import Column, describe_columns
 from engine.frames.limits import ReadLimits
 from engine.frames.mapping import Mapping, Shape
-from engine.frames.opening import FILE, ROW, open_table
+from engine.frames.opening import FILE, ROW, RawTable, open_table
 from engine.frames.problems import Findings, FrameProblem
+from engine.frames.values import as_day, as_number, is_present, read_dates
 
 SAMPLE_ROWS = 1_000_000
 MAX_SEGMENTS = 60
@@ -30,12 +31,14 @@ STOCK_WORDS = ("stock", "inventory", "onhand", "on_hand")
 KNOWN_WORDS = ("snap", "holiday", "event", "workingday", "workday", "school", "festive", "weekend")
 CALENDAR_WORDS = ("year", "yr", "month", "mnth", "day", "weekday", "wday", "week", "quarter", "season", "hour", "hr", "dayofweek", "dow")
 MEASURE_WORDS = ("temp", "temperature", "hum", "humidity", "wind", "windspeed", "rain", "weather", "cost", "revenue", "profit")
+DATE_WORDS = ("date", "day", "dteday", "ds", "datum", "fecha", "timestamp", "invoicedate")
 ORDER_WORDS = ("invoice", "invoiceno", "order", "orderid", "receipt", "transaction", "ticket", "basket", "bill")
+MEASURED_WORDS = (*PRICE_WORDS, *PROMOTION_WORDS, "onhand", "quantity", "qty", "units", "sales", "sold")
 ITEM_WORDS = ("item", "sku", "product", "article", "stockcode", "material", "upc", "ean", "asin")
 
-
-BAD_ROWS = 0.01
-"""The share of rows, or of a column's cells, that may be mistakes in a file whose other rows say what it is. Reading names each of them."""
+MISTAKES = 0.1
+"""The share of a column's cells, or of a file's rows, that may be mistakes where the others say what it is. Reading names each of them,
+so that a column is rather taken for what it nearly is than silently left out."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,11 @@ class Proposal:
 
 
 def propose(source: Path, *, limits: ReadLimits | None = None) -> Proposal:
-    """Raises FrameError where the file is no readable table; what is doubtful comes back in `problems`."""
+    """Raises FrameError where the file is no readable table; what is doubtful comes back in `problems`.
+
+    Up to a tenth of a column's cells may be unreadable as the dates, numbers or yes and no that the others are, and up to a tenth of
+    the rows may share a day of their series with another. Columns that name things (items, places, orders) are taken at their word.
+    """
     limits = limits or ReadLimits()
     findings = Findings()
     table = open_table(source, limits=limits, findings=findings)
@@ -80,13 +87,10 @@ def propose(source: Path, *, limits: ReadLimits | None = None) -> Proposal:
     every = max(1, -(-rows // SAMPLE_ROWS))
     sample = collect((table.lazy.gather_every(every) if every > 1 else table.lazy).drop(ROW, FILE), table)
     preview = tuple(tuple(_cell(value) for value in row) for row in sample.head(5).iter_rows())
-    for tolerated in (0.0, BAD_ROWS):  # where some cells hide what a column is, reading it tells which they are
-        told = Findings(findings.problems)
-        columns, typed = describe_columns(sample, text=table.text, tolerated=tolerated)
-        mapping = _propose(columns, typed, sampled=every > 1, findings=told)
-        if mapping is not None:
-            break
-    return Proposal(mapping, rows, columns, tuple(told.problems), preview, table.describe())
+    tolerated = {name: MISTAKES for name in sample.columns if not _names_things(name)}
+    columns, typed = describe_columns(sample, text=table.text, tolerated=tolerated)
+    mapping = _propose(columns, typed, table, sampled=every > 1, findings=findings)
+    return Proposal(mapping, rows, columns, tuple(findings.problems), preview, table.describe())
 
 
 def _cell(value: object) -> str | None:
@@ -105,21 +109,21 @@ def is_called(name: str, *vocabularies: tuple[str, ...]) -> bool:
     return any(word in words(name) for vocabulary in vocabularies for word in vocabulary)
 
 
-def _propose(columns: tuple[Column, ...], typed: pl.DataFrame, *, sampled: bool, findings: Findings) -> Mapping | None:
+def _propose(columns: tuple[Column, ...], typed: pl.DataFrame, table: RawTable, *, sampled: bool, findings: Findings) -> Mapping | None:
     day = _date_column(columns)
-    if day is None:
-        _tell_no_date(columns, findings)
-        return None
     numeric = [column for column in columns if column.kind == "number" and not _is_row_number(typed, column.name)]
     labels = [column for column in columns if column.kind in ("text", "flag_text") or _is_id(column)]
-    order = next((column.name for column in columns if is_called(column.name, ORDER_WORDS) and column.name != day.name), None)
+    order = next((column.name for column in columns if is_called(column.name, ORDER_WORDS) and column != day), None)
     numeric = [column for column in numeric if not _is_id(column) and column.name != order]
-    wide = _wide_mapping(day, numeric, labels, columns)
+    wide = _wide_mapping(day, numeric, labels, columns) if day is not None else None
     if wide is not None:
         return wide
     target = _target_column(numeric)
+    if day is None:
+        _tell_no_date(columns, typed, table, findings)
     if target is None:
-        findings.error("no_target_column", "No numeric column was found that could be the demand to forecast.")
+        _tell_no_target(columns, table, findings, alone=day is not None)
+    if day is None or target is None:
         return None
     labels = [column for column in labels if column.name != order]
     return _line_mapping(day, target, numeric, labels, order, typed, columns, sampled=sampled, findings=findings)
@@ -128,35 +132,73 @@ def _propose(columns: tuple[Column, ...], typed: pl.DataFrame, *, sampled: bool,
 def _date_column(columns: tuple[Column, ...]) -> Column | None:
     """The date column that is most complete; a name with "date" or "day" in it decides between equals."""
     dates = [column for column in columns if column.kind == "date"]
-    named = [
-        column for column in dates if is_called(column.name, ("date", "day", "dteday", "ds", "datum", "fecha", "timestamp", "invoicedate"))
-    ]
+    named = [column for column in dates if is_called(column.name, DATE_WORDS)]
     return min(named or dates, key=lambda column: column.missing, default=None)
 
 
-def _tell_no_date(columns: tuple[Column, ...], findings: Findings) -> None:
-    looks = [column.name for column in columns if is_called(column.name, ("date", "day", "dteday", "ds"))]
+def _tell_no_date(columns: tuple[Column, ...], typed: pl.DataFrame, table: RawTable, findings: Findings) -> None:
+    looks = [column for column in columns if is_called(column.name, DATE_WORDS)]
     dated = [column.name for column in columns if column.name.startswith(("19", "20", "d_")) and any(c.isdigit() for c in column.name)]
     if len(dated) > 10:
         findings.error("dates_in_columns", "The days stand in columns; the file needs one row per day.", examples=dated)
     elif looks:
-        unread = next(column for column in columns if column.name == looks[0])
-        told = f"{looks[0]!r} could be the date, but its values are not written in one known format."
-        findings.error("unparsable_dates", told, column=looks[0], examples=unread.examples)
+        _tell_unread_dates(looks[0], typed, table, findings)
     else:
         findings.error("no_date_column", "No column holds dates.", examples=[column.name for column in columns])
 
 
+def _tell_unread_dates(column: Column, typed: pl.DataFrame, table: RawTable, findings: Findings) -> None:
+    """Which values are not written like most of them, where there is a way in which most are."""
+    name = column.name
+    given = is_present(name, table.schema[name])
+    pattern = read_dates(typed[name].drop_nulls()).pattern if column.kind != "nested" else None
+    if pattern is None:
+        told = f"{name!r} could be the date, but its values are written in no known format."
+        findings.error("unparsable_dates", told, column=name, examples=column.examples)
+        return
+    rows, examples = bad_cells(table, name, given & as_day(name, table.schema[name], pattern).is_null())
+    told = f"{name!r} could be the date, but {rows} of its {_count(table, given)} values are not written like the others ({pattern})."
+    findings.error("unparsable_dates", told, column=name, rows=rows, examples=examples)
+
+
+def _tell_no_target(columns: tuple[Column, ...], table: RawTable, findings: Findings, *, alone: bool) -> None:
+    """`alone`: whether to say so, too, where no column is called as if it were the demand."""
+    named = [
+        column for word in TARGET_NAMES for column in columns if column.kind in ("text", "flag_text") and is_called(column.name, (word,))
+    ]
+    looks = next((column for column in named if not _names_things(column.name)), None)
+    if looks is None:
+        if alone:
+            findings.error("no_target_column", "No numeric column was found that could be the demand to forecast.")
+        return
+    name, dtype = looks.name, table.schema[looks.name]
+    given = is_present(name, dtype)
+    rows, examples = bad_cells(table, name, given & as_number(name, dtype, decimal=looks.decimal_of(columns)).is_null())
+    told = f"{name!r} could be the demand to forecast, but {rows} of its {_count(table, given)} values are no numbers."
+    findings.error("no_target_column", told, column=name, rows=rows, examples=examples)
+
+
+def _count(table: RawTable, given: pl.Expr) -> int:
+    return int(collect(table.lazy.select(given.sum()), table).item())
+
+
 def _is_id(column: Column) -> bool:
     """Whole numbers that name something: store 1, item 4711."""
-    if column.kind != "number" or not column.whole:
+    return column.kind == "number" and column.whole and _is_called_like_an_id(column.name)
+
+
+def _names_things(name: str) -> bool:
+    """Whether a column's name says that its cells are names, however many of them are digits: 22423 beside 85123A."""
+    if is_called(name, DATE_WORDS, MEASURED_WORDS):
         return False
-    if is_called(column.name, PRICE_WORDS, PROMOTION_WORDS, ("onhand", "quantity", "qty", "units", "sales", "sold")):
+    return _is_called_like_an_id(name) or is_called(name, ORDER_WORDS)
+
+
+def _is_called_like_an_id(name: str) -> bool:
+    if is_called(name, MEASURED_WORDS):
         return False
-    parts = words(column.name)
-    return bool({"id", "nbr", "code", "number", "no", "nr"} & parts) or is_called(
-        column.name, ITEM_WORDS, LOCATION_WORDS, ("dept", "department", "family")
-    )
+    named = bool({"id", "nbr", "code", "number", "no", "nr"} & words(name))
+    return named or is_called(name, ITEM_WORDS, LOCATION_WORDS, ("dept", "department", "family"))
 
 
 def _is_row_number(typed: pl.DataFrame, name: str) -> bool:
@@ -272,14 +314,15 @@ def _find_keys(typed: pl.DataFrame, day: str, labels: list[Column]) -> tuple[tup
     candidates += [
         (one, two, three) for i, one in enumerate(names[:6]) for j, two in enumerate(names[i + 1 : 6], i + 1) for three in names[j + 1 : 6]
     ]
+    dated = typed.filter(pl.col(day).is_not_null())
     fewest, best = typed.height, candidates[0]
     for keys in candidates:
-        repeated = int(typed.select(day, *keys).is_duplicated().sum())
+        repeated = int(dated.select(day, *keys).is_duplicated().sum())
         if not repeated:
             return keys, True
         if repeated < fewest:
             fewest, best = repeated, keys
-    if fewest <= 2 * BAD_ROWS * typed.height:
+    if fewest <= MISTAKES * dated.height:
         return best, True
     return tuple(places[:1] + items[:1]) or tuple(names[:1]), False
 

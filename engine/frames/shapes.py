@@ -18,6 +18,7 @@ from engine.frames.checks import (
     find_date_pattern,
     is_used_row,
     number,
+    tell_repeated,
 )
 from engine.frames.limits import ReadLimits
 from engine.frames.mapping import Mapping
@@ -91,6 +92,7 @@ def read_lines(table: RawTable, mapping: Mapping, *, limits: ReadLimits, finding
     if mapping.shape == "long":
         check_target(table, mapping, target, findings=findings)
         check_keys(table, mapping, findings=findings)
+        stop_with_repeated(table, mapping, pattern, findings=findings)
     findings.stop_on_errors()
     wanted = number(table, mapping, target, flag=False)
     day = as_day(mapping.date, table.schema[mapping.date], pattern).alias("date")
@@ -108,6 +110,22 @@ def read_lines(table: RawTable, mapping: Mapping, *, limits: ReadLimits, finding
     if mapping.shape == "transactions" and mapping.order is None:
         _tell_summed(frame, mapping, findings)
     return Tidy(frame, rows, rows - sum(left_out.values()), left_out, pattern)
+
+
+def stop_with_repeated(table: RawTable, mapping: Mapping, pattern: str | None, *, findings: Findings) -> None:
+    """Where the file is refused anyway, its repeated days are told with the rest; a file without errors has them found in its panel,
+    which costs no second reading."""
+    if not findings.has_errors:
+        return
+    if mapping.duplicates == "refuse":
+        day = as_day(mapping.date, table.schema[mapping.date], pattern).alias("date")
+        keys = key_names(mapping)[: len(mapping.keys)]
+        columns = [day, *series_columns(table, mapping)[: len(keys)]]
+        frame = collect(table.lazy.select(columns), table).drop_nulls().sort(*keys, "date")
+        again = pl.all_horizontal(pl.all() == pl.all().shift(1))
+        repeated = frame.filter(again).group_by("date", *keys).len()
+        tell_repeated(repeated.with_columns(pl.col(keys).cast(pl.String)), keys, findings)
+    findings.stop_on_errors()
 
 
 def _reason(table: RawTable, mapping: Mapping, quantity: pl.Expr) -> pl.Expr:

@@ -24,7 +24,7 @@ from engine.frames.limits import ReadLimits
 from engine.frames.mapping import Mapping
 from engine.frames.opening import FILE, ROW, RawTable
 from engine.frames.problems import MAX_EXAMPLES, Findings
-from engine.frames.shapes import Tidy, key_names, known_names, series_columns, without_negatives
+from engine.frames.shapes import Tidy, key_names, known_names, series_columns, stop_with_repeated, without_negatives
 from engine.frames.values import as_day, as_flag_or_number, as_number, is_present
 
 
@@ -44,7 +44,7 @@ def read_wide(table: RawTable, mapping: Mapping, *, limits: ReadLimits, findings
     check_numbers(held, mapping, [(column, True) for column in mapping.known], findings=findings)
     target = _cells(held, mapping, raw, items, items, flag=False, findings=findings)
     promotion = _promotion(held, mapping, raw, items, findings=findings)
-    findings.stop_on_errors()
+    stop_with_repeated(held, mapping, pattern, findings=findings)
     frame = _stacked(held, mapping, pattern, items).with_columns(target, promotion)
     empty = pl.lit(None, dtype=pl.Float64)
     kept = frame.with_columns(

@@ -162,3 +162,75 @@ def test_many_rows_of_a_day_are_lines_and_the_report_says_that_they_were_summed(
     assert mapping.shape == "transactions"
     (told,) = [problem for problem in report.problems if problem.code == "several_rows_a_day"]
     assert (told.rows, told.examples[0]) == (80, f"{days(1)[0]} A x (2 rows)")
+
+
+def dirty_rows() -> list[str]:
+    """86 rows of one shop each, of which some are mistakes of every kind that one meets."""
+    rows = [f"{day},{shop},{3 + index % 5},2.50" for index, day in enumerate(days(43)) for shop in ("A", "B")]
+    for number in (10, 30, 50):
+        rows[number] = (
+            rows[number]
+            .replace(",3,", ",abc,")
+            .replace(",4,", ",abc,")
+            .replace(",5,", ",abc,")
+            .replace(",6,", ",abc,")
+            .replace(",7,", ",abc,")
+        )
+    rows[20] = "2024-13-45,A,4,2.50"
+    rows[40] = rows[40].replace(",A,", ",,")
+    rows[61] = f"{days(43)[30]},B,-3,2.50"
+    rows[71] = f"{days(43)[35]},B,4,much"
+    return [*rows, rows[5]]
+
+
+def test_one_upload_of_a_small_dirty_file_tells_every_mistake_with_its_row(tmp_path: Path) -> None:
+    path = write(tmp_path / "d.csv", "\n".join(["date,store,units,price", *dirty_rows()]))
+
+    mapping = proposed(path)
+
+    assert (mapping.shape, mapping.date, mapping.target, mapping.price, mapping.keys) == ("long", "date", "units", "price", ("store",))
+    with pytest.raises(FrameError) as refusal:
+        read_panel(path, mapping)
+    found = {(problem.code, problem.column): (problem.rows, problem.examples) for problem in refusal.value.problems}
+    assert found == {
+        ("unparsable_dates", "date"): (1, ("row 22: 2024-13-45",)),
+        ("not_a_number", "units"): (3, ("row 12: abc", "row 32: abc", "row 52: abc")),
+        ("not_a_number", "price"): (1, ("row 73: much",)),
+        ("missing_key", "store"): (1, ("row 42: (empty)",)),
+        ("negative_target", "units"): (1, ("row 63: -3",)),
+        ("duplicate_days", None): (1, ("2024-01-03 B (2 rows)",)),
+    }
+
+
+def test_a_bad_cell_drops_no_item_of_a_wide_file_and_no_promotion(tmp_path: Path) -> None:
+    wide = [f"{day},{index},{2 * index % 7},{index % 5}" for index, day in enumerate(days(40))]
+    wide[9] = wide[9].replace(",9,", ",nine,")
+    flags = [f"{day},{index},{'yes' if index % 2 else 'no'}" for index, day in enumerate(days(40))]
+    flags[9] = flags[9].replace("yes", "perhaps")
+
+    items = proposed(write(tmp_path / "w.csv", "\n".join(["date,apple,pear,fig", *wide]))).items
+    promotion = proposed(write(tmp_path / "p.csv", "\n".join(["date,units,promotion", *flags]))).promotion
+
+    assert (items, promotion) == (("apple", "pear", "fig"), "promotion")
+
+
+def test_codes_of_things_stay_names_though_most_are_digits(tmp_path: Path) -> None:
+    rows = [f"{day},{code},4" for day in days(40) for code in (*range(100, 119), "85123A")]
+
+    mapping = proposed(write(tmp_path / "d.csv", "\n".join(["date,StockCode,units", *rows])))
+
+    assert (mapping.shape, mapping.keys) == ("long", ("StockCode",))
+
+
+def test_columns_refused_as_date_and_target_are_told_together_with_what_is_wrong_in_them(tmp_path: Path) -> None:
+    rows = [f"{day if index % 3 else 'soon'},A,{index if index % 2 else 'abc'}" for index, day in enumerate(days(40))]
+
+    proposal = propose(write(tmp_path / "d.csv", "\n".join(["date,store,units", *rows])))
+
+    assert proposal.mapping is None
+    told = {problem.code: problem for problem in proposal.problems}
+    assert set(told) == {"unparsable_dates", "no_target_column"}
+    assert (told["unparsable_dates"].rows, told["unparsable_dates"].examples[:2]) == (14, ("row 2: soon", "row 5: soon"))
+    assert "14 of its 40 values" in told["unparsable_dates"].message
+    assert (told["no_target_column"].column, told["no_target_column"].rows) == ("units", 20)
+    assert told["no_target_column"].examples[:2] == ("row 2: abc", "row 4: abc")

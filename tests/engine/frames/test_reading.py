@@ -98,12 +98,14 @@ def test_item_without_price_and_sales_was_not_offered(tmp_path: Path) -> None:
 
 def test_every_problem_is_reported_at_once_with_rows_and_examples(tmp_path: Path) -> None:
     text = with_lines(long_csv(40), "soon,North,ale,5", "2024-02-20,North,ale,many", "2024-02-21,North,ale,-4", "2024-02-22,,ale,4",
-                      "2024-02-23,North,ale,inf", "2924-02-23,North,ale,3")  # fmt: skip
+                      "2024-02-23,North,ale,inf", "2924-02-23,North,ale,3", "2024-01-01,North,ale,4")  # fmt: skip
 
     error = refused(write(tmp_path / "d.csv", text), LONG)
 
     found = {problem.code: problem for problem in error.problems}
-    assert set(found) == {"unparsable_dates", "not_a_number", "negative_target", "missing_key", "not_finite", "implausible_dates"}
+    assert set(found) == {"unparsable_dates", "not_a_number", "negative_target", "missing_key", "not_finite", "implausible_dates",
+                          "duplicate_days"}  # fmt: skip
+    assert found["duplicate_days"].examples == ("2024-01-01 North ale (2 rows)",)
     assert found["unparsable_dates"].examples == ("row 162: soon",)
     assert found["not_a_number"].examples == ("row 163: many",)
     assert found["negative_target"].rows == 1
