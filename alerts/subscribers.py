@@ -14,6 +14,9 @@ from alerts.services import delivering, inbox, settling
 from alerts.services.asking import Question, notify_approval
 from alerts.states import AlertType, Severity
 from experiments.events import ExperimentCompleted, ExperimentProposed
+from experiments.queries.results import Outcome, outcome_of
+from experiments.services.finding import find_experiment
+from mlops.errors import NotFound
 from mlops.jobs.events import JobFailed
 from mlops.outbox.events import subscribe
 from registry.events import (
@@ -139,19 +142,21 @@ def ask_for_review(news: EmergencyRollback) -> None:
 @subscribe(ExperimentCompleted, "alerts.experiment_complete")
 def show_results(news: ExperimentCompleted) -> None:
     """An experiment ended: look at what came of it. A promotion that follows from it is an alert of its own."""
-    gain = f" Improvement: {news.improvement_pct:+.1f} %." if news.improvement_pct is not None else ""
+    outcome = _outcome(news)
+    numbers = f" — {outcome.numbers}." if outcome and outcome.numbers else ""
+    measured = {"backtest_improvement_pct": outcome.measured_pct} if outcome and outcome.measured_pct is not None else {}
     _raise(
         Finding(
             alert_type=AlertType.EXPERIMENT_COMPLETE,
-            severity=Severity.INFO,
+            severity=Severity.WARNING if outcome and outcome.doubtful else Severity.INFO,
             title=f"Experiment “{news.experiment_name}” is complete: {news.decision.replace('_', ' ')}",
-            message=f"{news.rationale}{gain}".strip(),
+            message=f"{news.rationale.rstrip('.') if numbers else news.rationale}{numbers}",
             cause=f"experiment_complete:{news.experiment_id}",
             occurrence="completed",
             action_url=reverse("experiment-results", kwargs={"experiment_id": news.experiment_id}),
             model_name=news.model_name,
             version=news.version,
-            details={"experiment_id": news.experiment_id, "decision": news.decision, "improvement_pct": news.improvement_pct},
+            details={"experiment_id": news.experiment_id, "decision": news.decision, "improvement_pct": news.improvement_pct, **measured},
         )
     )
 
@@ -242,6 +247,14 @@ def send(news: ChannelDue) -> None:
 
 def _deliver(leased: Delivery) -> None:
     delivering.deliver(leased)
+
+
+def _outcome(news: ExperimentCompleted) -> Outcome | None:
+    """What was reported and what we measured, as it is when the news arrives."""
+    try:
+        return outcome_of(find_experiment(UUID(news.experiment_id)))
+    except NotFound:
+        return None
 
 
 def _raise(finding: Finding) -> None:

@@ -38,6 +38,8 @@ class Decision(TextChoices):
     ROLLBACK = "rollback", "Roll back"
 
 
+ADOPTIONS = (Decision.ADOPT, Decision.PARTIAL_ADOPT)
+
 _S = ExperimentStatus
 
 EXPERIMENT_LIFECYCLE = Lifecycle(

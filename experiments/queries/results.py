@@ -5,10 +5,12 @@ from datetime import date
 from typing import Any
 
 from experiments.models import Experiment
+from experiments.states import ADOPTIONS
 from registry.models import BacktestRun, BacktestSegment, ModelVersion
 from registry.models.accuracy import OVERALL
 from registry.queries.backtests import MOST_RUNS, newest_pair
 from registry.rules.arena import improvement_pct
+from registry.rules.metrics import number
 from registry.services.lookups import champion_of
 
 CHANCE = 0.05
@@ -66,6 +68,36 @@ class Outcome:
     comparison: Comparison | None
     said: str
     """The outcome in one sentence, or why nothing can be compared."""
+
+    @property
+    def reported_pct(self) -> float | None:
+        """The improvement as it was reported, percent of the baseline's MAE."""
+        return number(self.experiment.results.get("improvement_pct"))
+
+    @property
+    def measured_pct(self) -> float | None:
+        """The improvement as our backtests measured it; None without common ground."""
+        return self.comparison.improvement_pct if self.comparison else None
+
+    @property
+    def numbers(self) -> str:
+        """What was reported beside what we measured, in words; empty where neither is known."""
+        told = [] if self.reported_pct is None else [f"reported {_gain(self.reported_pct)}"]
+        if self.measured_pct is not None and self.comparison is not None:
+            doubt = {True: "", False: ", within chance", None: ", untested against chance"}[self.comparison.significant]
+            told.append(f"our backtest: {_gain(self.measured_pct)}{doubt}")
+        elif told:
+            told.append("no backtest of ours compares the two")
+        return "; ".join(told)
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether our backtest does not bear out how it ended: it points the other way than the report, or what is adopted is within
+        chance."""
+        if self.measured_pct is None or self.comparison is None:
+            return False
+        contradicts = self.reported_pct is not None and (self.reported_pct >= 0) != (self.measured_pct >= 0)
+        return contradicts or (self.experiment.decision in ADOPTIONS and self.comparison.significant is False)
 
 
 def outcome_of(experiment: Experiment) -> Outcome:
@@ -128,12 +160,15 @@ def _pooled(sums: list[tuple[float, int]]) -> float | None:
     return sum(error for error, _ in sums) / n if n else None
 
 
+def _gain(percent: float) -> str:
+    return f"{abs(percent):.1f} % {'better' if percent >= 0 else 'worse'}"
+
+
 def _sentence(baseline: ModelVersion, experimental: ModelVersion, found: Comparison) -> str:
     gain = found.improvement_pct
     if gain is None:
         return f"{experimental.version} cannot be compared with {baseline.version} by MAE."
-    word = "better" if gain >= 0 else "worse"
-    start = f"{experimental.version} is {abs(gain):.1f} % {word} than {baseline.version} by MAE over {len(found.days)} common backtest days"
+    start = f"{experimental.version} is {_gain(gain)} than {baseline.version} by MAE over {len(found.days)} common backtest days"
     if found.p_value is None:
         return f"{start}; whether that is more than chance cannot be tested ({found.reason})."
     shown = f"p = {found.p_value:.3f}" if found.p_value >= 0.001 else "p < 0.001"

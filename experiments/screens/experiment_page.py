@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from experiments.models import Experiment
 from experiments.queries.experiments import comments_of, last_move, moves_of, versions_of
+from experiments.queries.fates import fate_of
 from experiments.queries.results import Outcome, outcome_of
 from experiments.screens import charts
 from experiments.screens.forms import ActForm, CommentForm, EditForm
@@ -64,6 +65,8 @@ def experiment_page(request: HttpRequest, pk: UUID) -> HttpResponse:
         experiment=experiment,
         outcome=outcome,
         sentence=headline(experiment, outcome),
+        fate=fate_of(experiment) if experiment.status == ExperimentStatus.COMPLETED else "",
+        skipped=concluding.SKIPPED,
         daily=charts.daily(outcome, promotions),
         shadow=shadow,
         shadow_chart=shadow_days(shadow, promotions) if shadow else None,

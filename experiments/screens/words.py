@@ -51,8 +51,7 @@ def headline(experiment: Experiment, outcome: Outcome) -> str:
         case _S.IN_PROGRESS | _S.SHADOW_TESTING:
             return outcome.said
         case _S.COMPLETED:
-            gain = experiment.results.get("improvement_pct")
-            told = "" if gain is None else f": {abs(gain):g} % {'better' if gain >= 0 else 'worse'} than the baseline as reported"
+            told = f": {outcome.numbers}" if outcome.numbers else ""
             return f"Completed with the decision to {experiment.get_decision_display().lower()}{told}."
         case _:
             return f"{experiment.get_status_display()} by {experiment.closed_by}: {experiment.decision_rationale}"

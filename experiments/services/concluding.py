@@ -13,7 +13,7 @@ from experiments.models import Experiment
 from experiments.rules import Results, ResultsError, checked_results
 from experiments.services.finding import advance, link, lock_experiment
 from experiments.services.running import begin
-from experiments.states import EXPERIMENT_LIFECYCLE, ROAD, RUNNABLE, Decision, ExperimentStatus
+from experiments.states import ADOPTIONS, EXPERIMENT_LIFECYCLE, ROAD, RUNNABLE, Decision, ExperimentStatus
 from mlops.errors import InvalidField
 from mlops.outbox.services import publish
 from mlops.tenancy.roles import Principal
@@ -26,8 +26,7 @@ from registry.services.lookups import IfMatch, champion_of, lock_model
 from registry.services.promotion import promote
 from registry.states import CONTENDERS, VERSION_LIFECYCLE, VersionStatus
 
-ADOPTIONS = (Decision.ADOPT, Decision.PARTIAL_ADOPT)
-EARLY = "Recorded on completion."
+SKIPPED = "Nobody took this step: an experiment passes through it on the way to its end, so completing it recorded it."
 Promotion = Literal["promoted", "pending", "none"]
 
 
@@ -72,9 +71,9 @@ def complete(
             link(experiment, version, by=by, at=at)
         for step in ROAD[ROAD.index(ExperimentStatus(experiment.status)) + 1 : -1]:
             if step == ExperimentStatus.IN_PROGRESS:
-                begin(experiment, by=by, at=at, reason=EARLY)
+                begin(experiment, by=by, at=at, reason=SKIPPED)
             else:
-                advance(experiment, step, by=by, at=at, reason=EARLY)
+                advance(experiment, step, by=by, at=at, reason=SKIPPED)
         _end(experiment, model, version, checked, decision, decision_rationale, by=by, at=at)
         promotion: Promotion = "none"
         said = ""

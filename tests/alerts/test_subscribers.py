@@ -8,6 +8,7 @@ from django.urls import resolve
 from alerts.models import MLAlert
 from alerts.states import AlertType
 from experiments.events import ExperimentCompleted
+from experiments.services import concluding
 from mlops.jobs.events import JobFailed
 from mlops.outbox import services as outbox
 from mlops.outbox.events import Event
@@ -17,7 +18,8 @@ from registry.events import BacktestDegraded, EmergencyRollback, ModelDrifted, P
 from registry.models import RegisteredModel
 from registry.services import moves, promotion
 from tests.alerts.factories import NOON, make_alert
-from tests.registry.factories import make_champion, make_model, make_request, make_version
+from tests.experiments.proposals import make_days, make_experiment
+from tests.registry.factories import make_arena, make_champion, make_model, make_request, make_version
 
 VERSION, OTHER = "0" * 8 + "-0000-4000-8000-" + "0" * 12, "1" * 8 + "-0000-4000-8000-" + "0" * 12
 DRIFT = ModelDrifted("demand_forecast", VERSION, "v2", "2026-03-01", "high", 0.8, "Worse.", [{"column": "dept_id", "value": "FOODS_3"}])
@@ -66,6 +68,26 @@ def test_a_message_that_is_handled_twice_counts_once(event: Event, alert_type: s
     outbox.handle(message_id=message.pk, attempts=0, at=NOON)
 
     assert [alert.repeat_count for alert in MLAlert.objects.all()] == [0]
+
+
+def test_an_experiment_whose_report_our_backtest_does_not_bear_out_is_a_warning(scope: Principal) -> None:
+    champion, challenger = make_arena()
+    assert challenger.dataset_version is not None
+    for version, step in ((champion, 3), (challenger, 5)):
+        make_days(version, challenger.dataset_version, [2.0 + 0.1 * ((day * step) % 4) for day in range(28)], options={"truth": "y"})
+    experiment = make_experiment(scope, "shadow_testing", model=champion.model)
+    results = {"baseline_mae": 12.8, "experimental_mae": 10.0}
+    reported: dict[str, Any] = {"decision_rationale": "Exceeded target", "results": results, "version": challenger}
+    concluding.complete(experiment_id=experiment.pk, decision="adopt", by=scope, at=NOON, **reported)
+
+    for message in Message.objects.filter(topic=ExperimentCompleted.TOPIC):
+        outbox.handle(message_id=message.pk, attempts=0, at=NOON)
+
+    alert = MLAlert.objects.get()
+    assert alert.severity == "warning"
+    assert alert.message.startswith("Exceeded target — reported 21.9 % better; our backtest: ")
+    assert alert.message.endswith("within chance.")
+    assert abs(alert.details["backtest_improvement_pct"]) < 1
 
 
 def test_drift_names_its_segments_and_a_new_day_is_a_repeat(scope: Principal) -> None:

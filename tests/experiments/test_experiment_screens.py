@@ -1,5 +1,6 @@
 """The pages of experiments: who sees what, what a click does, and that a page asks the database little."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -8,14 +9,15 @@ from django.test import Client
 from django.urls import reverse
 
 from experiments.models import Experiment, ExperimentComment
-from experiments.services import deciding, proposing
+from experiments.services import concluding, deciding, proposing
 from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import Principal, system
-from registry.models import ModelVersion
+from registry.models import ModelVersion, PromotionRequest, RegisteredModel
+from registry.services import moves, promotion
 from tests.browser.shops import make_shadow
 from tests.conftest import NOON
 from tests.experiments.proposals import make_days, make_experiment
-from tests.registry.factories import make_arena
+from tests.registry.factories import make_arena, make_request
 from tests.registry.test_screens import MOST_QUERIES, reads
 
 pytestmark = pytest.mark.django_db
@@ -105,6 +107,85 @@ def test_the_page_shows_the_comparison(shadowed: Experiment, site: Callable[...,
     assert "% better than v2 by MAE over 28 common backtest days; the difference is more than chance" in text
     assert 'data-chart="daily"' in text
     assert "95 % interval" in text
+
+
+@pytest.fixture
+def adopted(scope: Principal) -> Experiment:
+    """An experiment adopted for what was reported; our own backtest says something else."""
+    champion, challenger = make_arena()
+    assert challenger.dataset_version is not None
+    for version, level, step in ((champion, 2.0, 3), (challenger, 2.001, 5)):
+        days = [level + 0.1 * ((day * step) % 4) for day in range(28)]
+        make_days(version, challenger.dataset_version, days, options={"truth": "x"})
+    experiment = make_experiment(scope, "shadow_testing", model=champion.model)
+    results = {"baseline_mae": 12.8, "experimental_mae": 10.0, "improvement_pct": 21.9}
+    told: dict[str, Any] = {"decision": "adopt", "decision_rationale": "Exceeded target", "results": results, "version": challenger}
+    concluding.complete(experiment_id=experiment.pk, by=scope, at=NOON, **told)
+    return experiment
+
+
+def test_a_completed_one_says_both_numbers_and_doubts_what_disagrees(adopted: Experiment, site: Callable[..., Client]) -> None:
+    text = site("admin").get(url("page", adopted.pk)).text
+
+    said = re.search(r'<p class="ty-sentence([^"]*)">(.*?)</p>', text)
+    assert said is not None
+    assert "decision to adopt: reported 21.9 % better; our backtest: 0.0 % worse, within chance." in said.group(2)
+    assert "ty-sentence-open" in said.group(1)
+    assert "warning" in said.group(2)
+
+
+def test_a_completed_one_says_what_became_of_its_version(adopted: Experiment, scope: Principal, site: Callable[..., Client]) -> None:
+    client, page = site("admin"), url("page", adopted.pk)
+
+    serving = client.get(page).text
+    promotion.rollback(version_id=ModelVersion.objects.get(version="v2").pk, by=scope, at=NOON, reason="Back.")
+    replaced = client.get(page).text
+    moves.archive(version_id=ModelVersion.objects.get(version="v3").pk, by=scope, at=NOON, reason="Not better.")
+    archived = client.get(page).text
+
+    assert "v3 is the champion now." in serving
+    assert "v3 became champion and is deprecated now: v2 took its place." in replaced
+    assert f"v3 became champion once; {scope.name} archived it: “Not better.”" in archived
+
+
+def test_an_adopted_version_that_was_archived_never_became_champion(
+    shadowed: Experiment, scope: Principal, site: Callable[..., Client]
+) -> None:
+    Experiment.objects.filter(pk=shadowed.pk).update(status="completed", decision="adopt", closed_at=NOON)
+    moves.archive(version_id=ModelVersion.objects.get(version="v3").pk, by=scope, at=NOON, reason="Not better.")
+
+    text = site("admin").get(url("page", shadowed.pk)).text
+
+    assert f"v3 never became champion: {scope.name} archived it: “Not better.”" in text
+
+
+def test_a_version_that_stands_tells_if_its_promotion_waits(shadowed: Experiment, scope: Principal, site: Callable[..., Client]) -> None:
+    client, page = site("admin"), url("page", shadowed.pk)
+    version = ModelVersion.objects.get(version="v3")
+    Experiment.objects.filter(pk=shadowed.pk).update(status="completed", decision="adopt", closed_at=NOON)
+
+    nobody = client.get(page).text
+    RegisteredModel.objects.update(policy={"four_eyes": True})
+    request = make_request(version, by=scope)
+    waits = client.get(page).text
+    PromotionRequest.objects.filter(pk=request.pk).update(
+        status="rejected", decided_by="mia@example.com", decided_at=NOON, decision_reason="Too early."
+    )
+    rejected = client.get(page).text
+
+    assert "v3 stands as challenger: nobody has promoted it." in nobody
+    assert "v3 stands as challenger: its promotion waits for another manager under Approvals." in waits
+    assert "v3 stands as challenger: mia@example.com rejected its promotion: “Too early.”" in rejected
+
+
+def test_steps_that_nobody_took_are_shown_as_skipped(scope: Principal, site: Callable[..., Client]) -> None:
+    experiment = make_experiment(scope, "in_progress")
+    concluding.complete(experiment_id=experiment.pk, decision="reject", decision_rationale="No gain.", by=scope, at=NOON)
+
+    text = site("admin").get(url("page", experiment.pk)).text
+
+    assert text.count(">skipped<") == 1
+    assert "Nobody took this step: an experiment passes through it on the way to its end, so completing it recorded it." in text
 
 
 @pytest.mark.parametrize(

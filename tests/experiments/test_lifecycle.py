@@ -68,7 +68,7 @@ def test_completing_early_records_the_steps_that_nobody_took(scope: Principal) -
 
     made = Move.objects.filter(stream_id=experiment.pk).order_by("sequence")
     assert [(one.sequence, one.target) for one in made] == [(1, "approved"), (2, "in_progress"), (3, "shadow_testing"), (4, "completed")]
-    assert [one.reason for one in made][1:] == ["Recorded on completion.", "Recorded on completion.", "No gain."]
+    assert [one.reason for one in made][1:] == [concluding.SKIPPED, concluding.SKIPPED, "No gain."]
 
 
 @pytest.mark.parametrize("status", ["proposed", "approved"])
