@@ -21,7 +21,7 @@ from registry.queries.arena_page import Arena, arena_of, last_move
 from registry.queries.shadow_plan import ShadowPlan, shadow_plan
 from registry.screens import charts
 from registry.screens.models import model_crumbs
-from registry.screens.words import ACTS, Act, consequences, short
+from registry.screens.words import ACTS, Act, consequences, not_possible, possible, short
 from registry.services import moves, promotion
 from registry.services.judging_requests import request_judgement
 from registry.services.lookups import expect_revision
@@ -72,7 +72,10 @@ class DecisionForm(forms.Form):
 
 @page("registry/modelversion/<uuid:pk>/decide/<slug:name>/", name="registry_decide")
 def decide(request: HttpRequest, pk: UUID, name: str) -> HttpResponse:
-    """Show what the act will do; on POST, do it, unless the model changed since the page was opened."""
+    """Show what the act will do; on POST, do it, unless the model changed since the page was opened.
+
+    It is about the version in the address and no other: where the act is not open to that one any more, the model's page says so.
+    """
     act, version = ACTS.get(name), ModelVersion.objects.filter(pk=pk).first()
     if act is None or version is None:
         raise Http404
@@ -80,24 +83,30 @@ def decide(request: HttpRequest, pk: UUID, name: str) -> HttpResponse:
     if not principal.may(act.action):
         raise PermissionDenied
     arena = arena_of(version.model_id, version.version)
-    if arena.chosen is None:
-        messages.info(request, f"{version.version} is the champion of {arena.model} already.")
-        return redirect("admin:registry_model_page", version.model_id)
+    version = next((one for one in arena.versions if one.pk == pk), version)  # as it stands in the arena that is shown
+    if not possible(act, version):
+        messages.warning(request, f"{not_possible(act, version)} {_who_was_first(arena)}".strip())
+        return redirect(model_page_of(version))
     form = DecisionForm(request.POST or None, act=act, arena=arena, initial={"revision": arena.model.revision})
     refusal = ""
     if request.method == "POST" and form.is_valid():
         try:
-            said = _do(act, arena.chosen, form.cleaned_data, by=principal, at=timezone.now())
+            said = _do(act, version, form.cleaned_data, by=principal, at=timezone.now())
         except Stale as stale:
             refusal = f"{stale} {_who_was_first(arena)}"
         except DomainError as why:
             refusal = str(why)
         else:
             messages.success(request, said)
-            return redirect(f"{reverse('admin:registry_model_page', args=[version.model_id])}?version={version.version}")
+            return redirect(model_page_of(version))
         form = DecisionForm(act=act, arena=arena, initial={"revision": arena.model.revision, **request.POST.dict(), "typed": ""})
         form.initial["revision"] = arena.model.revision
     return _form_page(request, act, arena, form, refusal=refusal)
+
+
+def model_page_of(version: ModelVersion) -> str:
+    """The model's page with the version beside the champion."""
+    return f"{reverse('admin:registry_model_page', args=[version.model_id])}?version={version.version}"
 
 
 def _form_page(request: HttpRequest, act: Act, arena: Arena, form: DecisionForm, *, refusal: str) -> HttpResponse:

@@ -15,8 +15,8 @@ from registry.queries.shadow import Shadow, shadow_of
 from registry.queries.sides import Sides, sides_of
 from registry.rules.policy import Policy
 from registry.screens import charts
-from registry.screens.words import ACTS, Act, headline
-from registry.states import SHADOWED, VERSION_LIFECYCLE, VersionStatus
+from registry.screens.words import ACTS, Act, headline, possible
+from registry.states import SHADOWED
 
 BACKTEST_METRICS = (
     ("mae", "MAE", 1, "units", 3),
@@ -109,22 +109,13 @@ def _acts(arena: Arena, principal: Principal) -> list[tuple[Act, str, bool]]:
     version = arena.chosen
     if version is None:
         return []
-    possible = [act for act in ACTS.values() if _possible(act, version) and principal.may(act.action)]
+    open_to_it = [act for act in ACTS.values() if possible(act, version) and principal.may(act.action)]
     judged_well = bool(arena.verdict and arena.verdict.passed) or arena.first
-    primary = next((act.name for act in possible if act.name in (("promote", "rollback") if judged_well else ("judge", "rollback"))), "")
+    primary = next((act.name for act in open_to_it if act.name in (("promote", "rollback") if judged_well else ("judge", "rollback"))), "")
     return [
         (act, f"{reverse('admin:registry_decide', args=[version.pk, act.name])}?seen={arena.model.revision}", act.name == primary)
-        for act in possible
+        for act in open_to_it
     ]
-
-
-def _possible(act: Act, version: ModelVersion) -> bool:
-    if act.name == "judge":
-        return version.status not in (VersionStatus.ARCHIVED, VersionStatus.CHAMPION)
-    wanted = act.name == "rollback"
-    if act.target == VersionStatus.CHAMPION and (version.status == VersionStatus.DEPRECATED) != wanted:
-        return False
-    return act.target in VERSION_LIFECYCLE.allowed(version.status)
 
 
 def _extras(arena: Arena, principal: Principal) -> list[tuple[str, str, str]]:

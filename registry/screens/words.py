@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from registry.models import Verdict
+from registry.models import ModelVersion, Verdict
 from registry.queries.arena_page import Arena
 from registry.services.promotion import UNMEASURABLE
-from registry.states import VersionStatus
+from registry.states import VERSION_LIFECYCLE, VersionStatus
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,22 @@ ACTS: dict[str, Act] = {
         Act("archive", "Reject", "inventory_2", "version.archive", VersionStatus.ARCHIVED, dangerous=True),
     )
 }
+
+
+def possible(act: Act, version: ModelVersion) -> bool:
+    """Whether the act is open to a version that stands as this one does."""
+    if act.name == "judge":
+        return version.status not in (VersionStatus.ARCHIVED, VersionStatus.CHAMPION)
+    wanted = act.name == "rollback"
+    if act.target == VersionStatus.CHAMPION and (version.status == VersionStatus.DEPRECATED) != wanted:
+        return False
+    return act.target in VERSION_LIFECYCLE.allowed(version.status)
+
+
+def not_possible(act: Act, version: ModelVersion) -> str:
+    """Why the act is not open to the version: how that one stands now."""
+    stands = "the champion already" if version.status == VersionStatus.CHAMPION else f"{version.status} now"
+    return f"“{act.label} {version.version}” is not possible: {version.version} is {stands}."
 
 
 def headline(arena: Arena) -> str:

@@ -180,6 +180,39 @@ def test_opening_a_form_from_an_old_page_says_that_the_model_changed(
     assert "The model changed since you opened its page." in answer.text
 
 
+OPEN_ACTS = ["promote", "archive", "judge", "shadow"]
+
+
+@pytest.mark.parametrize("act", OPEN_ACTS)
+def test_a_decision_about_a_version_that_serves_by_now_is_about_no_other(
+    arena: tuple[ModelVersion, ModelVersion], site: Callable[..., Client], customer: Customer, act: str
+) -> None:
+    challenger, newer = arena[1], make.make_version(arena[0].model)
+    moves.challenge(version_id=newer.pk, by=system(customer.pk), at=make.NOW)
+    promotion.promote(version_id=challenger.pk, by=system(customer.pk, name="lee@example.com"), at=make.NOW)
+    revision, client = RegisteredModel.objects.get(pk=challenger.model_id).revision, site()
+
+    opened = client.get(decide_url(challenger, act), follow=True)
+    sent = client.post(decide_url(challenger, act), {"revision": revision, "reason": "Good.", "typed": newer.version}, follow=True)
+
+    assert [answer.redirect_chain[-1][0] for answer in (opened, sent)] == [f"{page_url(challenger)}?version=v3"] * 2
+    assert "v3” is not possible: v3 is the champion already. Last, lee@example.com made demand_forecast v3 champion" in opened.text
+    assert "v3 is the champion already" in sent.text
+    assert [ModelVersion.objects.get(pk=one.pk).status for one in (challenger, newer)] == ["champion", "challenger"]
+
+
+@pytest.mark.parametrize("act", OPEN_ACTS)
+def test_a_decision_about_an_archived_version_says_that_it_is_archived(
+    arena: tuple[ModelVersion, ModelVersion], site: Callable[..., Client], customer: Customer, act: str
+) -> None:
+    moves.archive(version_id=arena[1].pk, by=system(customer.pk), at=make.NOW, reason="Worse.")
+
+    answer = site().get(decide_url(arena[1], act), follow=True)
+
+    assert answer.redirect_chain == [(f"{page_url(arena[1])}?version=v3", 302)]
+    assert "v3” is not possible: v3 is archived now." in answer.text
+
+
 def test_a_request_waits_for_another_manager(customer: Customer, site: Callable[..., Client], principal: Callable[..., Principal]) -> None:
     with acting(system(customer.pk)):
         _, challenger = make.make_arena(policy={"four_eyes": True})
