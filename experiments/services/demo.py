@@ -23,7 +23,7 @@ from registry.rules.policy import parse
 from registry.services import accuracy, drifting
 from registry.services.datasets import import_path
 from registry.services.lookups import DEFAULT_MODEL
-from registry.services.registration import configure_model, register_model
+from registry.services.model_settings import configure_model, register_model
 from registry.states import RetrainingStatus, Trigger
 
 PEOPLE = {

@@ -24,7 +24,7 @@ from registry.models import Dataset, DatasetVersion, ModelVersion, RegisteredMod
 from registry.rules.policy import parse
 from registry.services.dataset_files import data_path
 from registry.services.lookups import lock_model
-from registry.services.registration import checked_recipe
+from registry.services.model_settings import checked_recipe
 from registry.states import OPEN_RETRAININGS, DatasetVersionStatus, RetrainingStatus, Trigger
 
 log = structlog.get_logger(__name__)

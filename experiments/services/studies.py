@@ -38,7 +38,7 @@ from mlops.tenancy.persons import party_of, trace
 from mlops.tenancy.roles import Principal
 from registry.models import Dataset, ModelVersion, RegisteredModel
 from registry.services.lookups import IfMatch, hold_dataset
-from registry.services.registration import register_model
+from registry.services.model_settings import register_model
 
 MOST_WARM = 5
 EDITABLE = frozenset({"name", "description"})

@@ -11,7 +11,7 @@ from engine.tuning.limits import Limits, Number, Words
 from engine.tuning.spaces import Space, SpaceError
 from mlops.errors import InvalidField
 from registry.rules import recipes
-from registry.services.registration import RESERVED
+from registry.services.model_settings import RESERVED
 
 if TYPE_CHECKING:
     from experiments.models import Study

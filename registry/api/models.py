@@ -27,7 +27,7 @@ from registry.queries.hot import hot_model
 from registry.queries.models import ModelSummary, find_model, find_summary, models, summary
 from registry.queries.statistics import statistics
 from registry.services.actuals import ActualRow, record_actuals
-from registry.services.registration import configure_model, register_model
+from registry.services.model_settings import configure_model, register_model
 
 
 class ModelRowAnswer(ModelAnswer):

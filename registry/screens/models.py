@@ -15,7 +15,7 @@ from mlops.errors import DomainError, NotFound, Stale
 from registry.models import Dataset, RegisteredModel
 from registry.rules.policy import PRIMARY_METRICS, RANGES, Policy, parse
 from registry.services.lookups import expect_revision
-from registry.services.registration import Configured, configure_model, register_model
+from registry.services.model_settings import Configured, configure_model, register_model
 
 FOUR_EYES = "What asks for less, the second pair of eyes included, waits until another manager agrees; what is stricter applies at once."
 CHANGES = "It applies from the next verdict on; verdicts already given keep the policy they were made under."

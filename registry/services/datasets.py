@@ -32,8 +32,8 @@ from registry.models import Dataset, DatasetVersion, RegisteredModel
 from registry.services import dataset_files as files
 from registry.services.dataset_files import Source
 from registry.services.lookups import as_uuid, shown
+from registry.services.model_settings import configure_model
 from registry.services.reading import SMALL_FILE, UnreadableFile, parse_mapping, propose, read
-from registry.services.registration import configure_model
 from registry.states import DATASET_VERSION_LIFECYCLE, DatasetVersionStatus
 
 IMPORT_JOB = "import_dataset"

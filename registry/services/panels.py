@@ -16,7 +16,7 @@ from registry.models import Actual, Dataset, DatasetVersion, RegisteredModel
 from registry.services.dataset_panels import panel_of
 from registry.services.datasets import import_path
 from registry.services.lookups import lock_model
-from registry.services.registration import configure_model
+from registry.services.model_settings import configure_model
 from registry.states import DatasetVersionStatus
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import Principal, Role, system
 from mlops.tenancy.services import create_api_key
 from registry.models import RetrainingRun
-from registry.services.registration import configure_model
+from registry.services.model_settings import configure_model
 from tests.alerts.factories import NOON, make_alert
 from tests.experiments.proposals import make_experiment
 from tests.registry import factories as make

@@ -18,7 +18,7 @@ from mlops.tenancy.models import Customer, Membership
 from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import Principal, Role, system
 from registry.models import ModelVersion, RegisteredModel, ShadowDay
-from registry.services.registration import configure_model
+from registry.services.model_settings import configure_model
 from tests.alerts.factories import finding
 from tests.conftest import NOON, PASSWORD
 from tests.experiments.proposals import make_days, make_experiment

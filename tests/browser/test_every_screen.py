@@ -10,7 +10,7 @@ from experiments.models import Experiment
 from mlops.tenancy.models import Customer
 from mlops.tenancy.roles import Principal, Role
 from registry.models import PolicyChangeRequest, PromotionRequest
-from registry.services.registration import configure_model
+from registry.services.model_settings import configure_model
 from tests.browser.chromium import Complaints
 from tests.browser.looking import LogIn, choose_theme, problems
 from tests.browser.shops import make_full_shop, make_shop, version_of, working_for

@@ -21,7 +21,7 @@ from registry.models import RegisteredModel, RetrainingRun
 from registry.services import registration
 from registry.services.artifacts import ArtifactFacts, inspect_artifact
 from registry.services.datasets import import_path
-from registry.services.registration import register_model
+from registry.services.model_settings import register_model
 from registry.states import Trigger
 from tests.conftest import NOON
 from tests.registry.readers import read_each_file_once

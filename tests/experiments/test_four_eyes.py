@@ -14,7 +14,8 @@ from mlops.tenancy.models import Customer, User
 from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import Principal, Role, system
 from registry.services import policy_changes, promotion
-from registry.services.registration import configure_model, register_version
+from registry.services.model_settings import configure_model
+from registry.services.registration import register_version
 from tests.conftest import NOON, PASSWORD
 from tests.registry.factories import make_champion, make_model, make_version
 

@@ -18,7 +18,7 @@ from mlops.outbox.services import handle
 from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import Forbidden, Principal
 from registry.models import Dataset, DatasetVersion, RegisteredModel, RetrainingRun
-from registry.services.registration import register_model
+from registry.services.model_settings import register_model
 from registry.states import OPEN_RETRAININGS, RetrainingStatus, Trigger
 from tests.experiments.chain import NOON, job_of, news
 

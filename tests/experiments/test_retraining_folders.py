@@ -13,8 +13,8 @@ from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import Principal, system
 from registry.models import RegisteredModel
 from registry.services import panels
+from registry.services.model_settings import configure_model, register_model
 from registry.services.panels import newest_data
-from registry.services.registration import configure_model, register_model
 from registry.states import Trigger
 from tests.experiments.chain import GOOD, LAST_DAY, NOON, POLICY, attempt, chain, do_each_work_once, make_chain_model, retrain
 

@@ -26,8 +26,9 @@ from registry.models import DecisionRecord, ModelVersion, RegisteredModel, Retra
 from registry.services.artifacts import ArtifactFacts
 from registry.services.dataset_panels import panel_of
 from registry.services.four_eyes import OwnProposal
+from registry.services.model_settings import configure_model
 from registry.services.promotion import approve, promote
-from registry.services.registration import PreparedArtifact, configure_model, register_version
+from registry.services.registration import PreparedArtifact, register_version
 from registry.states import Trigger
 from tests.experiments.chain import LAST_DAY, NOON, POOR, attempt, chain, give_data, job_of, make_chain_model, news, retrain
 

@@ -16,7 +16,7 @@ from mlops.api.models import IdempotencyRecord
 from mlops.tenancy.context import customer as acting_for
 from mlops.tenancy.models import ApiKey, Customer
 from registry.models import Dataset, RegisteredModel
-from registry.services import datasets, registration
+from registry.services import datasets, model_settings
 
 KEY = {"HTTP_IDEMPOTENCY_KEY": "one"}
 ROWS = "date,units\n" + "".join(f"2025-01-{day:02},{day}\n" for day in range(1, 29))
@@ -150,14 +150,14 @@ def test_a_request_that_lost_its_claim_changes_nothing(
 def test_a_request_without_an_event_that_lost_its_claim_is_409(
     customer: Customer, api: Callable[..., APIClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client, prepare = api(), registration.checked_recipe
-    monkeypatch.setattr(registration, "record", lambda **_: None)
+    client, prepare = api(), model_settings.checked_recipe
+    monkeypatch.setattr(model_settings, "record", lambda **_: None)
 
     def taken_over_meanwhile(values: Any) -> Any:
         IdempotencyRecord.objects.update(claim="00000000-0000-0000-0000-00000000beef")
         return prepare(values)
 
-    monkeypatch.setattr(registration, "checked_recipe", taken_over_meanwhile)
+    monkeypatch.setattr(model_settings, "checked_recipe", taken_over_meanwhile)
 
     answer = register(client)
 

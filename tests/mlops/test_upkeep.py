@@ -22,7 +22,7 @@ from mlops.tenancy.context import customer as acting_for
 from mlops.tenancy.models import Customer
 from mlops.tenancy.roles import Principal
 from registry.models import RetrainingRun
-from registry.services.registration import register_model
+from registry.services.model_settings import register_model
 from registry.tasks import apply_retention as task
 from tests.conftest import NOON
 

@@ -17,7 +17,8 @@ from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import Principal
 from registry.models import Dataset, DatasetVersion, RegisteredModel
 from registry.services import dataset_removal
-from registry.services.registration import configure_model, register_model, register_version
+from registry.services.model_settings import configure_model, register_model
+from registry.services.registration import register_version
 from tests.conftest import NOON
 from tests.experiments.training.studying import ask_for_study
 from tests.registry.factories import make_model

@@ -28,8 +28,8 @@ from mlops.tenancy.roles import Forbidden, Principal
 from registry.models import Dataset, DatasetVersion
 from registry.services import datasets, reading
 from registry.services.dataset_panels import NotReady, panel_file, panel_of
+from registry.services.model_settings import register_model
 from registry.services.reading import UnreadableFile
-from registry.services.registration import register_model
 from registry.states import DATASET_VERSION_LIFECYCLE
 from tests.conftest import NOON
 from tests.engine.frames.samples import long_csv, single_csv

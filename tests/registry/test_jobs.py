@@ -12,8 +12,9 @@ from mlops.jobs.models import Job, JobState
 from mlops.tenancy.roles import Principal
 from registry.models import ModelVersion, RegisteredModel, Verdict
 from registry.services.judging_requests import request_judgement
+from registry.services.model_settings import configure_model
 from registry.services.promotion import promote
-from registry.services.registration import configure_model, register_version
+from registry.services.registration import register_version
 from tests.experiments.chain import LAST_DAY, NOON, POOR, chain, do_each_work_once, give_data, make_chain_model, news, retrain
 from tests.registry.test_drifting import TRAINED, do, shifted
 

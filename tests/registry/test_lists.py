@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
 from mlops.tenancy.roles import Principal
-from registry.services.registration import configure_model
+from registry.services.model_settings import configure_model
 from tests.registry.factories import NOW, make_arena, make_dataset, make_job, make_model, make_request, make_retraining
 
 pytestmark = pytest.mark.django_db

@@ -15,8 +15,8 @@ from mlops.errors import InvalidField
 from mlops.tenancy.roles import Principal
 from registry.models import Actual, DatasetVersion, RegisteredModel
 from registry.services import panels, reading
+from registry.services.model_settings import configure_model, register_model
 from registry.services.panels import NoData, folder_data, lay_over, model_panel, refresh_data, series_key_of, take_as_source
-from registry.services.registration import configure_model, register_model
 from tests.engine.panels import FIRST, make_panel
 from tests.experiments.chain import LAST_DAY, NOON, chain, do_each_work_once, make_chain_model
 

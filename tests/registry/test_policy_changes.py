@@ -16,7 +16,7 @@ from mlops.tenancy.roles import Principal, Role, system
 from mlops.tenancy.services import create_api_key
 from registry.models import PolicyChangeRequest, RegisteredModel
 from registry.rules.policy import LOOSER, Policy, loosened
-from registry.services.registration import configure_model
+from registry.services.model_settings import configure_model
 from registry.states import POLICY_REQUEST_LIFECYCLE, RequestStatus
 from tests.conftest import NOON
 from tests.registry.factories import make_champion, make_model, make_version

@@ -12,7 +12,7 @@ from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import Principal, Role, system
 from mlops.tenancy.services import create_api_key
 from registry.models import ModelVersion, PolicyChangeRequest, PromotionRequest, RegisteredModel
-from registry.services.registration import configure_model
+from registry.services.model_settings import configure_model
 from tests.conftest import PASSWORD
 from tests.registry import factories as make
 

@@ -19,7 +19,7 @@ from mlops.tenancy.roles import Principal, system
 from registry.models import DecisionRecord, ModelVersion, PromotionRequest, RegisteredModel, RetrainingRun
 from registry.services import policy_changes
 from registry.services.lookups import lock_model
-from registry.services.registration import configure_model
+from registry.services.model_settings import configure_model
 from tests.conftest import NOON
 from tests.registry.factories import make_champion, make_model, make_version
 

@@ -13,7 +13,7 @@ from registry.models import ForecastAccuracy, RegisteredModel
 from registry.services import drifting
 from registry.services.accuracy import validate_new_days
 from registry.services.datasets import import_path
-from registry.services.registration import register_model
+from registry.services.model_settings import register_model
 from tests.engine.frames.samples import shared_data
 from tests.experiments.chain import NOON, do_each_work_once, news, retrain
 

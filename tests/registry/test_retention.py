@@ -10,7 +10,8 @@ from mlops.tenancy.roles import Principal
 from mlops.upkeep import apply_retention
 from registry.models import DecisionRecord, ForecastAccuracy, ModelVersion, ShadowPrediction
 from registry.models.backtest import ErrorColumns
-from registry.services.registration import register_model, register_version
+from registry.services.model_settings import register_model
+from registry.services.registration import register_version
 from tests.conftest import NOON
 
 pytestmark = pytest.mark.django_db

@@ -7,7 +7,8 @@ import pytest
 from engine.tabular.artifact import dump
 from mlops.tenancy.roles import Principal
 from registry.services.artifacts import NoArtifact, load_tabular
-from registry.services.registration import register_model, register_version
+from registry.services.model_settings import register_model
+from registry.services.registration import register_version
 from tests.conftest import NOON
 from tests.engine.tabular.tables import houses, trained
 
