@@ -93,37 +93,41 @@ def register_version(
     given = {"metrics": metrics, "hyperparameters": hyperparameters, "signature": signature}
     _check_sizes(given | {"reference_statistics": reference_statistics, "lineage": lineage})
     prepared = prepare_artifact(model=model, path=artifact) if isinstance(artifact, Path) else artifact
-    facts = prepared.facts if prepared else None
-    version = ModelVersion(
-        id=prepared.version_id if prepared else uuid.uuid4(),
-        model=model,
-        model_name=model.name,
-        algorithm=algorithm or (facts.algorithm if facts else ""),
-        metrics=dict(metrics or {}),
-        hyperparameters=dict(hyperparameters or {}),
-        signature=dict(signature or (facts.signature if facts else {})),
-        reference_statistics=dict(reference_statistics or {}),
-        lineage=dict(lineage or {}),
-        dataset_version=dataset_version,
-        parent=parent,
-        trained_through=trained_through,
-        training_seconds=training_seconds,
-        artifact_format=facts.format if facts else "",
-        artifact_path=prepared.stored.path if prepared else "",
-        artifact_sha256=prepared.stored.sha256 if prepared else "",
-        artifact_size=prepared.stored.size if prepared else None,
-        notes=notes,
-        created_by=by.on_behalf_of or by.name,
-        created_by_id=by.user_id,
-        created_at=at,
-        status_changed_at=at,
-    )
+    version = _candidate(model, by=by, at=at)
+    version.metrics, version.hyperparameters, version.lineage = dict(metrics or {}), dict(hyperparameters or {}), dict(lineage or {})
+    version.signature, version.reference_statistics = dict(signature or {}), dict(reference_statistics or {})
+    version.dataset_version, version.parent = dataset_version, parent
+    version.trained_through, version.training_seconds = trained_through, training_seconds
+    version.algorithm, version.notes = algorithm, notes
+    if prepared is not None:
+        _take(version, prepared)
     try:
         return _insert(version, label=label, by=by, at=at)
     except DomainError:
         if prepared is not None and isinstance(artifact, Path):
             storage().delete(prepared.stored.path)  # refused, so nobody will ever refer to it; or refusals would fill the storage
         raise
+
+
+def _candidate(model: RegisteredModel, *, by: Principal, at: datetime) -> ModelVersion:
+    return ModelVersion(
+        model=model,
+        model_name=model.name,
+        created_by=by.on_behalf_of or by.name,
+        created_by_id=by.user_id,
+        created_at=at,
+        status_changed_at=at,
+    )
+
+
+def _take(version: ModelVersion, prepared: PreparedArtifact) -> None:
+    """Make the artifact the version's, under the id it was stored for; what nobody said of the version, the file says."""
+    facts, stored = prepared.facts, prepared.stored
+    version.id = prepared.version_id
+    version.algorithm = version.algorithm or facts.algorithm
+    version.signature = version.signature or dict(facts.signature)
+    version.artifact_format = facts.format
+    version.artifact_path, version.artifact_sha256, version.artifact_size = stored.path, stored.sha256, stored.size
 
 
 def _checked_label(label: str) -> str:
