@@ -25,7 +25,7 @@ def test_tabular_model_is_registered_with_its_signature_and_loads_again(scope: P
 
     assert (version.artifact_format, version.algorithm) == ("tabular", "catboost")
     assert version.signature == model.signature
-    assert version.artifact_path.endswith("/model.json")
+    assert version.artifact_path.endswith(f"/{version.pk}/model.json")
     assert load_tabular(version).predict(houses(5)).values == model.predict(houses(5)).values
 
 
