@@ -9,6 +9,9 @@ from playwright.sync_api import Page
 
 LogIn = Callable[..., None]
 AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text(encoding="utf-8")
+SIDEWAYS = """() => [...document.querySelectorAll(".ty-scroll:not(.ty-numbers)")]
+    .filter(one => one.scrollWidth > one.clientWidth).map(one => one.getAttribute("aria-label"))"""
+"""The tables of a page that are cut; those behind charts are long lists of numbers, and may be."""
 PICTURES = os.environ.get("TILTYARD_PICTURES", "")
 """A folder for screenshots of everything, for people who want to look."""
 DOCS_SCREENSHOTS = os.environ.get("DOCS_SCREENSHOTS") == "1"
@@ -23,7 +26,7 @@ def choose_theme(page: Page, theme: str) -> None:
 
 
 def problems(page: Page, url: str, *, name: str = "", widths: tuple[int, ...] = (1400, 390, 2560)) -> list[str]:
-    """What axe-core finds serious in the page at the first width, and at which of the widths it scrolls sideways."""
+    """What axe-core finds serious in the page at the first width, at which of the widths it scrolls sideways, and tables cut on a phone."""
     page.set_viewport_size({"width": widths[0], "height": 900})
     page.goto(url, wait_until="load")
     found = serious(page)
@@ -31,6 +34,7 @@ def problems(page: Page, url: str, *, name: str = "", widths: tuple[int, ...] = 
         page.set_viewport_size({"width": width, "height": 900})
         wide = page.evaluate("() => document.documentElement.scrollWidth")
         found += [f"{wide} pixels wide on {width}"] * (wide > width)
+        found += [f"{name} scrolls sideways on {width}" for name in page.evaluate(SIDEWAYS) if width < 600]
         if PICTURES:
             page.wait_for_timeout(400)
             page.screenshot(path=f"{PICTURES}/{name}-{width}.png", full_page=True)

@@ -36,6 +36,25 @@
     root.querySelectorAll(".ty-num").forEach(showNumber);
   }
 
+  /* On a phone the stylesheet makes a block of each row of a table: every cell needs the name of its column, and the roles that display
+     takes away. The long tables of numbers behind charts stay tables. */
+  function stack(root) {
+    root.querySelectorAll(".ty-scroll:not(.ty-numbers) > .ty-table").forEach((table) => {
+      const head = [...table.tHead.rows[0].cells];
+      const names = head.map((cell) => cell.textContent.trim().replace(/\s+/g, " "));
+      table.setAttribute("role", "table");
+      [table.tHead, ...table.tBodies].forEach((part) => part.setAttribute("role", "rowgroup"));
+      [...table.rows].forEach((row) => {
+        row.setAttribute("role", "row");
+        [...row.cells].forEach((cell, place) => {
+          cell.setAttribute("role", { col: "columnheader", row: "rowheader" }[cell.scope] || "cell");
+          if (row.parentNode !== table.tHead && cell.colSpan === 1) cell.dataset.label = names[place];
+        });
+      });
+      table.classList.add("ty-stacks");
+    });
+  }
+
   function confirmations(root) {
     root.querySelectorAll("input[data-confirm]").forEach((input) => {
       const button = input.form.querySelector("button:not([type=button])");
@@ -95,13 +114,18 @@
     hideIcons();
     live();
     localize(document);
+    stack(document);
     confirmations(document);
     setInterval(() => document.querySelectorAll('time[data-style="relative"]').forEach(showTime), 60000);
   });
   window.addEventListener("pageshow", () => document.querySelectorAll("form[data-once]").forEach((form) => delete form.dataset.sent));
-  document.addEventListener("htmx:afterSwap", (event) => localize(event.target));
+  document.addEventListener("htmx:afterSwap", (event) => {
+    localize(event.target);
+    stack(event.target);
+  });
   document.addEventListener("tiltyard:shown", (event) => {
     localize(event.target);
+    stack(event.target);
     confirmations(event.target);
   });
 })();
