@@ -111,8 +111,13 @@ def forms_of(client: Client, url: str) -> list[SiteForm]:
     answer = client.get(url)
     if answer.status_code != 200 or not answer.headers["Content-Type"].startswith("text/html"):
         return []
+    return forms_in(answer.text, url)
+
+
+def forms_in(text: str, url: str) -> list[SiteForm]:
+    """The forms of a page that was answered by this address."""
     reader = _Reader(url)
-    reader.feed(answer.text)
+    reader.feed(text)
     return reader.forms
 
 

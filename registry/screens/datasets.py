@@ -1,5 +1,6 @@
 """Data sets: upload a file, see how its columns are read, correct that, see what was left out."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -17,7 +18,7 @@ from mlops.artifacts.uploads import path_of
 from mlops.database.reading import reading
 from mlops.errors import DomainError, NotFound
 from registry.models import Dataset, DatasetVersion, RegisteredModel
-from registry.screens.mapping_form import MappingForm
+from registry.screens.mapping_form import MappingForm, ProposedMapping
 from registry.services import datasets as services
 from registry.services.reading import UnreadableFile
 
@@ -44,32 +45,13 @@ def upload(request: HttpRequest) -> HttpResponse:
     principal = principal_of(request)
     principal.authorize("dataset.write")
     form = UploadForm(request.POST or None, request.FILES or None)
-    problems: list[dict[str, Any]] = []
-    if request.method == "POST" and form.is_valid():
-        source, source_name = _file(form)
-        try:
-            received = services.receive_dataset(
-                name=form.cleaned_data["name"], source=source, source_name=source_name, by=principal, at=timezone.now()
-            )
-        except DomainError as refusal:
-            problems = _refuse(form, refusal)
-        else:
-            messages.success(request, _said(received))
-            return redirect("admin:registry_dataset_page", received.version.dataset_id)
+
+    def take(**file: Any) -> services.Received:
+        return services.receive_dataset(name=form.cleaned_data["name"], by=principal, at=timezone.now(), **file)
+
     crumbs = [("Datasets", reverse("admin:registry_dataset_changelist")), ("Upload", "")]
     text = "The file is checked in a process of its own and kept as it is. Its columns are proposed; you can correct them afterwards."
-    with reading():
-        return show(
-            request,
-            "registry/form.html",
-            title="Upload a data set",
-            crumbs=crumbs,
-            form=form,
-            text=text,
-            button="Upload",
-            problems=problems,
-            multipart=True,
-        )
+    return _upload_page(request, form, take, title="Upload a data set", crumbs=crumbs, text=text)
 
 
 @transaction.non_atomic_requests
@@ -86,29 +68,54 @@ def new_version(request: HttpRequest, pk: UUID) -> HttpResponse:
     with reading():
         dataset = services.dataset_named(str(pk))
     form = NewFileForm(request.POST or None, request.FILES or None)
+
+    def take(**file: Any) -> services.Received:
+        return services.new_version(dataset=dataset, by=principal, at=timezone.now(), **file)
+
+    crumbs = [*_crumbs(dataset), ("New file", "")]
+    text = "The next retraining of every model that learns from this data set reads it."
+    return _upload_page(request, form, take, title=f"Newer file for {dataset}", crumbs=crumbs, text=text, present=dataset.mapping)
+
+
+def _upload_page(
+    request: HttpRequest,
+    form: forms.Form,
+    take: Callable[..., services.Received],
+    *,
+    present: dict[str, Any] | None = None,
+    **shown: Any,
+) -> HttpResponse:
+    """Let `take` have the file. If it is refused, the page shows the mapping it was read under, or that was proposed, beside the problems:
+    a mapping is corrected there, and the file chosen again. `present`: the mapping that holds where none is sent."""
+    mapping = ProposedMapping.sent(request.POST)
     problems: list[dict[str, Any]] = []
-    if request.method == "POST" and form.is_valid():
+    if request.method == "POST" and form.is_valid() and (mapping is None or mapping.is_valid()):
         source, source_name = _file(form)
         try:
-            received = services.new_version(dataset=dataset, source=source, source_name=source_name, by=principal, at=timezone.now())
+            received = take(source=source, source_name=source_name, mapping=mapping.mapping() if mapping else None)
         except DomainError as refusal:
             problems = _refuse(form, refusal)
+            mapping = _to_correct(mapping, refusal, present)
         else:
             messages.success(request, _said(received))
-            return redirect("admin:registry_dataset_page", pk)
-    crumbs = [*_crumbs(dataset), ("New file", "")]
+            return redirect("admin:registry_dataset_page", received.version.dataset_id)
+    if mapping:
+        shown["text"] = "Correct the file, or how its columns are read, and choose it again."
     with reading():
-        return show(
-            request,
-            "registry/form.html",
-            title=f"Newer file for {dataset}",
-            crumbs=crumbs,
-            form=form,
-            text="The next retraining of every model that learns from this data set reads it.",
-            button="Upload",
-            problems=problems,
-            multipart=True,
-        )
+        return show(request, "registry/upload.html", form=form, mapping=mapping, problems=problems, **shown)
+
+
+def _to_correct(tried: ProposedMapping | None, refusal: DomainError, present: dict[str, Any] | None) -> ProposedMapping | None:
+    """The mapping to show after a refusal; none for a file that is no table, or one too wide for a form."""
+    if not isinstance(refusal, UnreadableFile):
+        return tried
+    proposal = refusal.extra().get("proposal")
+    if proposal is None:
+        return None
+    if tried is not None and tried.is_for(proposal["columns"]):
+        return tried
+    found = ProposedMapping(mapping=present or proposal["mapping"] or {}, columns=proposal["columns"])
+    return found if found.whole else None
 
 
 @transaction.non_atomic_requests
@@ -123,7 +130,8 @@ def dataset_page(request: HttpRequest, pk: UUID) -> HttpResponse:
         models = list(RegisteredModel.objects.order_by("name")[:200])
     if newest is None:
         raise NotFound("This data set has no version.")
-    form = MappingForm(request.POST or None, version=newest, editable=principal.may("dataset.write"))
+    columns = newest.profile.get("columns", [])
+    form = MappingForm(request.POST or None, mapping=newest.mapping, columns=columns, editable=principal.may("dataset.write"))
     problems: list[dict[str, Any]] = []
     if request.method == "POST":
         principal.authorize("dataset.write")
@@ -148,7 +156,7 @@ def dataset_page(request: HttpRequest, pk: UUID) -> HttpResponse:
             problems=problems,
             report=newest.report,
             warnings=newest.report.get("problems", []),
-            columns=newest.profile.get("columns", []),
+            columns=columns,
             preview=newest.profile.get("preview", []),
             users=[one for one in models if one.dataset_id == dataset.pk],
             others=[one for one in models if one.dataset_id != dataset.pk and one.task == RegisteredModel.Task.FORECAST],

@@ -3,9 +3,9 @@
 from typing import Any
 
 from django import forms
+from django.core import signing
 
 from engine.frames.mapping import CHOICES
-from registry.models import DatasetVersion
 
 ROLES = (
     ("", "not used"),
@@ -25,6 +25,7 @@ ROLES = (
 SINGLE = ("date", "target", "price", "promotion", "stock", "order")
 MAX_COLUMNS = 80
 """A file with more columns (a wide one) is mapped by the API."""
+SALT = "registry.proposed-mapping"
 OPTION_TEXTS = {
     "shape": "How the file is laid out",
     "missing_days": "A day without a row means demand was",
@@ -37,13 +38,13 @@ OPTION_TEXTS = {
 
 
 class MappingForm(forms.Form):
-    """Bound to a version: its columns, their proposed or given roles. What contradicts itself is the service's to say."""
+    """The columns of a file, their proposed or given roles. What contradicts itself is the service's to say."""
 
-    def __init__(self, *args: Any, version: DatasetVersion, editable: bool, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, mapping: dict[str, Any], columns: list[dict[str, Any]], editable: bool = True, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.before: dict[str, Any] = dict(version.mapping)
-        self.columns: list[dict[str, Any]] = version.profile.get("columns", [])[:MAX_COLUMNS]
-        self.whole = len(version.profile.get("columns", [])) <= MAX_COLUMNS
+        self.before = dict(mapping)
+        self.columns = columns[:MAX_COLUMNS]
+        self.whole = len(columns) <= MAX_COLUMNS
         roles = _roles_of(self.before)
         for position, column in enumerate(self.columns):
             label = f"Role of {column['name']}"
@@ -95,6 +96,29 @@ class MappingForm(forms.Form):
         mapping |= {"segments": [*by_role.get("key_segment", []), *by_role.get("attribute_segment", []), *item_key]}
         mapping["date_format"] = given["date_format"] or None
         return {**self.before, **mapping}
+
+
+class ProposedMapping(MappingForm):
+    """The mapping of a file that was refused and is sent once more. Nothing of it was kept, so what is known of its columns goes to the
+    browser and comes back, signed."""
+
+    @property
+    def proposed(self) -> str:
+        """For the page to send along."""
+        return signing.dumps({"mapping": self.before, "columns": self.columns}, salt=SALT, compress=True)
+
+    @classmethod
+    def sent(cls, data: Any) -> "ProposedMapping | None":
+        """The form that a page was sent with; None on the first try, and where the proposal is none of ours."""
+        try:
+            known = signing.loads(data.get("proposed", ""), salt=SALT)
+        except signing.BadSignature:
+            return None
+        return cls(data, mapping=known["mapping"], columns=known["columns"])
+
+    def is_for(self, columns: list[dict[str, Any]]) -> bool:
+        """Whether these are its columns, so that what was chosen for them holds."""
+        return [column["name"] for column in columns] == [column["name"] for column in self.columns]
 
 
 def _roles_of(mapping: dict[str, Any]) -> dict[str, str]:
