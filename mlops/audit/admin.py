@@ -70,9 +70,7 @@ class AuditEventAdmin(ReadOnlyPlatformAdmin):
     fields = (
         "number",
         "occurred_at",
-        "actor",
-        "actor_kind",
-        "on_behalf_of",
+        "who",
         "action",
         "object_type",
         "object_id",
@@ -128,7 +126,12 @@ class AuditEventAdmin(ReadOnlyPlatformAdmin):
     @display(description="Person or key", ordering="actor", header=True)
     def shown_actor(self, event: AuditEvent) -> list[str]:
         """Who acted, and for whom."""
-        return [event.actor, f"for {event.on_behalf_of}" if event.on_behalf_of else event.get_actor_kind_display()]
+        return list(event.who)
+
+    @display(description="Person or key")
+    def who(self, event: AuditEvent) -> str:
+        """The same in one line."""
+        return ", ".join(event.who)
 
     @display(description="Action", ordering="action", header=True)
     def shown_action(self, event: AuditEvent) -> list[str]:

@@ -3,6 +3,7 @@
 from django.db import models
 
 from mlops.tenancy.models.base import TenantModel
+from mlops.tenancy.persons import PROGRAM
 
 
 class AuditEvent(TenantModel):
@@ -37,6 +38,13 @@ class AuditEvent(TenantModel):
 
     def __str__(self) -> str:
         return f"#{self.number} {self.action} {self.object_label}"
+
+    @property
+    def who(self) -> tuple[str, str]:
+        """Who acted, and for whom or as what. A job works in the name of whoever asked for it: that is the system for them, not they."""
+        if self.actor_kind == "system" and ("@" in self.actor or self.actor.startswith(PROGRAM)):
+            return "system", f"for {self.actor}{f' for {self.on_behalf_of}' if self.on_behalf_of else ''}"
+        return self.actor, f"for {self.on_behalf_of}" if self.on_behalf_of else self.get_actor_kind_display()
 
 
 class AuditHead(TenantModel):

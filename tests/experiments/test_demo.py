@@ -10,6 +10,7 @@ from django.core.management import call_command
 from django.utils import timezone
 
 from experiments.services import demo
+from mlops.audit.models import AuditEvent
 from mlops.tenancy.models import ApiKey
 from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import system
@@ -89,6 +90,17 @@ def test_other_data_than_the_demo_has_is_refused_aloud(
 
     assert said == [False, False, True]
     assert logging.getLogger().level == logging.INFO  # the demo is quiet for itself, not for who called it
+
+
+def test_the_demos_audit_trail_never_runs_backwards(trained: list[str], sales: Path, settings: Any, tmp_path: Path) -> None:
+    settings.VAR_DIR = tmp_path
+
+    call_command("seed_demo", data=sales)
+
+    with acting(system(DEMO_CUSTOMER)):
+        events = list(AuditEvent.objects.order_by("number").values_list("action", "occurred_at"))
+    assert events[-1][0] == "key.created"
+    assert [moment for _, moment in events] == sorted(moment for _, moment in events)
 
 
 def test_what_was_read_and_guessed_is_said(trained: list[str], tmp_path: Path) -> None:

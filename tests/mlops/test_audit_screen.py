@@ -60,6 +60,34 @@ def test_a_chain_that_nobody_verified_says_so(site: Site, customer: Customer) ->
     assert "nobody has verified yet" in said
 
 
+@pytest.mark.parametrize(
+    ("by", "shown"),
+    [
+        (("system", "kim@example.com", ""), ["system", "for kim@example.com"]),
+        (("system", "key:nightly", "kim@example.com"), ["system", "for key:nightly for kim@example.com"]),
+        (("system", "arena", ""), ["arena", "system"]),
+        (("system", "system", "kim@example.com"), ["system", "for kim@example.com"]),
+        (("user", "kim@example.com", ""), ["kim@example.com", "person"]),
+        (("key", "key:nightly", "kim@example.com"), ["key:nightly", "for kim@example.com"]),
+    ],
+)
+def test_the_platform_in_somebodys_place_is_not_taken_for_them(
+    site: Site, customer: Customer, by: tuple[Any, str, str], shown: list[str]
+) -> None:
+    kind, name, behalf = by
+    browser = site("viewer")
+    write(customer, "done in a job", by=Principal(kind, name, Role.ADMIN, customer.pk, on_behalf_of=behalf))
+    with scoped(customer.pk):
+        event = AuditEvent.objects.get(object_label="done in a job")
+
+    row = browser.get(f"{reverse(LIST)}?q=done+in+a+job").text
+    page = browser.get(reverse("admin:audit_auditevent_change", args=[event.pk])).text
+
+    told = [" ".join(unescape(part).split()) for part in re.findall(r">([^<>]+)<", row)]
+    assert told[told.index(shown[0]) : told.index(shown[0]) + 20].count(shown[1]) >= 1
+    assert ", ".join(shown) in " ".join(unescape(page).split())
+
+
 @pytest.mark.parametrize("door", ["button", "api", "command", "job"])
 def test_every_verification_is_told_later(site: Site, api: Callable[..., Any], customer: Customer, door: str) -> None:
     browser, client = site("ml_manager"), api()

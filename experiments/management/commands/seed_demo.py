@@ -75,8 +75,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Seed if needed, then say how to get in. Raises CommandError when the data cannot be used, or an address is taken."""
         self.console = Console(stderr=True, quiet=bool(options.get("as_json")))
-        now = timezone.now()
-        customer = demo.demo_customer(at=now)
+        customer = demo.demo_customer(at=timezone.now())
         if not demo.is_seeded():
             self._seed(options["data"], options["sundays"])
         elif options["data"] and options["data"].name != demo.seeded_from():
@@ -96,7 +95,7 @@ class Command(BaseCommand):
             access = demo.Access(**json.loads(access_file.read_text()))
         else:
             try:
-                access = demo.grant_access(customer, at=now)
+                access = demo.grant_access(customer, at=timezone.now())  # the seeding took minutes
             except DomainError as refusal:  # an address of the demo is somebody's account elsewhere
                 raise CommandError(str(refusal)) from None
             access_file.touch(mode=0o600)
