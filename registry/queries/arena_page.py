@@ -38,6 +38,8 @@ class Arena:
     champion: ModelVersion | None
     chosen: ModelVersion | None
     verdict: Verdict | None
+    reverse: Verdict | None
+    """The newest verdict the other way round: on the champion, against the chosen version."""
     verdicts: dict[Any, Verdict]
     """The newest verdict of each version, whoever it was against."""
     policy: Policy
@@ -81,12 +83,13 @@ def arena_of(model_id: UUID, label: str = "") -> Arena:
         champion = next((one for one in versions if one.status == VersionStatus.CHAMPION), None)
     chosen = _chosen(versions, label)
     verdicts: dict[Any, Verdict] = {}
-    verdict = None
+    between: dict[Any, Verdict] = {}
     for one in Verdict.objects.filter(version__in=versions).order_by("-created_at", "pk")[:500]:
         verdicts.setdefault(one.version_id, one)
-        if verdict is None and chosen and one.version_id == chosen.pk and one.against_id == (champion.pk if champion else None):
-            verdict = one
-    return Arena(model, versions, champion, chosen, verdict, verdicts, parse(model.policy))
+        between.setdefault((one.version_id, one.against_id), one)
+    high, low = champion.pk if champion else None, chosen.pk if chosen else None
+    verdict, reverse = (between.get((low, high)), between.get((high, low))) if chosen else (None, None)
+    return Arena(model, versions, champion, chosen, verdict, reverse, verdicts, parse(model.policy))
 
 
 def moves_of(model: RegisteredModel) -> list[Move]:

@@ -62,8 +62,8 @@ def sides_of(arena: Arena) -> Sides:
 
 def _runs(arena: Arena, versions: list[ModelVersion]) -> list[BacktestRun]:
     verdict = arena.verdict
-    judged = [verdict.run_id, verdict.against_run_id] if verdict else []
-    shown = judged if judged and None not in judged else _newest(arena, versions)
+    judged = [run for run in (verdict.run_id, verdict.against_run_id) if run] if verdict else []
+    shown = judged if len(judged) == 2 else _newest(arena, versions)
     return list(BacktestRun.objects.filter(pk__in=shown).select_related("dataset_version__dataset")) if shown else []
 
 

@@ -20,8 +20,8 @@ from mlops.waiting import Choice, Objection, Waiting, everything, tallies, tally
 from registry.models import PolicyChangeRequest, PromotionRequest
 from registry.queries.arena_page import Arena, arena_of
 from registry.queries.requests import pending_requests
-from registry.screens import charts
-from registry.screens.words import ACTS, consequences, headline, short
+from registry.screens.verdicts import evidence_sentence, shown_verdict
+from registry.screens.words import ACTS, consequences, short
 from registry.services import promotion
 from registry.services.four_eyes import ASKED, TRAINED, AlreadyDecided, added_by_one_hand, doers, objections
 from registry.services.lookups import expect_revision
@@ -140,7 +140,7 @@ def _request_page(
     pending = asked.status == RequestStatus.PENDING
     may = pending and principal.may("promotion_request.decide")
     own = objections([asked], principal).get(asked.pk, "") if may else ""
-    act = ACTS[asked.kind]
+    act, shown = ACTS[asked.kind], shown_verdict(arena)
     return show(
         request,
         "registry/request_page.html",
@@ -156,9 +156,9 @@ def _request_page(
         own=f"{own} {REJECTABLE}" if own else "",
         hand=added_by_one_hand(asked, principal) if may and not own else [],
         may_decide=may,
-        sentence=headline(arena) if arena.chosen else f"{asked.version.version} is {asked.version.status} now.",
+        sentence=evidence_sentence(arena, shown) if arena.chosen else f"{asked.version.version} is {asked.version.status} now.",
         consequences=consequences(act, arena, approving=True) if pending else [],
-        gates=charts.gates(arena),
+        shown=shown,
         model_url=f"{reverse('admin:registry_model_page', args=[asked.model_id])}?version={asked.version.version}",
     )
 

@@ -5,10 +5,8 @@ from datetime import date
 from typing import Any
 
 from mlops.lifecycle.models import Move
-from registry.queries.arena_page import Arena
 from registry.queries.shadow import Shadow
 from registry.queries.sides import Side, Sides
-from registry.rules.arena import primary_metric
 from registry.states import VersionStatus
 from registry.templatetags.tiltyard import swatch
 
@@ -126,37 +124,6 @@ def worst(sides: Sides) -> dict[str, Any] | None:
         for row in side.run.worst_series[:10]
     ]
     return {"keys": keys, "rows": rows, "version": side.version, "compared": compared}
-
-
-def gates(arena: Arena) -> list[dict[str, Any]]:
-    """The verdict's gates with both numbers in the unit people read, failed ones first."""
-    if arena.verdict is None:
-        return []
-    shown = [_gate(gate, primary_metric(arena.model.task, arena.policy)) for gate in arena.verdict.gates]
-    return sorted(shown, key=lambda gate: gate["passed"])
-
-
-def _gate(gate: dict[str, Any], primary: str) -> dict[str, Any]:
-    unit, name = gate["unit"], gate["name"]
-    fraction = unit == "fraction" or (unit == "ratio" and name == "wape") or (name == "improvement" and primary == "wape")
-    mine, theirs = (100 * value if fraction and value is not None else value for value in (gate["candidate"], gate["champion"]))
-    change, change_unit = None, ""
-    if mine is not None and theirs is not None and name != "segments":
-        points = unit in ("fraction", "%")
-        change = mine - theirs if points else (100 * (mine / theirs - 1) if theirs else None)
-        change_unit = "pp" if points else "%"
-    inputs = {"p": [mine], "segments": [0.0]}.get(unit, [mine, theirs])
-    missing = not gate["passed"] and None in inputs
-    return {
-        **gate,
-        "candidate": mine,
-        "champion": theirs,
-        "shown_unit": "%" if fraction or unit == "%" or name == "mape" else {"mae": "units", "rmse": "units"}.get(unit, ""),
-        "digits": {"p": 4, "segments": 0}.get(unit, 1 if fraction or unit == "%" or name == "mape" else 3),
-        "change": change,
-        "change_unit": change_unit,
-        "state": "passed" if gate["passed"] else ("no input" if missing else "failed"),
-    }
 
 
 def _named(side: Side) -> dict[str, Any]:

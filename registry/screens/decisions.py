@@ -19,9 +19,9 @@ from mlops.tenancy.roles import Principal
 from registry.models import ModelVersion
 from registry.queries.arena_page import Arena, arena_of, last_move
 from registry.queries.shadow_plan import ShadowPlan, shadow_plan
-from registry.screens import charts
 from registry.screens.models import model_crumbs
-from registry.screens.words import ACTS, Act, consequences, not_possible, possible, short
+from registry.screens.verdicts import evidence_sentence, shown_verdict
+from registry.screens.words import ACTS, Act, consequences, not_possible, possible
 from registry.services import moves, promotion
 from registry.services.judging_requests import request_judgement
 from registry.services.lookups import expect_revision
@@ -115,6 +115,7 @@ def _form_page(request: HttpRequest, act: Act, arena: Arena, form: DecisionForm,
     model_url = reverse("admin:registry_model_page", args=[arena.model.pk])
     label = arena.chosen.version if arena.chosen else ""
     asks = act.name == "promote" and arena.policy.four_eyes
+    shown = shown_verdict(arena)
     return show(
         request,
         "registry/decide.html",
@@ -133,8 +134,8 @@ def _form_page(request: HttpRequest, act: Act, arena: Arena, form: DecisionForm,
         consequences=consequences(act, arena),
         dangerous=_dangerous(act, arena),
         button=f"Ask to {act.label.lower()} {label}" if asks else f"{act.label} {label}",
-        sentence=short(arena.verdict) if not arena.first else "There is no champion to compare it with.",
-        gates=charts.gates(arena),
+        sentence=evidence_sentence(arena, shown),
+        shown=shown,
         plan=_plan(act, arena),
         back=f"{model_url}?version={label}",
     )

@@ -15,6 +15,7 @@ from registry.queries.shadow import Shadow, shadow_of
 from registry.queries.sides import Sides, sides_of
 from registry.rules.policy import Policy
 from registry.screens import charts
+from registry.screens.verdicts import shown_verdict
 from registry.screens.words import ACTS, Act, headline, possible
 from registry.states import SHADOWED
 
@@ -66,8 +67,7 @@ def model_page(request: HttpRequest, pk: UUID) -> HttpResponse:
         figures=_figures(arena.model.task, sides),
         run=next((side.run for side in (sides.chosen, sides.champion) if side and side.run), None),
         apart=apart,
-        gates=charts.gates(arena),
-        passed=len([gate for gate in arena.verdict.gates if gate["passed"]]) if arena.verdict else 0,
+        shown=shown_verdict(arena),
         daily=daily,
         daily_note=charts.daily_note(daily, *(["both versions on the same days"] if sides.comparable else [])),
         segments=charts.segments(sides, arena.policy.segment_tolerance_pct),

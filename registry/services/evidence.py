@@ -83,3 +83,8 @@ def _shadow(version: ModelVersion, champion: ModelVersion) -> dict[str, Any]:
 def latest_verdict(version: ModelVersion, champion: ModelVersion | None) -> Verdict | None:
     """The newest verdict on the version against the champion of now; a verdict against somebody else says nothing any more."""
     return Verdict.objects.filter(version=version, against=champion).order_by("-created_at", "pk").first()
+
+
+def last_verdict(version: ModelVersion, champion: ModelVersion | None) -> Verdict | None:
+    """The newest against the champion of now, else the newest against anybody: what speaks against a version outlives that champion."""
+    return latest_verdict(version, champion) or Verdict.objects.filter(version=version).order_by("-created_at", "pk").first()

@@ -14,7 +14,7 @@ from mlops.outbox.services import publish_all
 from mlops.tenancy.roles import Principal
 from registry.events import VersionMoved
 from registry.models import DecisionRecord, ModelVersion, PromotionRequest, RegisteredModel
-from registry.services.evidence import latest_verdict, record_decision
+from registry.services.evidence import last_verdict, latest_verdict, record_decision
 from registry.services.lookups import IfMatch, champion_of, lock_version
 from registry.states import REQUEST_LIFECYCLE, VERSION_LIFECYCLE, RequestStatus, VersionStatus
 
@@ -102,13 +102,14 @@ def _overtake_requests(versions: Sequence[ModelVersion], *, by: Principal, at: d
 
 def _decide(kind: str, model: RegisteredModel, version: ModelVersion, made: Move, *, by: Principal, at: datetime, reason: str) -> None:
     champion = champion_of(model)
+    find = last_verdict if kind == DecisionRecord.Kind.REJECTION else latest_verdict
     record_decision(
         kind=kind,
         model=model,
         version=version,
         move=made,
         former=champion,
-        verdict=latest_verdict(version, champion),
+        verdict=find(version, champion),
         proposer=version.created_by,
         approvers=[by],
         rationale=reason,
