@@ -100,6 +100,8 @@ def is_present(column: str, dtype: pl.DataType) -> pl.Expr:
 
 def as_day(column: str, dtype: pl.DataType, pattern: str | None) -> pl.Expr:
     """Date; null where missing or unreadable. Times of day and time zones are cut off: the day as written counts."""
+    if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
+        return pl.col(column).dt.date()  # a cast would take the day in Greenwich
     if is_temporal(dtype):
         return pl.col(column).cast(pl.Date, strict=False)
     text = pl.col(column).cast(pl.String).str.strip_chars()

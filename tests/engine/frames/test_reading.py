@@ -1,7 +1,7 @@
 """Long panels: what is read, what is refused and how it is told."""
 
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime, time
 from pathlib import Path
 
 import polars as pl
@@ -209,6 +209,18 @@ def test_parquet_with_typed_columns_and_flags_is_read(tmp_path: Path) -> None:
     assert panel.frame["promotion"].to_list()[:3] == [1.0, 0.0, 1.0]
     assert panel.series["store"].to_list() == ["7"]
     assert report.source["format"] == "parquet"
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "Asia/Kolkata", "America/New_York", "Pacific/Kiritimati"])
+@pytest.mark.parametrize("hour", [0, 21])
+def test_moments_of_a_zone_count_for_the_day_that_its_clocks_show(tmp_path: Path, zone: str, hour: int) -> None:
+    wanted = days(60, date(2024, 3, 1))  # clocks change in New York on the 10th and in Berlin on the 31st
+    moments = pl.Series([datetime.combine(day, time(hour)) for day in wanted]).dt.replace_time_zone(zone)
+    pl.DataFrame({"date": moments, "units": range(1, 61)}).write_parquet(tmp_path / "d.parquet")
+
+    panel, _ = read_panel(tmp_path / "d.parquet", SINGLE)
+
+    assert panel.frame.select("date", "target").rows() == [(day, float(number)) for number, day in enumerate(wanted, start=1)]
 
 
 def test_nested_parquet_column_cannot_be_mapped(tmp_path: Path) -> None:
