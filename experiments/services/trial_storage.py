@@ -28,8 +28,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from experiments.models import Study
 from experiments.services import trial_rows as rows
-from experiments.services.round_trip import Answers, Statement, run
-from experiments.services.trial_rows import Owner, TrialTaken
+from experiments.services.trial_chain import TrialChain
+from experiments.services.trial_rows import Owner
 from mlops.database.reading import reading
 
 STUDY_ID = 0
@@ -51,16 +51,6 @@ class _Draft:
     """Columns that Optuna does not know: metrics, error."""
 
 
-@dataclass(frozen=True)
-class _Begun:
-    """A trial that is on its way to the database under the number it will have."""
-
-    number: int
-    ended: Sequence[Statement]
-    """The end of the trial before it, which travels with it."""
-    answers: Answers
-
-
 class TrialStorage(BaseStorage):
     """The trials of one study. `shared`: other workers run trials of it too.
 
@@ -75,8 +65,7 @@ class TrialStorage(BaseStorage):
         self._owner = owner or Owner()
         self._shared, self._chained = shared, chained
         self._budget = study.n_trials
-        self._unwritten: list[Statement] = []
-        self._begun: _Begun | None = None
+        self._chain = TrialChain(study, self._owner, chained=chained, forget=self._forget)
         self._lock = RLock()
         self._trials: list[FrozenTrial] = []
         self._kinds: dict[str, BaseDistribution] = {}
@@ -109,24 +98,12 @@ class TrialStorage(BaseStorage):
     def settle(self) -> None:
         """Write the end of a trial that was to be written with the beginning of the next one. Raises TrialTaken."""
         with self._lock:
-            self.confirm()
-            ended, self._unwritten = self._unwritten, []
-            if ended:
-                self._check_end(ended, run(ended))
+            self._chain.settle()
 
     def confirm(self) -> None:
         """Wait until the trial begun last is written. Raises BudgetSpent, StudyStopped or TrialTaken; then there is no such trial."""
         with self._lock:
-            begun, self._begun = self._begun, None
-            if begun is None:
-                return
-            try:
-                if self._number_of(begun.ended, begun.answers.rows()) != begun.number:
-                    raise TrialTaken  # a worker that was given up on still gives out numbers
-            except BaseException:
-                self._open.discard(begun.number)
-                del self._trials[begun.number :], self._drafts[begun.number]
-                raise
+            self._chain.confirm()
 
     # --- the study
 
@@ -172,7 +149,7 @@ class TrialStorage(BaseStorage):
         self._expect(study_id)
         trial = _fresh() if template_trial is None else copy.deepcopy(template_trial)
         with self._lock:
-            number = self._insert(trial)
+            number = self._chain.begin(trial, foreseen=self._foreseen(trial))
             if number > len(self._trials) or (self._shared and template_trial is None):
                 self._read(until=number)
             trial.number = number
@@ -212,7 +189,7 @@ class TrialStorage(BaseStorage):
             else:
                 if trial.datetime_start:
                     columns["duration_s"] = (now - trial.datetime_start).total_seconds()
-                self._finish(trial, columns)
+                self._chain.end(trial, columns)
             self._drafts.pop(trial_id, None)
             self._keep(trial)
             return True
@@ -310,35 +287,16 @@ class TrialStorage(BaseStorage):
         self._drafts[trial.number] = _Draft(time.monotonic())
         return True
 
-    def _insert(self, trial: FrozenTrial) -> int:
-        """Write a new trial, together with the end of the one before it. Answers its number, known or foreseen."""
-        self.confirm()
-        ended, self._unwritten = self._unwritten, []
-        answers = Answers([*ended, *rows.insertion(self._study_id, trial, self._owner)])
-        foreseen = len(self._trials)
-        alone = self._chained and not self._shared and trial.state == TrialState.RUNNING and foreseen < self._budget
-        if alone and answers.on_their_way:
-            self._begun = _Begun(foreseen, ended, answers)
-            return foreseen
-        return self._number_of(ended, answers.rows())
+    def _foreseen(self, trial: FrozenTrial) -> int | None:
+        """The number that a new trial will have, where nobody else gives out any."""
+        number = len(self._trials)
+        alone = self._chained and not self._shared and trial.state == TrialState.RUNNING
+        return number if alone and number < self._budget else None
 
-    def _number_of(self, ended: Sequence[Statement], answers: Sequence[Sequence[Any]]) -> int:
-        self._check_end(ended, answers)
-        if not answers[len(ended)]:
-            raise rows.refusal(self._study_id)
-        number: int = answers[len(ended)][0][0]
-        return number
-
-    def _finish(self, trial: FrozenTrial, columns: dict[str, Any]) -> None:
-        self.settle()
-        self._unwritten = rows.ending(self._study_id, trial, columns, self._owner, maximize=self._direction == StudyDirection.MAXIMIZE)
-        if not self._chained:
-            self.settle()
-
-    @staticmethod
-    def _check_end(ended: Sequence[Statement], answers: Sequence[Sequence[Any]]) -> None:
-        if ended and not answers[1]:
-            raise TrialTaken
+    def _forget(self, number: int) -> None:
+        """Drop the newest trial, which came to nothing."""
+        self._open.discard(number)
+        del self._trials[number:], self._drafts[number]
 
     def _read(self, until: int | None = None) -> None:
         """Fetch new trials and those others have open."""
