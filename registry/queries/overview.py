@@ -58,9 +58,11 @@ class ModelCard:
         return self.champion.promoted_at.date() if self.champion and self.champion.promoted_at else None
 
     @property
-    def measured(self) -> bool:
-        """Whether a validated day or a backtest tells the champion's errors; without one nobody can call it healthy."""
-        return self.errors.mae_7d is not None
+    def unknown(self) -> str:
+        """Why nobody can tell how the champion does, in words: what the API calls a warning, though nothing was seen to be wrong."""
+        if self.champion is None or self.condition.state == "healthy" or self.condition.change_pct is not None:
+            return ""
+        return "was never measured here" if self.errors.mae_7d is None else "has no MAE on record to compare its last week with"
 
     @property
     def problems(self) -> list[str]:
@@ -89,6 +91,11 @@ class Overview:
         """Everything that is wrong, one clause for each model and each failed job."""
         found = [f"{card.model} {' and '.join(card.problems)}" for card in self.cards if card.problems]
         return found + [f"the job “{job.label}” failed" for job in self.failed]
+
+    @property
+    def unknown(self) -> list[str]:
+        """Every champion of which nobody can tell how it does, a clause each."""
+        return [f"{card.model} {card.unknown}" for card in self.cards if card.unknown]
 
 
 def running_jobs() -> list[Job]:

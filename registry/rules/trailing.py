@@ -64,10 +64,24 @@ class Trailing:
         return sum(one.sum_abs_error for one in week) / actual if actual else None
 
     @property
+    def week_days(self) -> int:
+        """How many days of the last week have a known truth."""
+        return len(self._last(WEEK))
+
+    @property
+    def month_days(self) -> int:
+        """The same of the last thirty days."""
+        return len(self._last(MONTH))
+
+    @property
+    def days_before(self) -> int:
+        """The same of the 23 days before the last week."""
+        return self.month_days - self.week_days
+
+    @property
     def before(self) -> float | None:
         """MAE of the 23 days before the last week; None with fewer than seven of them."""
-        earlier = self._last(MONTH)[: -len(self._last(WEEK)) or None]
-        return _mae(earlier) if len(earlier) >= WEEK else None
+        return _mae(self._last(MONTH)[: self.days_before]) if self.days_before >= WEEK else None
 
     @property
     def change_pct(self) -> float | None:

@@ -27,7 +27,7 @@ def overview_page(request: HttpRequest) -> HttpResponse:
         title="Overview",
         overview=seen,
         sentence=sentence(seen, waiting, critical),
-        wrong=bool(seen.wrong or critical),
+        tone="bad" if seen.wrong or critical else "open" if seen.unknown else "",
         waiting=waiting,
         alerts=open_about_models(),
         jobs=seen.running,
@@ -65,9 +65,10 @@ def sentence(seen: Overview, waiting: int, critical: int = 0) -> str:
     """Whether anything is wrong, and what waits, in words."""
     if not seen.cards:
         return "Nothing here yet: no model is registered."
-    wrong = [*seen.wrong, *([f"{_count(critical, 'critical alert')} {'is' if critical == 1 else 'are'} open"] if critical else [])]
+    alerts = [f"{_count(critical, 'critical alert')} {'is' if critical == 1 else 'are'} open"] if critical else []
+    wrong = [*seen.wrong, *alerts, *seen.unknown]
     said = " and ".join(wrong[:2]) + (f", and {len(wrong) - 2} more" if len(wrong) > 2 else "")
-    named = any(card.problems for card in seen.cards)  # the sentence begins with a model's name, which stays as it is
+    named = not (seen.failed or alerts) or any(card.problems for card in seen.cards)  # it begins with a model's name, which stays as it is
     state = "Nothing is wrong" if not wrong else said if named else capfirst(said)
     asks = (
         f"{_count(waiting, 'decision')} {'waits' if waiting == 1 else 'wait'} for a person" if waiting else "nothing waits for a decision"

@@ -1,7 +1,9 @@
 """The registry's pages through Django's client: who sees what, what a click does, and that a page asks the database little."""
 
+import re
 from collections.abc import Callable, Iterator
-from datetime import date
+from datetime import date, timedelta
+from html import unescape
 
 import pytest
 from django.db import connection
@@ -361,15 +363,74 @@ def test_extreme_metrics_and_days_are_shown(customer: Customer, site: Callable[.
         assert client.get(url).status_code == 200
 
 
-def test_a_champion_that_nothing_measured_is_not_called_healthy(customer: Customer, site: Callable[..., Client]) -> None:
+def sentence_of(text: str) -> tuple[str, str]:
+    """How the page's first sentence is toned, and what it says."""
+    found = re.search(r'<p class="ty-sentence([^"]*)">.*?<span>([^<]*)</span></p>', text)
+    assert found is not None
+    return found.group(1).strip(), unescape(found.group(2))
+
+
+def test_a_champion_that_nothing_measured_is_called_what_the_api_calls_it(
+    customer: Customer, site: Callable[..., Client], api: Callable[..., APIClient]
+) -> None:
     with acting(system(customer.pk)):
-        make.make_champion(make.make_model("fresh"))
-        make.make_champion(make.make_model("prices", task="regression"))
+        make.make_champion(make.make_model("fresh", display_name="fresh"))
+        make.make_champion(make.make_model("prices", task="regression", display_name="prices"))
+
+    text = site().get("/admin/").text
+    said = [api("viewer").get(f"/api/v1/models/health?model_name={name}").json()["champion"]["status"] for name in ("fresh", "prices")]
+
+    assert said == ["warning", "warning"]
+    assert len(re.findall(r'<span class="ty-status ty-warn">(?:(?!</span>).)*</span>Not measured</span>', text)) == 2
+    assert "Healthy</span>" not in text
+    expected = "fresh was never measured here and prices was never measured here; nothing waits for a decision."
+    assert sentence_of(text) == ("ty-sentence-open", expected)
+
+
+def test_a_champion_without_anything_to_compare_with_is_called_what_the_api_calls_it(
+    customer: Customer, site: Callable[..., Client], api: Callable[..., APIClient]
+) -> None:
+    with acting(system(customer.pk)):
+        champion = make.make_champion(make.make_model(display_name="Bikes"), metrics={})
+        make.make_accuracy(champion, level=1.0)
 
     text = site().get("/admin/").text
 
-    assert text.count("Not measured</span>") == 2
+    assert api("viewer").get("/api/v1/models/health").json()["champion"]["status"] == "warning"
     assert "Healthy</span>" not in text
+    assert sentence_of(text)[1] == "Bikes has no MAE on record to compare its last week with; nothing waits for a decision."
+
+
+def test_what_is_wrong_is_said_before_what_was_never_measured(customer: Customer, site: Callable[..., Client]) -> None:
+    with acting(system(customer.pk)):
+        make.make_champion(make.make_model("fresh", display_name="fresh"))
+        make.make_retraining(make.make_model("zebras", display_name="zebras"), status="failed", metadata={"error": "no rows"})
+
+    tone, said = sentence_of(site().get("/admin/").text)
+
+    assert (tone, said.partition(";")[0]) == ("ty-sentence-bad", "zebras failed its last retraining and fresh was never measured here")
+
+
+def test_a_cards_errors_name_their_days_their_unit_and_what_they_are_compared_with(
+    arena: tuple[ModelVersion, ModelVersion], site: Callable[..., Client]
+) -> None:
+    client = site()
+    told = _text_of(client.get("/admin/").text)
+    ForecastAccuracy.objects.all().delete()
+    backtested = client.get("/admin/").text
+
+    last = make.TODAY - timedelta(days=1)
+    assert f"MAE, 7 validated days to {last}" in told
+    assert "units" in told
+    assert "against the 23 days before; lower is better" in told
+    assert f"MAE, 7 backtest days to {last}" in _text_of(backtested)
+    assert "ty-good" not in backtested.split("ty-stats")[1].split("ty-figure-spark")[0]
+
+
+def _text_of(html: str) -> str:
+    """What a reader sees, without what is for screen readers alone."""
+    seen = re.sub(r'<span class="ty-hidden">.*?</span>', "", html, flags=re.DOTALL)
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", seen)).split())
 
 
 def test_a_champion_whose_errors_are_known_is_called_healthy(arena: tuple[ModelVersion, ModelVersion], site: Callable[..., Client]) -> None:
