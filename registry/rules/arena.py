@@ -39,6 +39,7 @@ class Gate:
     champion: float | None
     limit: str
     unit: str
+    """Of both numbers: `units` of what is predicted, `fraction` of 1, `%`, `ratio`, `score`, `nats`, `p` or `worse segments`."""
     why: str
 
 
@@ -81,11 +82,12 @@ def judge(
     theirs = champion.metrics
     metric = primary_metric(task, policy)
     improvement = improvement_pct(mine.get(metric), theirs.get(metric))
+    tested = "daily errors" if task == "forecast" else "rows' errors"
     gates = (
         _improvement(metric, mine, theirs, policy, improvement),
         *_guards(task, metric, mine, theirs, policy),
         _segments(candidate, champion, policy, ERROR_OF[task]),
-        _significance(p_value, p_method, policy, "daily errors" if task == "forecast" else "rows' errors"),
+        _significance(p_value, p_method, policy, tested, _gain(candidate, champion, task)),
     )
     return Judgement(
         passed=all(gate.passed for gate in gates),
@@ -136,11 +138,27 @@ def _finite(value: float | None) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _gate(name: str, passed: bool, mine: float | None, theirs: float | None, limit: str, unit: str, why: str) -> Gate:
+def _gate(name: str, passed: bool, mine: float | None, theirs: float | None, limit: str, why: str, metric: str = "") -> Gate:
     # What is not a finite number is no number: it must not reach the database or a browser.
-    return Gate(name, LABELS[name], passed, mine if _finite(mine) else None, theirs if _finite(theirs) else None, limit, unit, why)
+    left, right = mine if _finite(mine) else None, theirs if _finite(theirs) else None
+    return Gate(name, LABELS[name], passed, left, right, limit, UNITS[metric or name], f"{why[0].upper()}{why[1:]}")
 
 
+def _compared(gain: float, better: str, worse: str, than: str, unit: str = "%") -> str:
+    """How far one number lies from another, in words; no direction for a difference that would be shown as zero."""
+    size = f"{abs(gain):.1f}"
+    if size == "0.0":
+        return f"the same as {than}" if gain == 0 else f"the same as {than} to 0.1 {unit}"
+    return f"{size} {unit} {better if gain > 0 else worse} than {than}"
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - NAMED_SEGMENTS
+    return ", ".join(names[:NAMED_SEGMENTS]) + (f" and {more} more" if more > 0 else "")
+
+
+THEIRS = "the champion's"
+NAIVE = "the seasonal naive's on the same days"
 LABELS = {
     "improvement": "Improvement",
     "mae": "MAE",
@@ -163,6 +181,30 @@ LABELS = {
 }
 
 
+UNITS = {
+    "mae": "units",
+    "rmse": "units",
+    "mape": "%",
+    "wape": "fraction",
+    "mase": "ratio",
+    "rmsse": "ratio",
+    "log_loss": "nats",
+    "stability": "units",
+    "naive": "%",
+    "bias": "%",
+    "coverage": "fraction",
+    "stockout_miss_rate": "fraction",
+    "overstock_rate": "fraction",
+    "roc_auc": "score",
+    "f1": "score",
+    "accuracy": "score",
+    "segments": "worse segments",
+    "significance": "p",
+}
+"""What the numbers of a gate, or of the primary metric, are in."""
+NAMED_SEGMENTS = 5
+
+
 def label_of(metric: str) -> str:
     """A metric as people write it."""
     return {"log_loss": "log loss"}.get(metric, metric.upper())
@@ -181,11 +223,9 @@ def _improvement(
     left, right = mine.get(metric), theirs.get(metric)
     limit = f"≥ {policy.min_improvement_pct:g} % better {label_of(metric)}"
     if improvement is None:
-        return _gate("improvement", False, left, right, limit, metric, _missing("improvement", left, right))
-    passed = improvement >= policy.min_improvement_pct
-    word = "better" if improvement >= 0 else "worse"
-    why = f"{label_of(metric)} is {abs(improvement):.1f} % {word} than the champion's."
-    return _gate("improvement", passed, left, right, limit, metric, f"{why[0].upper()}{why[1:]}")
+        return _gate("improvement", False, left, right, limit, _missing("improvement", left, right), metric)
+    why = f"{label_of(metric)} is {_compared(improvement, 'better', 'worse', THEIRS)}."
+    return _gate("improvement", improvement >= policy.min_improvement_pct, left, right, limit, why, metric)
 
 
 def _ratio(name: str, mine: Mapping[str, float | None], theirs: Mapping[str, float | None], tolerance: float) -> Gate:
@@ -193,16 +233,8 @@ def _ratio(name: str, mine: Mapping[str, float | None], theirs: Mapping[str, flo
     limit = f"at most {tolerance:g} % worse"
     gain = improvement_pct(left, right)
     if gain is None:
-        return _gate(name, False, left, right, limit, "ratio", _missing(name, left, right))
-    return _gate(
-        name,
-        gain >= -tolerance,
-        left,
-        right,
-        limit,
-        "ratio",
-        f"{abs(gain):.1f} % {'better' if gain >= 0 else 'worse'} than the champion's.",
-    )
+        return _gate(name, False, left, right, limit, _missing(name, left, right))
+    return _gate(name, gain >= -tolerance, left, right, limit, f"{_compared(gain, 'better', 'worse', THEIRS)}.")
 
 
 def _naive(mine: Mapping[str, float | None], theirs: Mapping[str, float | None], policy: Policy) -> Gate:
@@ -211,9 +243,9 @@ def _naive(mine: Mapping[str, float | None], theirs: Mapping[str, float | None],
     limit = f"≥ {policy.min_value_over_naive_pct:g} % better MAE than the seasonal naive"
     if left is None or not _finite(left):
         why = f"{LABELS['naive']} of the candidate is missing or not a number; the gate fails closed."
-        return _gate("naive", False, left, right, limit, "%", why)
-    why = f"MAE is {abs(left):.1f} % {'better' if left >= 0 else 'worse'} than the seasonal naive's on the same days."
-    return _gate("naive", left >= policy.min_value_over_naive_pct, left, right, limit, "%", why)
+        return _gate("naive", False, left, right, limit, why)
+    why = f"MAE is {_compared(left, 'better', 'worse', NAIVE)}."
+    return _gate("naive", left >= policy.min_value_over_naive_pct, left, right, limit, why)
 
 
 def _stability(mine: Mapping[str, float | None], theirs: Mapping[str, float | None], policy: Policy) -> Gate:
@@ -221,10 +253,9 @@ def _stability(mine: Mapping[str, float | None], theirs: Mapping[str, float | No
     limit = f"worst origin's MAE at most {policy.stability_tolerance_pct:g} % worse"
     gain = improvement_pct(left, right)
     if gain is None:
-        return _gate("stability", False, left, right, limit, "mae", _missing("stability", left, right))
-    word = "better" if gain >= 0 else "worse"
-    why = f"At its worst origin MAE is {abs(gain):.1f} % {word} than the champion's at its worst."
-    return _gate("stability", gain >= -policy.stability_tolerance_pct, left, right, limit, "mae", why)
+        return _gate("stability", False, left, right, limit, _missing("stability", left, right))
+    why = f"At its worst origin MAE is {_compared(gain, 'better', 'worse', f'{THEIRS} at its worst')}."
+    return _gate("stability", gain >= -policy.stability_tolerance_pct, left, right, limit, why)
 
 
 def _score(name: str, mine: Mapping[str, float | None], theirs: Mapping[str, float | None], tolerance: float) -> Gate:
@@ -232,42 +263,42 @@ def _score(name: str, mine: Mapping[str, float | None], theirs: Mapping[str, flo
     left, right = mine.get(name), theirs.get(name)
     limit = f"at most {tolerance:g} % lower"
     if left is None or not right or not (_valid(left) and _valid(right)):
-        return _gate(name, False, left, right, limit, "score", _missing(name, left, right))
+        return _gate(name, False, left, right, limit, _missing(name, left, right))
     gain = 100.0 * (left / right - 1.0)
-    why = f"{abs(gain):.1f} % {'higher' if gain >= 0 else 'lower'} than the champion's."
-    return _gate(name, gain >= -tolerance, left, right, limit, "score", why)
+    why = f"{_compared(gain, 'higher', 'lower', THEIRS)}."
+    return _gate(name, gain >= -tolerance, left, right, limit, why)
 
 
 def _bias(mine: Mapping[str, float | None], theirs: Mapping[str, float | None], policy: Policy) -> Gate:
     left, right = mine.get("bias_pct"), theirs.get("bias_pct")
     limit = f"|bias| at most {policy.bias_tolerance_pp:g} pp larger"
     if left is None or right is None or not (_finite(left) and _finite(right)):
-        return _gate("bias", False, left, right, limit, "%", _missing("bias", left, right))
+        return _gate("bias", False, left, right, limit, _missing("bias", left, right))
     more = abs(left) - abs(right)
-    direction = "low" if left < 0 else "high"
-    change = "larger" if more > 0 else "smaller"
-    why = f"Forecasts {abs(left):.1f} % too {direction}; |bias| is {abs(more):.1f} pp {change} than the champion's."
-    return _gate("bias", more <= policy.bias_tolerance_pp, left, right, limit, "%", why)
+    size, direction = f"{abs(left):.1f}", "low" if left < 0 else "high"
+    forecasts = "Forecasts neither too low nor too high, to 0.1 %" if size == "0.0" else f"Forecasts {size} % too {direction}"
+    why = f"{forecasts}; |bias| is {_compared(more, 'larger', 'smaller', THEIRS, 'pp')}."
+    return _gate("bias", more <= policy.bias_tolerance_pp, left, right, limit, why)
 
 
 def _coverage(mine: Mapping[str, float | None], theirs: Mapping[str, float | None], policy: Policy) -> Gate:
     left, right = mine.get("coverage"), theirs.get("coverage")
     limit = f"no further below {policy.nominal_coverage_pct:g} %"
     if left is None or right is None or not (_valid(left) and _valid(right)):
-        return _gate("coverage", False, left, right, limit, "fraction", _missing("coverage", left, right))
+        return _gate("coverage", False, left, right, limit, _missing("coverage", left, right))
     short, their_short = (max(policy.nominal_coverage_pct - 100 * value, 0.0) for value in (left, right))
     why = f"Intervals cover {100 * left:.1f} % of days, the champion's {100 * right:.1f} %, nominal {policy.nominal_coverage_pct:g} %."
-    return _gate("coverage", short - their_short <= policy.coverage_tolerance_pp, left, right, limit, "fraction", why)
+    return _gate("coverage", short - their_short <= policy.coverage_tolerance_pp, left, right, limit, why)
 
 
 def _rate(name: str, mine: Mapping[str, float | None], theirs: Mapping[str, float | None], policy: Policy) -> Gate:
     left, right = mine.get(name), theirs.get(name)
     limit = f"at most {policy.stock_tolerance_pp:g} pp higher"
     if left is None or right is None or not (_valid(left) and _valid(right)):
-        return _gate(name, False, left, right, limit, "fraction", _missing(name, left, right))
+        return _gate(name, False, left, right, limit, _missing(name, left, right))
     more = 100 * (left - right)
-    why = f"{abs(more):.1f} pp {'higher' if more > 0 else 'lower'} than the champion's."
-    return _gate(name, more <= policy.stock_tolerance_pp, left, right, limit, "fraction", why)
+    why = f"{_compared(more, 'higher', 'lower', THEIRS, 'pp')}."
+    return _gate(name, more <= policy.stock_tolerance_pp, left, right, limit, why)
 
 
 def _segments(candidate: Evidence | None, champion: Evidence, policy: Policy, error: str) -> Gate:
@@ -275,7 +306,7 @@ def _segments(candidate: Evidence | None, champion: Evidence, policy: Policy, er
     sides = (("the candidate", candidate), ("the champion", champion))
     if unmeasured := [name for name, side in sides if side is None or not side.metrics]:
         why = f"Nothing was measured of {' and '.join(unmeasured)}; the gate fails closed."
-        return _gate("segments", False, None, None, limit, "segments", why)
+        return _gate("segments", False, None, None, limit, why)
     worse: list[str] = []
     missing: list[str] = []
     compared = 0
@@ -287,27 +318,12 @@ def _segments(candidate: Evidence | None, champion: Evidence, policy: Policy, er
             worse.append(f"{segment} ({-gain:.1f} % worse)")
         compared += 1
     if missing:
-        return _gate(
-            "segments",
-            False,
-            None,
-            None,
-            limit,
-            "segments",
-            f"No comparable {label_of(error)} for {', '.join(missing[:5])}; the gate fails closed.",
-        )
+        why = f"No comparable {label_of(error)} for {_some(missing)}; the gate fails closed."
+        return _gate("segments", False, None, None, limit, why)
     if worse:
-        return _gate(
-            "segments",
-            False,
-            float(len(worse)),
-            0.0,
-            limit,
-            "segments",
-            f"Worse in {len(worse)} of {compared} segments: {', '.join(worse[:5])}.",
-        )
+        return _gate("segments", False, float(len(worse)), None, limit, f"Worse in {len(worse)} of {compared} segments: {_some(worse)}.")
     why = f"None of {compared} segments is worse." if compared else "The data names no segments."
-    return _gate("segments", True, 0.0, 0.0, limit, "segments", why)
+    return _gate("segments", True, 0.0, None, limit, why)
 
 
 def _pairs(mine: Segments, theirs: Segments) -> Iterator[tuple[str, float | None, float | None]]:
@@ -317,14 +333,26 @@ def _pairs(mine: Segments, theirs: Segments) -> Iterator[tuple[str, float | None
         yield from ((segment, left.get(segment), right.get(segment)) for segment in {**right, **left})
 
 
-def _significance(p_value: float | None, method: str, policy: Policy, what: str) -> Gate:
+def _gain(candidate: Evidence | None, champion: Evidence, task: str) -> float | None:
+    """How much smaller the candidate's errors are that the paired test is of: over their common days, else over the whole."""
+    if candidate is None:
+        return None
+    if common := candidate.daily_mae.keys() & champion.daily_mae.keys():
+        return math.fsum(champion.daily_mae[day] - candidate.daily_mae[day] for day in common)
+    return improvement_pct(candidate.metrics.get(ERROR_OF[task]), champion.metrics.get(ERROR_OF[task]))
+
+
+def _significance(p_value: float | None, method: str, policy: Policy, what: str, gain: float | None) -> Gate:
+    """Asks whether the two differ by more than chance; in which direction is for the improvement to ask, and for the sentence to say."""
     limit = f"p < {policy.max_p_value:g}"
     if p_value is None or not _valid(p_value):
         why = f"The paired test of the {what} could not be computed (nothing in common, or no difference); the gate fails closed."
-        return _gate("significance", False, p_value, None, limit, "p", why)
+        return _gate("significance", False, p_value, None, limit, why)
     shown = f"p = {p_value:.4f}" if p_value >= 0.0001 else "p < 0.0001"
-    why = f"{method or 'Paired test'} of the {what}: {shown}."
-    return _gate("significance", p_value < policy.max_p_value, p_value, None, limit, "p", why)
+    passed = p_value < policy.max_p_value
+    found = "no significant difference" if not passed else f"significantly {'better' if gain > 0 else 'worse'}" if gain else "significant"
+    why = f"{method or 'Paired test'} of the {what}: {found}, {shown}."
+    return _gate("significance", passed, p_value, None, limit, why)
 
 
 def _sentence(mine: str, theirs: str, metric: str, improvement: float | None, gates: tuple[Gate, ...]) -> str:
@@ -332,7 +360,7 @@ def _sentence(mine: str, theirs: str, metric: str, improvement: float | None, ga
     if improvement is None:
         start = f"{mine} cannot be compared with {theirs} by {label_of(metric)}"
     else:
-        start = f"{mine} is {abs(improvement):.1f} % {'better' if improvement >= 0 else 'worse'} than {theirs} by {label_of(metric)}"
+        start = f"{mine} is {_compared(improvement, 'better', 'worse', theirs)} by {label_of(metric)}"
     if not failed:
         return f"{start}; all {len(gates)} gates passed."
     told = "; ".join(f"{gate.label} — {gate.why.rstrip('.')}" for gate in failed)

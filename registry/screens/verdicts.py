@@ -7,6 +7,12 @@ from registry.models import Verdict
 from registry.queries.arena_page import Arena
 from registry.screens.words import short
 
+SHOWN_UNITS = dict.fromkeys(("units", "mae", "rmse"), "units") | dict.fromkeys(("worse segments", "segments"), "worse segments")
+IN_POINTS = ("naive", "bias", "coverage", "stockout_miss_rate", "overstock_rate")
+"""Gates whose numbers differ by percentage points; others by percent of the champion's."""
+ALONE = ("segments", "significance")
+"""Gates with one number, which is of both versions together."""
+
 
 @dataclass(frozen=True)
 class ShownVerdict:
@@ -58,24 +64,24 @@ def _shown(verdict: Verdict, version: str, against: str, sentence: str, *, count
 
 
 def _gate(gate: dict[str, Any]) -> dict[str, Any]:
-    """A gate with both numbers in the unit people read."""
+    """A gate with both numbers in the unit people read. Gates keep what they were written with: older ones give other units."""
     unit, name = gate["unit"], gate["name"]
     fraction = unit in ("fraction", "wape") or name == "wape"
+    percent = fraction or unit == "%" or name == "mape"
     mine, theirs = (100 * value if fraction and value is not None else value for value in (gate["candidate"], gate["champion"]))
-    change, change_unit = None, ""
-    if mine is not None and theirs is not None and name != "segments":
-        points = unit in ("fraction", "%")
-        change = mine - theirs if points else (100 * (mine / theirs - 1) if theirs else None)
-        change_unit = "pp" if points else "%"
-    inputs = {"p": [mine], "segments": [0.0]}.get(unit, [mine, theirs])
-    missing = not gate["passed"] and None in inputs
+    if name in ALONE:
+        theirs = None
+    change = None
+    if mine is not None and theirs is not None:
+        change = mine - theirs if name in IN_POINTS else (100 * (mine / theirs - 1) if theirs else None)
+    missing = not gate["passed"] and None in {"significance": [mine], "segments": [0.0]}.get(name, [mine, theirs])
     return {
         **gate,
         "candidate": mine,
         "champion": theirs,
-        "shown_unit": "%" if fraction or unit == "%" or name == "mape" else {"mae": "units", "rmse": "units"}.get(unit, ""),
-        "digits": {"p": 4, "segments": 0}.get(unit, 1 if fraction or unit == "%" or name == "mape" else 3),
+        "shown_unit": "%" if percent else SHOWN_UNITS.get(unit, ""),
+        "digits": {"significance": 4, "segments": 0}.get(name, 1 if percent else 3),
         "change": change,
-        "change_unit": change_unit,
+        "change_unit": "pp" if name in IN_POINTS else "%",
         "state": "passed" if gate["passed"] else ("no input" if missing else "failed"),
     }

@@ -203,8 +203,10 @@ def make_accuracy(version: ModelVersion, *, level: float, days: int = 40, drifte
     )
 
 
-def make_verdict(version: ModelVersion, champion: ModelVersion, *, p_value: float = 0.004) -> Verdict:
-    """What the rule says about the newest runs of both."""
+def make_verdict(
+    version: ModelVersion, champion: ModelVersion, *, p_value: float = 0.004, gates: list[dict[str, Any]] | None = None
+) -> Verdict:
+    """What the rule says about the newest runs of both; with `gates`, as it was written down by them."""
     run, against_run = (one.backtest_runs.order_by("-created_at").first() for one in (version, champion))
     policy = parse(version.model.policy)
     judgement = judge(_evidence(version, run), _evidence(champion, against_run), policy, p_value=p_value, p_method="Diebold–Mariano")
@@ -215,11 +217,11 @@ def make_verdict(version: ModelVersion, champion: ModelVersion, *, p_value: floa
         against_run=against_run,
         policy=policy.to_json(),
         policy_revision=version.model.policy_revision,
-        gates=judgement.gates_json(),
+        gates=gates or judgement.gates_json(),
         passed=judgement.passed,
         summary=judgement.summary,
         trigger="manual",
-        created_at=NOW,
+        created_at=NOW + timedelta(seconds=bool(gates)),
     )
 
 

@@ -319,5 +319,79 @@ def test_a_metric_of_a_table_that_is_no_number_fails_its_gate(task: str, name: s
 
 def test_the_policys_metric_holds_where_the_task_has_it() -> None:
     assert [one.name for one in judged_table("regression", policy=Policy(primary_metric="rmse")).gates][:2] == ["improvement", "mae"]
-    assert gate(judged_table("classification", policy=Policy(primary_metric="rmse")), "improvement").unit == "log_loss"
-    assert gate(judged_table("regression", policy=Policy(primary_metric="mase")), "improvement").unit == "mae"
+    assert gate(judged_table("classification", policy=Policy(primary_metric="rmse")), "improvement").limit.endswith("log loss")
+    assert gate(judged_table("regression", policy=Policy(primary_metric="mase")), "improvement").limit.endswith("MAE")
+
+
+@pytest.mark.parametrize(
+    ("mae", "p_value", "said"),
+    [
+        (9.0, 0.01, "significantly better, p = 0.0100."),
+        (14.0, 0.00001, "significantly worse, p < 0.0001."),
+        (14.0, 0.35, "no significant difference, p = 0.3500."),
+    ],
+)
+def test_significance_says_in_which_direction(mae: float, p_value: float, said: str) -> None:
+    assert gate(judged({"mae": mae}, p_value=p_value), "significance").why == f"Diebold–Mariano of the daily errors: {said}"
+
+
+def test_significance_goes_by_the_days_that_were_tested() -> None:
+    day = date(2026, 1, 1)
+    sides = [Evidence(label, metrics, {day: error}, SEGMENTS) for label, metrics, error in (("v2", BETTER, 3.0), ("v1", CHAMPION, 2.0))]
+
+    assert "significantly worse" in gate(judge(sides[0], sides[1], Policy(), p_value=0.01), "significance").why
+
+
+def test_a_list_of_segments_says_how_many_more_there_are() -> None:
+    names = [f"S{number}" for number in range(1, 9)]
+    sides = [Evidence(label, BETTER, {}, {"store": dict.fromkeys(names, error)}) for label, error in (("v2", 3.0), ("v1", 2.0))]
+
+    found = gate(judge(sides[0], sides[1], Policy(), p_value=0.01), "segments")
+
+    assert found.why.startswith("Worse in 8 of 8 segments: S1 (50.0 % worse), ")
+    assert found.why.endswith("S5 (50.0 % worse) and 3 more.")
+    assert (found.candidate, found.champion, found.unit) == (8.0, None, "worse segments")
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "said"),
+    [
+        ("improvement", {"mae": 10.001}, "MAE is the same as the champion's to 0.1 %."),
+        ("improvement", {"mae": 10.0}, "MAE is the same as the champion's."),
+        ("wape", {"wape": 0.100001}, "The same as the champion's to 0.1 %."),
+        ("overstock_rate", {"overstock_rate": 0.10001}, "The same as the champion's to 0.1 pp."),
+        ("naive", {"value_over_naive_pct": 0.01}, "MAE is the same as the seasonal naive's on the same days to 0.1 %."),
+        ("stability", {"worst_origin_mae": 15.001}, "At its worst origin MAE is the same as the champion's at its worst to 0.1 %."),
+        (
+            "bias",
+            {"bias_pct": 0.01},
+            "Forecasts neither too low nor too high, to 0.1 %; |bias| is 2.0 pp smaller than the champion's.",
+        ),
+        ("bias", {"bias_pct": -2.01}, "Forecasts 2.0 % too low; |bias| is the same as the champion's to 0.1 pp."),
+    ],
+)
+def test_a_difference_that_would_be_shown_as_zero_has_no_direction(name: str, changes: dict[str, float], said: str) -> None:
+    assert gate(judged(changes), name).why == said
+
+
+def test_a_verdict_on_equals_says_that_they_are_the_same() -> None:
+    assert judged({"mae": 9.9999}).summary.startswith("v2 is the same as v1 to 0.1 % by MAE; ")
+
+
+def test_each_gate_names_the_unit_of_its_numbers() -> None:
+    assert {one.name: one.unit for one in judged().gates} == {
+        "improvement": "units",
+        "naive": "%",
+        "mape": "%",
+        "wape": "fraction",
+        "mase": "ratio",
+        "rmsse": "ratio",
+        "bias": "%",
+        "coverage": "fraction",
+        "stockout_miss_rate": "fraction",
+        "overstock_rate": "fraction",
+        "stability": "units",
+        "segments": "worse segments",
+        "significance": "p",
+    }
+    assert gate(judged(policy=Policy(primary_metric="wape")), "improvement").unit == "fraction"

@@ -91,3 +91,30 @@ def test_a_rejections_record_rests_on_the_verdict_against_the_present_champion(
     moves.archive(version_id=loser.pk, by=scope, at=make.NOW, reason="Worse.")
 
     assert loser.decisions.get(kind="rejection").verdict == verdict
+
+
+def test_gates_are_shown_with_their_units_whatever_older_ones_called_them(scope: Principal, site: Site) -> None:
+    champion, challenger = make.make_arena(segments={"HOBBIES_2": 1.16})
+    verdict = challenger.verdicts.get()
+    former = {"improvement": "mae", "mape": "ratio", "wape": "ratio", "stability": "mae", "segments": "segments"}
+    client = site(email="lee@example.com")
+
+    now = client.get(decide_url(challenger, "promote")).context["shown"].gates
+    aged = [{**gate, "unit": former.get(gate["name"], gate["unit"])} for gate in verdict.gates]
+    make.make_verdict(challenger, champion, gates=aged)
+    then = client.get(decide_url(challenger, "promote")).context["shown"].gates
+
+    units = {gate["name"]: gate["shown_unit"] for gate in now}
+    assert units == {gate["name"]: gate["shown_unit"] for gate in then}
+    assert (units["improvement"], units["mape"], units["wape"], units["segments"]) == ("units", "%", "%", "worse segments")
+    segments = next(gate for gate in now if gate["name"] == "segments")
+    assert (segments["candidate"], segments["champion"], segments["state"]) == (1.0, None, "failed")
+
+
+def test_the_api_gives_the_units_of_gates(scope: Principal, api: Callable[..., APIClient]) -> None:
+    make.make_arena()
+
+    gates = api().get("/api/v1/models/demand_forecast/versions/v3/evidence").json()["verdicts"][0]["gates"]
+
+    told = {gate["name"]: (round(gate["candidate"], 2), gate["unit"]) for gate in gates if gate["name"] in ("mape", "wape")}
+    assert told == {"mape": (10.96, "%"), "wape": (0.09, "fraction")}
