@@ -80,6 +80,15 @@ def search(attempt: Attempt) -> dict[str, Any]:
     """One attempt of one worker. Raises JobRefused where the study has failed, and Cancelled."""
     study_id = UUID(attempt.payload["study_id"])
     try:
+        return _search(attempt, study_id)
+    except Cancelled:
+        _stop(attempt, study_id)
+        raise
+
+
+def _search(attempt: Attempt, study_id: UUID) -> dict[str, Any]:
+    """As `search`; a study that somebody cancels while it is about to fail is a cancelled one."""
+    try:
         study = _begin(attempt, study_id)
         if study is None:
             return {"note": "The study has ended already."}
@@ -87,14 +96,10 @@ def search(attempt: Attempt) -> dict[str, Any]:
             objective = objective_of(study)
             while CONCLUDES not in attempt.payload and _run_trials(attempt, study, objective):
                 pass
-            result = conclude(attempt, study, objective)
-    except Cancelled:
-        _stop(attempt, study_id)
-        raise
+            return conclude(attempt, study, objective)
     except JobRefused as refusal:
         _fail(attempt, study_id, str(refusal))
         raise
-    return result
 
 
 def _begin(attempt: Attempt, study_id: UUID) -> Study | None:
@@ -258,7 +263,7 @@ def _give_up_if_hopeless(run: _Search) -> None:
 
 def _stop(attempt: Attempt, study_id: UUID) -> None:
     """A worker stops because somebody asked for it; the last one to stop ends the study."""
-    with jobs.fenced(job_id=attempt.job_id, attempt=attempt.number):  # the attempt's own refuses once it is to stop
+    with jobs.fenced(job_id=attempt.job_id, attempt=attempt.number, stopping=True):
         study = lock_study(study_id)
         others = [job for job in open_jobs(study) if job.pk != attempt.job_id]
         if not others and study.is_open:
@@ -267,7 +272,7 @@ def _stop(attempt: Attempt, study_id: UUID) -> None:
 
 def _fail(attempt: Attempt, study_id: UUID, error: str) -> None:
     """No attempt could succeed: the study has failed. Other workers notice when they begin their next trial."""
-    with jobs.fenced(job_id=attempt.job_id, attempt=attempt.number):  # the attempt's own refuses once it is to stop
+    with attempt.fenced():
         study = lock_study(study_id)
         if study.is_open:
             now = timezone.now()

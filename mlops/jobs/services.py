@@ -169,19 +169,26 @@ def gain(*, job_id: UUID, attempt: int) -> None:
 
 
 @contextmanager
-def fenced(*, job_id: UUID, attempt: int) -> Iterator[None]:
-    """A transaction that commits only if this attempt still owns the job: what it writes appears once, whole, or not at all."""
+def fenced(*, job_id: UUID, attempt: int, stopping: bool = False) -> Iterator[None]:
+    """A transaction that commits only if this attempt still owns the job: what it writes appears once, whole, or not at all.
+
+    Raises LeaseLost, and Cancelled where somebody asked for the job to stop: whoever was told so is not to see its outputs afterwards. The
+    row is held to the end, so that a later wish waits, and finds what was written. `stopping` is for what an attempt leaves in order then.
+    """
     with transaction.atomic():
-        if not Job.objects.select_for_update(no_key=True).filter(pk=job_id, state=JobState.RUNNING, attempt=attempt).first():
+        row = _mine(job_id, attempt).select_for_update(no_key=True).first()
+        if row is None:
             raise LeaseLost
+        if row.cancel_requested_at and not stopping:
+            raise Cancelled
         yield
 
 
 def succeed(*, job_id: UUID, attempt: int, result: dict[str, Any]) -> None:
-    """End the job well. Raises LeaseLost."""
+    """End the job well. Raises LeaseLost, and Cancelled where somebody asked for it to stop before its end was written."""
     values = {"state": JobState.SUCCEEDED, "progress": 1.0, "result": result, "finished_at": Now(), "lease_expires_at": None}
-    if not _mine(job_id, attempt).update(**values):
-        raise LeaseLost
+    if not _mine(job_id, attempt).filter(cancel_requested_at=None).update(**values):
+        raise Cancelled if _mine(job_id, attempt).exists() else LeaseLost
 
 
 def fail(*, job: Job, error: str, final: bool) -> bool:
@@ -214,7 +221,8 @@ def waits_again(job: Job) -> bool:
 
 
 def cancel(*, job: Job, at: datetime, by: Principal) -> Job:
-    """Ask for the job to stop: a queued one ends at once, a running one at its next step. Asking again changes nothing.
+    """Ask for the job to stop: a queued one ends at once, a running one at its next step, and it commits nothing more. Asking again
+    changes nothing.
 
     Raises AlreadyEnded.
     """

@@ -15,7 +15,7 @@ from experiments.services.code_revision import code_revision
 from mlops.artifacts.storage import storage
 from mlops.audit.services import verify
 from mlops.jobs.models import JobState
-from mlops.jobs.services import fenced
+from mlops.jobs.services import cancel, fenced
 from mlops.lifecycle.models import Move
 from mlops.outbox.models import Message
 from mlops.outbox.services import handle
@@ -299,6 +299,25 @@ def test_an_attempt_that_was_given_up_writes_nothing(model: RegisteredModel, sco
     assert [version.version for version in versions(model)] == ["v1"]
     with fenced(job_id=run.job_id, attempt=2):
         assert RetrainingRun.objects.get(pk=run.pk).status == "running"
+
+
+def test_a_retraining_that_is_cancelled_while_it_judges_crowns_nobody(
+    model: RegisteredModel, scope: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = retraining.request_retrain(model=model, trigger=Trigger.MANUAL, by=scope, at=NOON)
+    real = training._prepare
+
+    def cancelled_behind_it(attempt: Any, run: RetrainingRun, forecaster: Any) -> Any:
+        prepared = real(attempt, run, forecaster)
+        if forecaster.kind == "lightgbm":
+            cancel(job=job_of(run), at=NOON, by=scope)
+        return prepared
+
+    monkeypatch.setattr(training, "_prepare", cancelled_behind_it)
+    attempt(run)
+
+    assert [(version.version, version.status) for version in versions(model)] == [("v1", "champion")]
+    assert (job_of(run).state, job_of(run).result, news("jobs.cancelled")[0]["job_id"]) == (JobState.CANCELLED, {}, str(run.job_id))
 
 
 def test_the_model_can_be_fed_by_another_data_set_once(model: RegisteredModel, scope: Principal, tmp_path: Path) -> None:

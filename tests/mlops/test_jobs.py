@@ -286,6 +286,62 @@ def test_the_heart_beats_beside_the_work_and_carries_the_wish_to_stop(customer: 
     assert (job.state, topics(customer)) == (JobState.CANCELLED, ["jobs.cancelled"])
 
 
+def test_an_acknowledged_wish_to_stop_comes_before_the_outputs(customer: Customer) -> None:
+    job = make_job(customer)
+
+    def at_its_last_step(attempt: Attempt) -> dict[str, Any]:
+        services.cancel(job=job, at=NOON, by=system(customer.pk))
+        with attempt.fenced():
+            record(action="output", target=customer, label="x", at=NOON)
+            attempt.finish({"made": 1})
+        return {}
+
+    do(at_its_last_step, job)
+
+    with scoped(customer.pk):
+        assert not AuditEvent.objects.filter(action="output").exists()
+    assert (job.state, job.result, topics(customer)) == (JobState.CANCELLED, {}, ["jobs.cancelled"])
+
+
+def test_an_acknowledged_wish_to_stop_comes_before_a_good_end(customer: Customer) -> None:
+    job = make_job(customer)
+
+    do(lambda attempt: {"asked": bool(services.cancel(job=job, at=NOON, by=system(customer.pk)))}, job)
+
+    assert (job.state, job.result, topics(customer)) == (JobState.CANCELLED, {}, ["jobs.cancelled"])
+
+
+@pytest.mark.postgres_only
+@pytest.mark.django_db(transaction=True)
+def test_a_wish_to_stop_waits_for_outputs_that_are_being_written(customer: Customer) -> None:
+    job = make_job(customer)
+    written = ThreadEvent()
+    told: list[Exception] = []
+
+    def act(number: int) -> None:
+        if number == 0:
+            runner.job(job.kind)(outputs)
+            runner.run(job_id=job.pk, attempts=0)
+        else:
+            written.wait(20)
+            with pytest.raises(AlreadyEnded) as refused:
+                services.cancel(job=job, at=NOON, by=system(customer.pk))
+            told.append(refused.value)
+
+    def outputs(attempt: Attempt) -> dict[str, Any]:
+        with attempt.fenced():
+            record(action="output", target=customer, label="x", at=NOON)
+            written.set()
+            time.sleep(0.3)  # the other asks meanwhile
+            attempt.finish({"made": 1})
+        return {}
+
+    raised = in_threads(2, act)
+
+    job.refresh_from_db()
+    assert (raised, len(told), job.state, job.result) == ([], 1, JobState.SUCCEEDED, {"made": 1})
+
+
 def test_cancelling_a_queued_job_ends_it_and_leaves_a_trace(customer: Customer) -> None:
     job = make_job(customer)
 

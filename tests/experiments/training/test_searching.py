@@ -11,7 +11,7 @@ from experiments.jobs_training import cancel_study as follow_cancelled_job
 from experiments.jobs_training import fail_study as follow_failed_job
 from experiments.models import Study, Trial
 from experiments.screens.study_words import sentence
-from experiments.services import deciding, proposing, searching, study_rows
+from experiments.services import deciding, proposing, searching, study_conclusion, study_rows
 from experiments.services.studies import cancel_study
 from experiments.states import StudyStatus, TrialState
 from mlops.artifacts.storage import storage
@@ -433,6 +433,33 @@ def test_a_cancelled_study_of_a_dead_worker_ends_with_its_job(scope: Principal) 
 
     study.refresh_from_db()
     assert (waiting, study.status, states_of(study)) == ("running", "cancelled", ["fail"])
+
+
+def test_a_study_whose_job_is_cancelled_at_its_conclusion_makes_no_version(scope: Principal, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = ask_for_study(scope)
+    real = study_conclusion.try_out
+
+    def cancelled_meanwhile(*given: Any) -> Any:
+        jobs.cancel(job=Job.objects.get(pk=study.job_id), at=NOON, by=scope)
+        return real(*given)
+
+    monkeypatch.setattr(study_conclusion, "try_out", cancelled_meanwhile)
+    study = run_study(study)
+
+    assert (study.status, Job.objects.get(pk=study.job_id).state, ModelVersion.objects.count()) == ("cancelled", JobState.CANCELLED, 0)
+
+
+def test_a_study_that_is_cancelled_while_it_fails_is_cancelled(scope: Principal, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = ask_for_study(scope)
+
+    def fails_too_late(*_: Any) -> Any:
+        cancel_study(study_id=study.pk, by=scope, at=NOON)
+        raise jobs.JobRefused("No trial was completed.")
+
+    monkeypatch.setattr(searching, "conclude", fails_too_late)
+    study = run_study(study)
+
+    assert (study.status, study.error, Job.objects.get(pk=study.job_id).state) == ("cancelled", "", JobState.CANCELLED)
 
 
 def test_a_study_fails_with_the_last_of_its_jobs(scope: Principal) -> None:
