@@ -6,7 +6,19 @@ from engine.frames.limits import ReadLimits
 from engine.frames.mapping import Mapping
 from engine.frames.opening import FILE, ROW, RawTable
 from engine.frames.problems import MAX_EXAMPLES, Findings, counted, refuse
-from engine.frames.values import MAX_DISTINCT_DATES, as_day, as_flag_or_number, as_number, as_text, is_present, is_temporal, read_dates
+from engine.frames.values import (
+    MAX_DISTINCT_DATES,
+    ONLY_COMMA,
+    ONLY_POINT,
+    TWO_READINGS,
+    as_day,
+    as_flag_or_number,
+    as_number,
+    as_text,
+    is_present,
+    is_temporal,
+    read_dates,
+)
 
 
 def wide_items(table: RawTable, mapping: Mapping) -> list[str]:
@@ -147,6 +159,13 @@ def check_numbers(table: RawTable, mapping: Mapping, columns: list[tuple[str, bo
         unread = is_present(column, table.schema[column]) & value.is_null()
         parts += _places(unread, raw, f"{index}:unread")
         parts += _places(value.is_infinite().fill_null(value=False), raw, f"{index}:infinite")
+        if isinstance(table.schema[column], pl.String):
+            text = raw.str.strip_chars()
+            parts += _places(text.str.contains(TWO_READINGS), raw, f"{index}:doubtful")
+            parts += [
+                text.str.contains(ONLY_POINT).any().alias(f"{index}:point"),
+                text.str.contains(ONLY_COMMA).any().alias(f"{index}:comma"),
+            ]
     if not parts:
         return
     found = collect(table.lazy.select(parts), table)
@@ -155,6 +174,36 @@ def check_numbers(table: RawTable, mapping: Mapping, columns: list[tuple[str, bo
             rows, examples = _examples(table, found, f"{index}:{name}")
             if rows:
                 findings.error(code, f"{rows} values of {column!r} {told}.", column=column, rows=rows, examples=examples)
+    points = any(found[name].item() for name in found.columns if name.endswith(":point"))
+    for index, (column, _) in enumerate(columns):
+        if isinstance(table.schema[column], pl.String) and not (found[f"{index}:point"].item() or found[f"{index}:comma"].item()):
+            values = found[f"{index}:doubtful:values"].item().to_list()
+            rows, examples = _examples(table, found, f"{index}:doubtful")
+            tell_doubtful(table, mapping, column, values, rows, examples, points=points, findings=findings)
+
+
+def tell_doubtful(
+    table: RawTable,
+    mapping: Mapping,
+    column: str,
+    values: list[str],
+    rows: int,
+    examples: list[str],
+    *,
+    points: bool,
+    findings: Findings,
+) -> None:
+    """Numbers like 1,574, where no other value of their column says what the sign means. Three decimals behind a point are told only
+    where a comma could be the decimal sign: in a file of semicolons without `points`, numbers that only a decimal point explains."""
+    if not values:
+        return
+    shown = values[0].strip()
+    if "," not in shown and mapping.decimal == "." and (points or table.delimiter != ";"):
+        return
+    whole, fraction = shown.replace(".", "").replace(",", ""), shown.replace(",", ".")
+    read, other = (fraction, whole) if mapping.decimal in shown else (whole, fraction)
+    told = f"Numbers of {column!r} such as {shown} were read as {read}; {other} would fit too. Set the decimal sign if that is wrong."
+    findings.warn("ambiguous_numbers", told, column=column, rows=rows, examples=examples)
 
 
 def check_target(table: RawTable, mapping: Mapping, column: str, *, findings: Findings) -> None:

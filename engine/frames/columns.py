@@ -7,7 +7,18 @@ import polars as pl
 
 from engine.frames.mapping import Decimal
 from engine.frames.problems import shorten
-from engine.frames.values import FALSE_WORDS, TRUE_WORDS, as_day, as_number, blank_as_null, is_temporal, read_dates
+from engine.frames.values import (
+    FALSE_WORDS,
+    ONLY_COMMA,
+    ONLY_POINT,
+    TRUE_WORDS,
+    TWO_READINGS,
+    as_day,
+    as_number,
+    blank_as_null,
+    is_temporal,
+    read_dates,
+)
 
 Kind = Literal["date", "number", "flag_text", "text", "empty", "nested"]
 PROBED = 20_000
@@ -39,10 +50,12 @@ class Column:
         return cls(**{**value, "examples": tuple(str(example) for example in value["examples"])})
 
 
-def describe_columns(sample: pl.DataFrame, *, text: bool, tolerated: dict[str, float]) -> tuple[tuple[Column, ...], pl.DataFrame]:
+def describe_columns(
+    sample: pl.DataFrame, *, text: bool, delimiter: str | None, tolerated: dict[str, float]
+) -> tuple[tuple[Column, ...], pl.DataFrame]:
     """The columns, and the sample with dates and numbers parsed accordingly. `tolerated`: the share of a column's values that may be
     unreadable as what the others are, none where a column is not named."""
-    comma = text and uses_decimal_comma(sample)
+    comma = text and uses_decimal_comma(sample, delimiter=delimiter)
     described, typed = [], []
     for series in sample.iter_columns():
         column, values = _describe(series, text=text, decimal="," if comma else ".", tolerated=tolerated.get(series.name, 0.0))
@@ -51,17 +64,19 @@ def describe_columns(sample: pl.DataFrame, *, text: bool, tolerated: dict[str, f
     return tuple(described), pl.DataFrame(typed)
 
 
-def uses_decimal_comma(sample: pl.DataFrame) -> bool:
-    """Whether values like 3,5 occur, and none that only a decimal point explains. 1,234 alone decides nothing."""
-    commas = points = False
+def uses_decimal_comma(sample: pl.DataFrame, *, delimiter: str | None = None) -> bool:
+    """Whether values like 3,5 or 0,574 occur, and none that only a decimal point explains. 1,574 alone decides nothing; in a file of
+    semicolons, which are there to leave the comma free, it is taken for a decimal comma."""
+    commas = points = doubtful = False
     for series in sample.head(PROBED).iter_columns():
         values = series.drop_nulls().str.strip_chars()
         numeric = values.filter(values.str.contains(r"^[+-]?[\d.,]+$"))
         if numeric.len() < 0.9 * values.len() or values.is_empty():
             continue
-        commas |= bool(numeric.str.contains(r"^[+-]?(\d+|\d{1,3}(\.\d{3})+),(\d{1,2}|\d{4,})$").any())
-        points |= bool(numeric.str.contains(r"^[+-]?(\d+|\d{1,3}(,\d{3})+)\.(\d{1,2}|\d{4,})$").any())
-    return commas and not points
+        commas |= bool(numeric.str.contains(ONLY_COMMA).any())
+        points |= bool(numeric.str.contains(ONLY_POINT).any())
+        doubtful |= bool((numeric.str.contains(TWO_READINGS) & numeric.str.contains(",", literal=True)).any())
+    return not points and (commas or (doubtful and delimiter == ";"))
 
 
 def _describe(series: pl.Series, *, text: bool, decimal: Decimal, tolerated: float) -> tuple[Column, pl.Series]:

@@ -33,6 +33,11 @@ class RawTable:
     def columns(self) -> tuple[str, ...]:
         return tuple(self.schema)
 
+    @property
+    def delimiter(self) -> str | None:
+        """What parts the columns of text; None where there is no text."""
+        return self.dialects[0].delimiter if self.dialects else None
+
     def describe(self) -> dict[str, Any]:
         """The source's format for reports: what was found, not what was claimed."""
         if not self.dialects:

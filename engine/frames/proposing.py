@@ -88,7 +88,7 @@ def propose(source: Path, *, limits: ReadLimits | None = None) -> Proposal:
     sample = collect((table.lazy.gather_every(every) if every > 1 else table.lazy).drop(ROW, FILE), table)
     preview = tuple(tuple(_cell(value) for value in row) for row in sample.head(5).iter_rows())
     tolerated = {name: MISTAKES for name in sample.columns if not _names_things(name)}
-    columns, typed = describe_columns(sample, text=table.text, tolerated=tolerated)
+    columns, typed = describe_columns(sample, text=table.text, delimiter=table.delimiter, tolerated=tolerated)
     mapping = _propose(columns, typed, table, sampled=every > 1, findings=findings)
     return Proposal(mapping, rows, columns, tuple(findings.problems), preview, table.describe())
 

@@ -25,6 +25,20 @@ CLOCKS = (
 )
 MAX_DISTINCT_DATES = 300_000
 
+GROUP = r"[1-9]\d{0,2}"
+"""What stands before the first grouping sign. Nobody writes 0,574 for 574."""
+TWO_READINGS = rf"^[+-]?{GROUP}[.,]\d{{3}}$"
+"""1,574 and 1.574: a number with its thousands set apart, or one with three decimals."""
+
+
+def _only_with(decimal: str, grouping: str) -> str:
+    grouped = rf"{GROUP}({grouping}\d{{3}})"
+    return rf"^[+-]?((\d+|{grouped}+){decimal}(\d{{1,2}}|\d{{4,}})|(0\d*|\d{{4,}}|{grouped}+){decimal}\d+|{grouped}{{2,}})$"
+
+
+ONLY_POINT, ONLY_COMMA = _only_with(r"\.", ","), _only_with(",", r"\.")
+"""Numbers that only this decimal sign explains: other than three decimals, or something before them that is no group."""
+
 
 @dataclass(frozen=True)
 class DateReading:
@@ -71,11 +85,11 @@ def as_number(column: str, dtype: pl.DataType, *, decimal: str) -> pl.Expr:
     text = blank_as_null(pl.col(column))
     # Grouping signs go only where they group by three; "01.01.2024" and "1,5" must not turn into other numbers.
     if decimal == ",":
-        grouped = text.str.contains(r"^[+-]?\d{1,3}(\.\d{3})+(,\d+)?$")
+        grouped = text.str.contains(rf"^[+-]?{GROUP}(\.\d{{3}})+(,\d+)?$")
         bare = pl.when(grouped).then(text.str.replace_all(".", "", literal=True)).when(~text.str.contains(".", literal=True)).then(text)
         plain = bare.str.replace(",", ".", literal=True)
     else:
-        grouped = text.str.contains(r"^[+-]?\d{1,3}(,\d{3})+(\.\d+)?$")
+        grouped = text.str.contains(rf"^[+-]?{GROUP}(,\d{{3}})+(\.\d+)?$")
         plain = pl.when(grouped).then(text.str.replace_all(",", "", literal=True)).otherwise(text)
     return plain.cast(pl.Float64, strict=False).fill_nan(None)
 

@@ -17,6 +17,7 @@ from engine.frames.checks import (
     count_rows,
     find_date_pattern,
     number,
+    tell_doubtful,
     tell_negatives,
     wide_items,
 )
@@ -25,7 +26,7 @@ from engine.frames.mapping import Mapping
 from engine.frames.opening import FILE, ROW, RawTable
 from engine.frames.problems import MAX_EXAMPLES, Findings
 from engine.frames.shapes import Tidy, key_names, known_names, series_columns, stop_with_repeated, without_negatives
-from engine.frames.values import as_day, as_flag_or_number, as_number, is_present
+from engine.frames.values import ONLY_COMMA, ONLY_POINT, TWO_READINGS, as_day, as_flag_or_number, as_number, is_present
 
 
 def read_wide(table: RawTable, mapping: Mapping, *, limits: ReadLimits, findings: Findings) -> Tidy:
@@ -106,7 +107,22 @@ def _cells(
             name = columns[int(variable)] or items[int(variable)]
             examples = [f"{table.place(file, place)}: {str(value)[:40]}" for value, place, file in zip(values, places, files, strict=True)]
             _tell(code, mapping, name, rows, examples, findings)
+    if textual and not flag:
+        _tell_doubtful(table, mapping, items, cells, findings)
     return cells["value"].alias("target")
+
+
+def _tell_doubtful(table: RawTable, mapping: Mapping, items: list[str], cells: pl.DataFrame, findings: Findings) -> None:
+    """Cells like 1,574, where not one of all items' cells says what the sign means."""
+    text = cells["raw"].str.strip_chars()
+    if text.str.contains(ONLY_POINT).any() or text.str.contains(ONLY_COMMA).any():
+        return
+    doubtful = cells.filter(text.str.contains(TWO_READINGS))
+    first = doubtful.head(MAX_EXAMPLES)
+    places = zip(first["raw"], first[FILE], first[ROW], strict=True)
+    examples = [f"{table.place(file, row)}: {value[:40]}" for value, file, row in places]
+    item = items[int(first["variable"][0])] if first.height else ""
+    tell_doubtful(table, mapping, item, first["raw"].to_list(), doubtful.height, examples, points=False, findings=findings)
 
 
 def _tell(code: str, mapping: Mapping, column: str, rows: int, examples: list[str], findings: Findings) -> None:

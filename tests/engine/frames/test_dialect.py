@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from engine.frames.limits import ReadLimits
 from engine.frames.mapping import Mapping
-from engine.frames.problems import FrameError
+from engine.frames.problems import FrameError, Report
+from engine.frames.proposing import propose
 from engine.frames.reading import read_panel
 from tests.engine.frames.samples import FIRST, SINGLE, days, refused, single_csv, write
 
@@ -90,6 +91,77 @@ def test_decimal_comma_and_thousands_are_read(tmp_path: Path) -> None:
     )
 
     assert panel.frame.select("target", "price").row(1) == (1234.5, 1.25)
+
+
+def told_of(report: Report, code: str) -> list[str]:
+    return [problem.message for problem in report.problems if problem.code == code]
+
+
+def numbers_of(path: Path, values: tuple[str, ...], *, separator: str, beside: str = "3") -> tuple[list[float], Report]:
+    """The units that a file's proposal reads out of these values, beside a column of one price."""
+    rows = [separator.join((str(day), f'"{values[index % len(values)]}"', f'"{beside}"')) for index, day in enumerate(days(40))]
+    write(path, "\n".join([separator.join(("date", "units", "price")), *rows]))
+    mapping = propose(path).mapping
+    assert mapping is not None
+    panel, report = read_panel(path, mapping)
+    return panel.frame["target"].to_list()[: len(values)], report
+
+
+@pytest.mark.parametrize("separator", [";", ",", "\t"])
+@pytest.mark.parametrize(("values", "read"), [(("0,574", "0,250"), [0.574, 0.25]), (("1574,250", "1,574"), [1574.25, 1.574]),
+                                              (("1.574,250", "1,574"), [1574.25, 1.574]), (("0.574", "1.574"), [0.574, 1.574]),
+                                              (("1,234,567", "1,574"), [1234567.0, 1574.0])])  # fmt: skip
+def test_one_value_that_can_be_read_in_one_way_alone_tells_the_decimal_sign(
+    tmp_path: Path, separator: str, values: tuple[str, ...], read: list[float]
+) -> None:
+    found, report = numbers_of(tmp_path / "d.csv", values, separator=separator)
+
+    assert found == read
+    assert told_of(report, "ambiguous_numbers") == []
+
+
+@pytest.mark.parametrize(
+    ("value", "separator", "beside", "read", "other"),
+    [
+        ("1,574", ";", "3", 1.574, "1574"),
+        ("1,574", ",", "3", 1574.0, "1.574"),
+        ("1,574", ";", "2.50", 1574.0, "1.574"),
+        ("1,574", ",", "2,50", 1.574, "1574"),
+        ("1.574", ";", "3", 1.574, "1574"),
+        ("1.574", ";", "2,50", 1574.0, "1.574"),
+    ],
+)
+def test_numbers_that_can_be_read_in_two_ways_are_read_as_the_rest_of_the_file_and_told(
+    tmp_path: Path, value: str, separator: str, beside: str, read: float, other: str
+) -> None:
+    found, report = numbers_of(tmp_path / "d.csv", (value,), separator=separator, beside=beside)
+
+    assert found == [read]
+    (told,) = told_of(report, "ambiguous_numbers")
+    assert (f"read as {read:g}" in told, other in told) == (True, True)
+
+
+@pytest.mark.parametrize(("separator", "beside"), [(",", "3"), (";", "2.50")])
+def test_a_decimal_point_where_nothing_speaks_against_it_is_not_told(tmp_path: Path, separator: str, beside: str) -> None:
+    found, report = numbers_of(tmp_path / "d.csv", ("1.574",), separator=separator, beside=beside)
+
+    assert (found, told_of(report, "ambiguous_numbers")) == ([1.574], [])
+
+
+def test_a_group_never_begins_with_a_zero(tmp_path: Path) -> None:
+    rows = [f"{day};0,574" for day in days(40)]
+
+    error = refused(write(tmp_path / "d.csv", "date;units\n" + "\n".join(rows)), SINGLE)
+
+    assert error.codes == ("not_a_number",)
+
+
+def test_wide_cells_that_can_be_read_in_two_ways_are_told(tmp_path: Path) -> None:
+    rows = [f"{day};1,574;3" for day in days(40)]
+
+    _, report = read_panel(write(tmp_path / "d.csv", "date;ale;bun\n" + "\n".join(rows)), Mapping("wide", "date", decimal=","))
+
+    assert len(told_of(report, "ambiguous_numbers")) == 1
 
 
 def test_quoted_thousands_are_read(tmp_path: Path) -> None:
