@@ -71,7 +71,7 @@ class Attempt:
 
     @contextmanager
     def fenced(self) -> Iterator[None]:
-        """A transaction for the outputs; raises LeaseLost or Cancelled instead of writing for an attempt that was given up on or cancelled."""
+        """A transaction for the outputs; raises LeaseLost or Cancelled instead of writing for an attempt that is to stop."""
         self.check()
         with services.fenced(job_id=self.job_id, attempt=self.number):
             yield
