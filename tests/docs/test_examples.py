@@ -1,9 +1,7 @@
 """The examples of the documentation work as printed: page after page, each in a new shell, against a server with what a demo holds."""
 
-import re
 import shutil
 import subprocess
-import sys
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from mlops.tenancy.models import Customer
 from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import Role, system
 from registry.services.datasets import import_path
+from tests.docs.checkout import COMMANDS, make_checkout, with_address
 from tests.plugin import missing
 from tests.registry.factories import make_arena, make_version
 
@@ -33,10 +32,6 @@ PAGES = {
     "docs/alerts.md": ("", 3),
 }
 """In the order of the README's table: the section with the examples if it is not the whole page, and how many calls there are at least."""
-SHELL = """
-set -e -o pipefail
-curl() { command curl --silent --show-error --fail-with-body "$@"; }
-"""
 
 
 @pytest.fixture
@@ -57,15 +52,11 @@ def shop(customer: Customer, tmp_path: Path) -> Customer:
 @pytest.fixture
 def folder(customer: Customer, tmp_path: Path) -> Path:
     """A checkout as a reader has it: an interpreter, the command that makes keys, and the state folder."""
-    programs = tmp_path / ".venv" / "bin"
-    programs.mkdir(parents=True)
     _, secret = tenancy.create_api_key(customer=customer, role=Role.ADMIN, name="tidying", user=None, at=timezone.now())
-    for name, line in (("python", f'exec "{sys.executable}" "$@"'), ("tiltyard", f'[ "$1" = create_api_key ] && echo {secret}')):
-        (programs / name).write_text(f"#!/bin/sh\n{line}\n")
-        (programs / name).chmod(0o700)
-    (tmp_path / "var").mkdir()
-    (tmp_path / "var" / "data").symlink_to(settings.DATA_ROOTS[0])
-    return tmp_path
+    checkout = make_checkout(tmp_path / "reader", admin_key=secret)
+    (checkout / "var").mkdir()
+    (checkout / "var" / "data").symlink_to(settings.DATA_ROOTS[0])
+    return checkout
 
 
 def examples(page: str, *, url: str, key: str) -> str:
@@ -73,11 +64,9 @@ def examples(page: str, *, url: str, key: str) -> str:
     section, least = PAGES[page]
     text = (ROOT / page).read_text()
     text = text.split(section)[1].split("\n## ")[0] if section else text
-    lines = "".join(re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+    lines = with_address(text, url=url, key=key)
     assert lines.count("curl ") >= least
-    told, given = "TILTYARD=http://127.0.0.1:8000 KEY=ty_…", f"TILTYARD={url} KEY={key}"
-    assert lines.count(told) == 1
-    return lines.replace(told, given)
+    return lines
 
 
 def hand_out_news() -> None:
@@ -92,8 +81,10 @@ def test_every_example_works_as_printed(shop: Customer, folder: Path, live_serve
     settings.DATA_ROOTS[0].mkdir(parents=True, exist_ok=True)
     _, key = tenancy.create_api_key(customer=shop, role=Role.ML_MANAGER, name="demo", user=None, at=timezone.now())
 
+    before = sorted(folder.iterdir())
     for page in PAGES:
-        script = SHELL + examples(page, url=live_server.url, key=key)
+        script = COMMANDS + examples(page, url=live_server.url, key=key)
         ran = subprocess.run(["bash", "-x", "-c", script], cwd=folder, capture_output=True, text=True, check=False, timeout=300)
         assert ran.returncode == 0, f"{page}\n{ran.stderr[-2000:]}\n{ran.stdout[-2000:]}"
+        assert sorted(folder.iterdir()) == before, page
         hand_out_news()

@@ -1,9 +1,8 @@
-"""The examples of the guide to training, run one after the other by a shell, as a reader would, against a real server."""
+"""The guide to training as printed: its commands in one shell, from the first to the last, while workers do what they lead to."""
 
-import os
-import re
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,41 +12,21 @@ from pytest_django.live_server_helper import LiveServer
 
 from experiments import jobs as work  # noqa: F401 - importing makes the kinds of job known
 from experiments import jobs_training as training_work  # noqa: F401
+from experiments.models import Study
 from mlops.jobs import runner
 from mlops.jobs.models import OPEN, Job
 from mlops.tenancy.models import Customer
 from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import system
 from registry.models import ModelVersion
-from tests.docs.test_docs import FENCE
+from tests.docs.checkout import COMMANDS, make_checkout, with_address
 from tests.experiments.chain import make_chain_model
 from tests.experiments.training.splits import cut_in_process
 from tests.experiments.training.studying import believe_own_artifacts
 from tests.plugin import missing
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "api-training.md"
-BLOCKS = [block for language, block in FENCE.findall(GUIDE.read_text()) if language == "sh" and "curl" in block]
-LEFT_TO_WAIT = "Demand recipe"
-"""A study that is cancelled while it waits."""
-AROUND = """
-curl() { command curl -sS -D head "$@"; code=$?; cat head >> heads; return $code; }
-touch variables && . ./variables
-%s
-for name in SPLIT STUDY MODEL; do eval "echo $name=\\$$name"; done > variables
-"""
-
-
-def run(block: str, folder: Path, environment: dict[str, str]) -> tuple[list[int], str]:
-    """The statuses that the calls of a block were answered with, and all that was printed."""
-    heads = folder / "heads"
-    heads.unlink(missing_ok=True)
-    ended = subprocess.run(
-        ["sh", "-c", AROUND % block.replace("30,", "3,", 1)], cwd=folder, env=environment, capture_output=True, text=True, timeout=120
-    )
-    said = ended.stdout + ended.stderr
-    assert ended.returncode == 0, said
-    statuses = [int(code) for code in re.findall(r"^HTTP/\S+ (\d+)", heads.read_text(), re.MULTILINE)]
-    return [code for code in statuses if code >= 200], said
+LONGEST = 300
 
 
 def do_open_jobs(customer: Customer) -> None:
@@ -58,28 +37,37 @@ def do_open_jobs(customer: Customer) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_every_example_works_after_those_before_it(
+def test_the_guide_leads_from_a_file_to_predictions_as_printed(
     live_server: LiveServer, customer: Customer, key: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not shutil.which("curl"):
-        missing("curl")
+    if not (shutil.which("curl") and shutil.which("bash")):
+        missing("no curl or no bash on PATH")
     believe_own_artifacts(monkeypatch)
     cut_in_process(monkeypatch)
     with acting(system(customer.pk)), transaction.atomic():
         make_chain_model(tmp_path, system(customer.pk), name="demand_forecast")
-    folder = tmp_path / "reader"
-    folder.mkdir()
-    environment = {"PATH": os.environ["PATH"], "TILTYARD": live_server.url, "KEY": key("admin")}
+    folder = make_checkout(tmp_path / "reader", admin_key=key("admin"))
+    script = with_address(GUIDE.read_text(), url=live_server.url, key=key("ml_manager"))
+    assert script.count("curl ") >= 25
+    before = sorted(folder.iterdir())
 
-    for block in BLOCKS:
-        statuses, said = run(block, folder, environment)
-        assert [code for code in statuses if not 200 <= code < 300] == [], f"{block}\n{said}"
-        assert len(statuses) == block.count("curl "), said
-        if LEFT_TO_WAIT not in block:
-            do_open_jobs(customer)
+    with (tmp_path / "said").open("w+") as said:
+        reader = subprocess.Popen(["bash", "-x", "-c", COMMANDS + script], cwd=folder, stdout=said, stderr=subprocess.STDOUT)
+        started = time.monotonic()
+        try:
+            while reader.poll() is None and time.monotonic() < started + LONGEST:
+                do_open_jobs(customer)
+                time.sleep(0.1)
+        finally:
+            reader.kill()
+        said.seek(0)
+        assert reader.wait() == 0, said.read()[-4000:]
 
+    assert sorted(folder.iterdir()) == before
     with acting(system(customer.pk)), transaction.atomic():
         assert list(ModelVersion.objects.filter(model__name="houses").order_by("number").values_list("version", "status")) == [
-            ("v1", "archived"),
-            ("v2", "champion"),
+            ("v1", "champion"),
+            ("v2", "archived"),
         ]
+        assert not ModelVersion.objects.exclude(model__name="houses").filter(status__in=("champion", "archived")).exists()
+        assert sorted(Study.objects.values_list("name", "status")) == [("Demand recipe", "cancelled"), ("Prices", "completed")]
