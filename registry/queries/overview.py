@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from django.db.models import OuterRef, Q, Subquery
+from django.db.models import Case, OuterRef, Q, Subquery, When
 
 from mlops.jobs.models import OPEN, Job, JobState
 from mlops.jobs.queries import jobs
@@ -36,6 +36,7 @@ class ModelCard:
     retraining_verdict: Verdict | None
     next_retrain: datetime | None
     drift: dict[str, Any] = field(default_factory=dict)
+    """What the last check found of this champion; empty where there was none."""
 
     @property
     def challenger(self) -> ModelVersion | None:
@@ -134,7 +135,7 @@ def overview(*, at: datetime) -> Overview:
                 retraining=run,
                 retraining_verdict=next(iter(verdicts.get(run.produced_id, [])), None) if run and run.produced_id else None,
                 next_retrain=due if model.retrained_on_schedule else None,
-                drift=drift.get(model.name, {}),
+                drift=_of_champion(drift.get(model.name, {}), champion),
             )
         )
     open_jobs = [job for job in known_jobs if job.state in OPEN]
@@ -196,7 +197,13 @@ def _jobs(at: datetime) -> list[Job]:
     last_check = jobs().filter(kind=DRIFT_JOB, state=JobState.SUCCEEDED).order_by("-finished_at").values("pk")[:1]
     failed = Q(state=JobState.FAILED, finished_at__gte=at - RECENT_FAILURES)
     wanted = jobs().filter(Q(state__in=OPEN) | failed | Q(pk__in=Subquery(last_check)))
-    return list(wanted.order_by("-created_at", "id")[:50])
+    check_first = Case(When(state=JobState.SUCCEEDED, then=0), default=1)  # however much has failed since
+    return list(wanted.order_by(check_first, "-created_at", "id")[:50])
+
+
+def _of_champion(report: dict[str, Any], champion: ModelVersion | None) -> dict[str, Any]:
+    """A check of a former champion says nothing of the present one. Where none could be made, the report names no version."""
+    return report if champion and report.get("version", champion.version) == champion.version else {}
 
 
 def _drift(known: Iterable[Job]) -> dict[str, dict[str, Any]]:

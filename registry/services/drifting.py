@@ -37,19 +37,20 @@ def detect(*, model: RegisteredModel, at: datetime) -> dict[str, Any]:
         recent = _recent_rows(champion) if champion else []
     if champion is None or run is None or not recent:
         return {
+            "version": champion.version if champion else None,
             "drifted": None,
             "said": "Nothing to compare yet: drift needs a champion, its backtest, and validated days after its training.",
         }
     as_of = max(row["date"] for row in recent)
     window = (run.window_start, run.window_end)
     if window[1] >= as_of - timedelta(days=RECENT_DAYS - 1):
-        return {"drifted": None, "said": f"Fewer than {RECENT_DAYS} validated days after {window[1]}."}
+        return {"version": champion.version, "drifted": None, "said": f"Fewer than {RECENT_DAYS} validated days after {window[1]}."}
     verdict = _judge(_reference_rows(run), recent, as_of=as_of, reference_window=window)
     told = verdict.drifted and _tell(_news(model, champion, verdict), model=model, at=at)
     log.info("drift.checked", model=model.name, version=champion.version, drifted=verdict.drifted, score=verdict.score, as_of=str(as_of))
     if told:
         log.warning("drift.detected", model=model.name, segments=[f"{found.column}={found.value}" for found in verdict.named])
-    return report(verdict)
+    return {"version": champion.version, **report(verdict)}
 
 
 def _tell(news: ModelDrifted, *, model: RegisteredModel, at: datetime) -> bool:

@@ -11,11 +11,13 @@ from django.utils import timezone
 
 from experiments.services import demo
 from mlops.audit.models import AuditEvent
+from mlops.jobs.models import Job
 from mlops.tenancy.models import ApiKey
 from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import system
 from mlops.tenancy.services import DEMO_CUSTOMER
 from registry.models import Dataset, RegisteredModel, RetrainingRun
+from registry.services import accuracy
 from registry.states import RetrainingStatus
 from tests.conftest import NOON
 
@@ -90,6 +92,19 @@ def test_other_data_than_the_demo_has_is_refused_aloud(
 
     assert said == [False, False, True]
     assert logging.getLogger().level == logging.INFO  # the demo is quiet for itself, not for who called it
+
+
+def test_a_simulated_sundays_drift_check_is_a_job_like_any_other(trained: list[str], sales: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seed(sales)
+    monkeypatch.setattr(accuracy, "validate_new_days", lambda **_: {"days": 7, "version": "v1"})
+    said: list[str] = []
+
+    with acting(system(DEMO_CUSTOMER)):
+        demo.live_through(RegisteredModel.objects.get(), LAST, report=said.append)
+        job = Job.objects.get(kind="detect_model_drift")
+
+    assert (job.state, job.requested_by) == ("succeeded", "demo")
+    assert said == [f"{LAST}: validated 7 days of v1; {job.result['models']['demand_forecast']['said']}"]
 
 
 def test_the_demos_audit_trail_never_runs_backwards(trained: list[str], sales: Path, settings: Any, tmp_path: Path) -> None:

@@ -4,12 +4,14 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from html import unescape
+from typing import Any
 
 import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 from rest_framework.test import APIClient
 
 from mlops.audit.models import AuditEvent
@@ -425,6 +427,27 @@ def test_a_cards_errors_name_their_days_their_unit_and_what_they_are_compared_wi
     assert "against the 23 days before; lower is better" in told
     assert f"MAE, 7 backtest days to {last}" in _text_of(backtested)
     assert "ty-good" not in backtested.split("ty-stats")[1].split("ty-figure-spark")[0]
+
+
+@pytest.mark.parametrize(
+    ("checked", "said"),
+    [
+        (None, "Drift not checked yet"),
+        ({}, "Drift not checked yet"),
+        ({"demand_forecast": {"version": "v2", "drifted": False, "said": "No drift on 2026-03-01."}}, "Drift No drift on 2026-03-01."),
+        ({"demand_forecast": {"version": "v1", "drifted": False, "said": "No drift on 2026-02-01."}}, "Drift not checked yet"),
+    ],
+)
+def test_a_card_says_what_the_drift_check_found_of_this_champion(
+    arena: tuple[ModelVersion, ModelVersion], customer: Customer, site: Callable[..., Client], checked: dict[str, Any] | None, said: str
+) -> None:
+    with acting(system(customer.pk)):
+        if checked is not None:
+            make.make_job("detect_model_drift", state="succeeded", result={"models": checked}, finished_at=make.NOW)
+        for _ in range(60):  # more than the page shows of anything
+            make.make_job("run_daily_backtest", state="failed", created_at=timezone.now(), finished_at=timezone.now())
+
+    assert said in _text_of(site().get("/admin/").text)
 
 
 def _text_of(html: str) -> str:
