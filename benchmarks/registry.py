@@ -2,7 +2,7 @@
 
 Run: .venv/bin/python -m benchmarks.registry [--repeats 7] [--sizes 200 20000]
 
-Both servers have one worker process and one keep-alive client; they take turns of some calls, and have to see the same versions. For reads
+Both servers have one worker process and one keep-alive client; they take turns of some calls, and have to see the same versions. For some
 there is a third one, the least that Django can do (`benchmarks.bare_django`): what it needs, no answer of Django's can save. Printed
 are medians of the time a client waits: for the first call of a turn, when the other server has had the processor and its caches, and for
 those that follow in a row. Then the mean CPU time that the server's processes spend on one of these (PostgreSQL's own is not in it),
@@ -353,12 +353,16 @@ def bare_django(postgres: PostgresServer, folder: Path) -> Iterator[Side]:
         def numbers(path: str) -> list[int]:
             return [row["number"] for row in client.call("GET", path)["results"]]
 
+        def crowned(model: str, number: int) -> list[int]:
+            return [int(client.call("POST", f"/{model}/promote/v{number}")["version"].removeprefix("v"))]
+
         yield Side(
             "bare Django",
             process,
             {
                 "get version": lambda model, number: [client.call("GET", f"/{model}/versions/v{number}")["number"]],
                 "list 100": lambda model, number: numbers(f"/{model}/versions"),
+                "set champion": crowned,
             },
         )
 
