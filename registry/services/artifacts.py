@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.formats.signature import SignatureError, signature_of
 from engine.formats.sniff import UnsafeArtifact
-from engine.formats.trial import try_model
+from engine.formats.trial import ModelFacts, try_model
 from mlops.artifacts.storage import storage
 from mlops.errors import DomainError, InvalidField
 from mlops.places import place
@@ -56,10 +57,15 @@ def inspect_artifact(path: Path) -> ArtifactFacts:
             facts = try_model(path)
     except UnsafeArtifact as refusal:
         raise UnsafeUpload("file", str(refusal)) from None
-    signature = facts.signature or {}
-    if facts.signature is None and facts.features:
-        signature = {"features": [{"name": name, "dtype": "float"} for name in facts.features]}
-    return ArtifactFacts(facts.format, SUFFIXES[facts.format], facts.kind or facts.format, signature)
+    return ArtifactFacts(facts.format, SUFFIXES[facts.format], facts.kind or facts.format, facts.signature or _told_by(facts))
+
+
+def _told_by(facts: ModelFacts) -> dict[str, Any]:
+    """The signature as far as a format that keeps none tells it; empty where it names no feature."""
+    try:
+        return signature_of(facts).to_json() if facts.features else {}
+    except SignatureError as refusal:
+        raise UnsafeUpload("file", f"The model's features cannot be its signature: {refusal}.") from None
 
 
 def load_forecaster(version: ModelVersion) -> "Forecaster":

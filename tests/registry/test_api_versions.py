@@ -192,6 +192,28 @@ def test_an_artifact_comes_with_its_metadata_in_a_multipart_body(api: Api, scope
     assert (found["metrics"], found["notes"], found["feature_names"]) == ({"mae": 1.5}, "by hand", ["price", "stock", "weekday"])
 
 
+def test_a_file_without_a_signature_has_the_one_that_it_tells(api: Api, scope: Principal) -> None:
+    make_model()
+    made = api().post(URL, {"file": SimpleUploadedFile("model.txt", TREE.encode())}, format="multipart")
+
+    assert made.status_code == 201, made.content
+    assert api().get(f"{URL}/v1").json()["signature"]["features"] == [
+        {"name": "price", "dtype": "number", "categories": None, "low": -3.0, "high": 3.0},
+        {"name": "stock", "dtype": "number", "categories": None, "low": 0.0, "high": 10.0},
+        {"name": "weekday", "dtype": "category", "categories": ["-1", "0", "1", "2"], "low": None, "high": None},
+    ]
+
+
+def test_a_file_whose_features_cannot_be_a_signature_is_refused(api: Api, scope: Principal) -> None:
+    make_model()
+    content = model_text(names=f"{'p' * 201} stock weekday").encode()
+    refused = api().post(URL, {"file": SimpleUploadedFile("model.txt", content)}, format="multipart")
+
+    assert refused.status_code == 400
+    assert refused.json()["errors"][0]["code"] == "unsafe_artifact"
+    assert "features[0].name" in refused.json()["errors"][0]["message"]
+
+
 def test_artifacts_are_tried_in_a_share_of_the_threads_and_no_more(api: Api, scope: Principal, monkeypatch: pytest.MonkeyPatch) -> None:
     make_model()
     client, tried = api(), artifacts.try_model
