@@ -14,6 +14,7 @@ from mlops.tenancy.models import TenantModel
 class MLAlert(TenantModel):
     """Table `ml_alerts`; column names are those of the documented SQL. Its row is the lock under which it is decided."""
 
+    undeletable: ClassVar[bool] = True
     frozen_fields: ClassVar[tuple[str, ...]] = ("alert_type", "cause_key", "model_name", "created_at")
 
     alert_type = models.CharField(max_length=24, choices=AlertType.choices)

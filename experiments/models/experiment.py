@@ -14,6 +14,7 @@ from registry.models import ModelVersion, RegisteredModel
 class Experiment(TenantModel):
     """Table `model_experiments`; column names are those of the documented SQL. A search over hyper-parameters is a study, not this."""
 
+    undeletable: ClassVar[bool] = True
     frozen_fields: ClassVar[tuple[str, ...]] = ("proposed_by", "proposed_by_id", "created_at")
 
     experiment_name = models.CharField(max_length=200)

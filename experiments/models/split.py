@@ -37,6 +37,7 @@ class Split(TenantModel):
         FILE = "file", "File"
         URI = "uri", "URI"
 
+    undeletable: ClassVar[bool] = True
     frozen_fields: ClassVar[tuple[str, ...]] = ("target", "task", "strategy", "fractions", "seed", "entity_column", "time_column", "source")
 
     name = models.CharField(max_length=200)

@@ -33,6 +33,7 @@ class Study(TenantModel):
         MINIMIZE = "minimize", "Minimize"
         MAXIMIZE = "maximize", "Maximize"
 
+    undeletable: ClassVar[bool] = True
     frozen_fields: ClassVar[tuple[str, ...]] = (
         "split",
         "dataset",

@@ -1,4 +1,4 @@
-"""Whether everything is as it was written: the audit chain and files of a customer, and what the database refuses by itself."""
+"""Whether everything is as it was written: audit chain, versions and files of a customer, and what the database refuses by itself."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,6 +11,7 @@ from mlops.database.checks import guards_are_installed
 from mlops.tenancy.models import Customer
 from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import system
+from registry.services.facts import verify_versions
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Verified:
     audit_intact: bool
     events: int
     head_digest: str
+    versions: int
     files: int
     problems: list[dict[str, str]]
 
@@ -31,15 +33,17 @@ class Verified:
 
 
 def verify_customer(customer: Customer) -> Verified:
-    """Walk the customer's audit chain, and read every file that its rows name. Raises what the storage raises."""
+    """Walk the customer's audit chain, hold its versions against it, and read every file its rows name. Raises what the storage raises."""
     with acting(system(customer.pk)):
         trail = verify()
+        versions, unfaithful = verify_versions()
         files, findings = stored_files.verify(digests=True)
-    problems = [{"what": f"{one.what} ({one.path})", "problem": one.problem} for one in findings]
+    problems = [{"what": one.label, "problem": one.problem} for one in unfaithful]
+    problems += [{"what": f"{one.what} ({one.path})", "problem": one.problem} for one in findings]
     if not trail.intact:
         problems.insert(0, {"what": f"audit trail, event {trail.first_bad_number}", "problem": trail.problem})
     named = [{"customer": customer.name, **one} for one in problems]
-    return Verified(str(customer.pk), customer.name, trail.intact, trail.events, trail.head_digest, files, named)
+    return Verified(str(customer.pk), customer.name, trail.intact, trail.events, trail.head_digest, versions, files, named)
 
 
 def missing_guards() -> list[str]:

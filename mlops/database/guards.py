@@ -4,7 +4,8 @@ Installed after every `migrate`, not by a migration: SQLite rebuilds a table for
 
 - Tenant tables: row-level security (PostgreSQL), and a row may refer only to rows of its own customer (both).
 - Append-only tables: no update, no delete, no replacing insert.
-- Frozen columns: what was registered cannot be rewritten, and what a job found out not once it is settled.
+- Frozen columns: what was registered cannot be rewritten, and what a job found out not once it is settled; nor can the row be replaced.
+- Undeletable tables: no delete.
 """
 
 from collections.abc import Iterator, Sequence
@@ -42,11 +43,11 @@ def install(connection: BaseDatabaseWrapper) -> None:
             cursor.execute(statement)
 
 
-def remove_append_only(connection: BaseDatabaseWrapper) -> None:
-    """Drop the append-only triggers, for a flush of a test database and nothing else."""
+def allow_deletion(connection: BaseDatabaseWrapper) -> None:
+    """Drop the triggers of append-only and undeletable tables, for a flush of a test database and nothing else."""
     with connection.cursor() as cursor:
         for model in guarded_models(connection):
-            for name in _append_only_names(model) if model.append_only else ():
+            for name in (*_append_only_names(model), _undeletable_name(model)):
                 suffix = f" ON {model._meta.db_table}" if connection.vendor == "postgresql" else ""
                 cursor.execute(f"DROP TRIGGER IF EXISTS {name}{suffix}")
 
@@ -70,8 +71,10 @@ def expected_triggers(connection: BaseDatabaseWrapper) -> set[str]:
             names.update(_same_customer_names(model, connection.vendor))
         if model.append_only:
             names.update(_append_only_names(model) if connection.vendor == "sqlite" else _append_only_names(model)[:1])
+        if model.undeletable:
+            names.add(_undeletable_name(model))
         if model.frozen_fields:
-            names.add(f"{model._meta.db_table}_frozen")
+            names.update(_frozen_names(model) if connection.vendor == "sqlite" else _frozen_names(model)[:1])
     return names
 
 
@@ -139,6 +142,15 @@ def _append_only_names(model: type[TenantModel]) -> tuple[str, ...]:
     return (f"{table}_append_only_u", f"{table}_append_only_d", f"{table}_append_only_i")
 
 
+def _undeletable_name(model: type[TenantModel]) -> str:
+    return f"{model._meta.db_table}_undeletable"
+
+
+def _frozen_names(model: type[TenantModel]) -> tuple[str, ...]:
+    table = model._meta.db_table
+    return (f"{table}_frozen", f"{table}_frozen_i")
+
+
 def _postgresql_triggers(model: type[TenantModel]) -> Iterator[str]:
     table = model._meta.db_table
     if _tenant_foreign_keys(model):
@@ -147,9 +159,13 @@ def _postgresql_triggers(model: type[TenantModel]) -> Iterator[str]:
         yield from _postgresql_trigger(table, f"{table}_same_customer", "INSERT OR UPDATE", _foreign_rows(model), message, unless=unless)
     if model.append_only:
         yield from _postgresql_trigger(table, f"{table}_append_only_u", "UPDATE OR DELETE", "true", f"{table} is append-only")
+    if model.undeletable:
+        yield from _postgresql_trigger(table, _undeletable_name(model), "DELETE", "true", f"{table}: evidence cannot be deleted")
     if model.frozen_fields:
         condition = _frozen_changes(model, "IS DISTINCT FROM")
-        yield from _postgresql_trigger(table, f"{table}_frozen", "UPDATE", condition, f"{table}: a registered fact cannot be rewritten")
+        yield from _postgresql_trigger(
+            table, _frozen_names(model)[0], "UPDATE", condition, f"{table}: a registered fact cannot be rewritten"
+        )
 
 
 def _postgresql_trigger(table: str, name: str, when: str, condition: str, message: str, *, unless: str = "false") -> Iterator[str]:
@@ -173,12 +189,19 @@ def _sqlite_triggers(model: type[TenantModel]) -> Iterator[str]:
         update, delete, insert = _append_only_names(model)
         yield from _sqlite_trigger(table, update, "UPDATE", "1", message)
         yield from _sqlite_trigger(table, delete, "DELETE", "1", message)
-        # INSERT OR REPLACE fires no delete trigger unless the connection asked for recursive triggers.
-        replaces = f"EXISTS (SELECT 1 FROM {table} WHERE id = NEW.id)"  # noqa: S608 - the name comes from our model
-        yield from _sqlite_trigger(table, insert, "INSERT", replaces, message)
+        yield from _sqlite_trigger(table, insert, "INSERT", _replaces(table), message)
+    if model.undeletable:
+        yield from _sqlite_trigger(table, _undeletable_name(model), "DELETE", "1", f"{table}: evidence cannot be deleted")
     if model.frozen_fields:
-        condition = _frozen_changes(model, "IS NOT")
-        yield from _sqlite_trigger(table, f"{table}_frozen", "UPDATE", condition, f"{table}: a registered fact cannot be rewritten")
+        message = f"{table}: a registered fact cannot be rewritten"
+        update, insert = _frozen_names(model)
+        yield from _sqlite_trigger(table, update, "UPDATE", _frozen_changes(model, "IS NOT"), message)
+        yield from _sqlite_trigger(table, insert, "INSERT", _replaces(table), message)
+
+
+def _replaces(table: str) -> str:
+    """INSERT OR REPLACE fires no update trigger, and no delete trigger unless the connection asked for recursive triggers."""
+    return f"EXISTS (SELECT 1 FROM {table} WHERE id = NEW.id)"  # noqa: S608 - the name comes from our model
 
 
 def _sqlite_trigger(table: str, name: str, when: str, condition: str, message: str) -> Iterator[str]:

@@ -42,6 +42,7 @@ class Verdict(TenantModel):
 class PromotionRequest(TenantModel):
     """A promotion (or rollback) that waits for a second pair of eyes."""
 
+    undeletable: ClassVar[bool] = True
     frozen_fields: ClassVar[tuple[str, ...]] = ("version", "requested_by", "requested_by_id", "reason", "requested_at")
 
     class Kind(models.TextChoices):

@@ -14,6 +14,7 @@ from registry.states import RequestStatus
 class PolicyChangeRequest(TenantModel):
     """Looser settings of one model's policy. At most one pending request names a setting: a later wish overtakes the earlier."""
 
+    undeletable: ClassVar[bool] = True
     frozen_fields: ClassVar[tuple[str, ...]] = (
         "model",
         "before",

@@ -15,6 +15,7 @@ from registry.states import VersionStatus
 class ModelVersion(TenantModel):
     """Table `model_versions`; column names are those of the documented SQL."""
 
+    undeletable: ClassVar[bool] = True
     frozen_fields: ClassVar[tuple[str, ...]] = (
         "model",
         "model_name",

@@ -23,6 +23,7 @@ from registry.events import VersionRegistered
 from registry.models import DatasetVersion, ModelVersion, RegisteredModel
 from registry.rules.metrics import direction_of, flaw_of
 from registry.services.artifacts import ArtifactFacts, inspect_artifact
+from registry.services.facts import REGISTERED, facts_digest
 from registry.services.lookups import hold_dataset, labels_meant, lock_model
 from registry.services.model_settings import RESERVED
 
@@ -158,10 +159,11 @@ def _check_sizes(given: Mapping[str, Mapping[str, Any] | None]) -> None:
 
 
 def _registered(version: ModelVersion) -> dict[str, Any]:
-    """What the trail keeps of a version: the metrics that are known, which decide about it, and a digest of all there are."""
+    """What the trail keeps of a version: the known metrics, which decide about it, a digest of all metrics, and one of all facts."""
     digest = hashlib.sha256(json.dumps(version.metrics, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
     known = {name: value for name, value in version.metrics.items() if direction_of(name) is not None}
-    return {"version": version.version, "artifact_sha256": version.artifact_sha256, "metrics": known, "metrics_sha256": digest}
+    digests = {"artifact_sha256": version.artifact_sha256, "metrics_sha256": digest, "facts_sha256": facts_digest(version)}
+    return {"version": version.version, "metrics": known, **digests}
 
 
 def _insert(version: ModelVersion, *, label: str, by: Principal, at: datetime) -> ModelVersion:
@@ -180,7 +182,7 @@ def _insert(version: ModelVersion, *, label: str, by: Principal, at: datetime) -
         model.count_version(source=None, target=version.status)
         model.save(update_fields=["last_version_number", "last_label_number", "revision", "status_counts"])
         after = {**_registered(version), **trace(by)}
-        record(action="version.registered", target=version, label=str(version), at=at, after=after, actor=by)
+        record(action=REGISTERED, target=version, label=str(version), at=at, after=after, actor=by)
         publish(VersionRegistered(model.name, str(version.pk), version.version, by.name), at=at)
     return version
 

@@ -49,7 +49,7 @@ def as_intruder() -> Iterator[Any]:
     with connection.cursor() as cursor:
         if postgresql:
             cursor.execute("SET LOCAL ROLE NONE")
-        guards.remove_append_only(connection)
+        guards.allow_deletion(connection)
         yield cursor
         if postgresql:
             cursor.execute("SET LOCAL ROLE tiltyard_app")

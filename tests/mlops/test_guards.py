@@ -12,7 +12,7 @@ from mlops.database import guards
 from mlops.database.checks import guards_are_installed
 from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import Principal
-from registry.models import DatasetVersion, RegisteredModel
+from registry.models import DatasetVersion, ModelVersion, RegisteredModel
 from tests.registry.factories import make_dataset, make_model, make_version
 
 
@@ -87,6 +87,34 @@ def rewrite(row: Model, column: str, value: Any) -> None:
 def test_what_a_version_was_registered_with_cannot_be_rewritten(manager: Principal, column: str) -> None:
     with acting(manager), pytest.raises(IntegrityError, match="a registered fact cannot be rewritten"):
         rewrite(make_version(make_model()), column, CHANGES[column])
+
+
+@pytest.mark.django_db
+def test_a_version_cannot_be_deleted(manager: Principal) -> None:
+    with acting(manager):
+        version = make_version(make_model())
+        identifier = version.pk if connection.vendor == "postgresql" else version.pk.hex
+        with pytest.raises(IntegrityError, match="evidence cannot be deleted"), transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("DELETE FROM model_versions WHERE id = %s", [identifier])
+
+        assert ModelVersion.objects.get() == version
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="Only SQLite replaces rows.")
+@pytest.mark.django_db
+def test_a_version_cannot_be_replaced(manager: Principal) -> None:
+    with acting(manager):
+        version = make_version(make_model())
+        columns = ", ".join(field.column for field in ModelVersion._meta.concrete_fields)
+        others = columns.replace(" metrics,", """ '{"mae": 0}',""")
+        with (
+            pytest.raises(IntegrityError, match="a registered fact cannot be rewritten"),
+            transaction.atomic(),
+            connection.cursor() as cursor,
+        ):
+            cursor.execute(f"INSERT OR REPLACE INTO model_versions ({columns}) SELECT {others} FROM model_versions")
+
+        assert ModelVersion.objects.get().metrics == version.metrics
 
 
 @pytest.mark.django_db

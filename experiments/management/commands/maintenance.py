@@ -27,6 +27,7 @@ VERIFIED: list[Column] = [
     ("events", "events"),
     ("head", "head_digest"),
     ("intact", "audit_intact"),
+    ("versions", "versions"),
     ("files", "files"),
 ]
 PROBLEMS: list[Column] = [("customer", "customer"), ("what", "what"), ("problem", "problem")]
@@ -35,7 +36,7 @@ LONGEST_AGE = 24 * 365
 
 
 def verify_everything(call: Call) -> None:
-    """Audit chains, the database's guards, and the digest of every file, of all customers or of one."""
+    """Audit chains, what versions were registered with, the digest of every file, of all customers or of one; and the database's guards."""
     given = call.options["customer"]
     customers = Customer.objects.filter(**({"pk": given} if given else {})).order_by("id")
     if given and not customers:

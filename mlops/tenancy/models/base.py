@@ -60,6 +60,8 @@ class TenantModel(models.Model):
 
     append_only: ClassVar[bool] = False
     """Whether the database refuses updates and deletes of this table."""
+    undeletable: ClassVar[bool] = False
+    """Whether the database refuses deletes: evidence points at these rows."""
     frozen_fields: ClassVar[tuple[str, ...]] = ()
     """Fields whose value the database refuses to change after the insert."""
     settled_states: ClassVar[tuple[str, ...]] = ()

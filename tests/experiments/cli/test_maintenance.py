@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -26,6 +27,7 @@ from registry.services.dataset_files import MANIFEST
 from registry.services.registration import PreparedArtifact
 from tests.experiments.cli.shell import shell
 from tests.experiments.training.studying import make_ready_split, make_study
+from tests.mlops.helpers import as_intruder
 from tests.registry.factories import make_champion, make_dataset, make_model, make_version
 
 pytestmark = pytest.mark.django_db
@@ -72,8 +74,8 @@ def test_one_command_verifies_chains_guards_and_files_of_every_customer(
     nobody = shell("maintenance", "verify", "--json", "--customer", str(uuid4()))
 
     assert (ended.code, ended.json["intact"], ended.json["guards_missing"], ended.json["problems"]) == (0, True, [], [])
-    told = {row["customer_id"]: (row["audit_intact"], row["events"] > 0, row["files"]) for row in ended.json["customers"]}
-    assert told == {str(customer.pk): (True, True, 1), str(other_customer.pk): (True, True, 1)}
+    told = {row["customer_id"]: (row["audit_intact"], row["events"] > 0, row["versions"], row["files"]) for row in ended.json["customers"]}
+    assert told == {str(customer.pk): (True, True, 1, 1), str(other_customer.pk): (True, True, 1, 1)}
     assert [row["customer_id"] for row in one.json["customers"]] == [str(customer.pk)]
     assert nobody.code == 3
     assert shell("maintenance", "verify").code == 0
@@ -97,6 +99,41 @@ def test_whatever_is_not_as_it_was_written_is_named(scope: Principal, other_cust
     assert "model_versions_frozen" in ended.json["guards_missing"][0]
     assert sorted(row["what"].split(" ")[0] for row in ended.json["problems"]) == ["audit", "database", "version"]
     assert shell("maintenance", "verify").code == 1
+
+
+AWKWARD = {"mae": 1.0, "mape": 1e-7, "rmse": 1e17, "bias_pct": -0.0, "wape": 5e-324, "mase": 123456789.125}
+
+
+def test_what_versions_were_registered_with_is_held_against_the_trail(scope: Principal) -> None:
+    model = make_model()
+    champion = make_version(model, metrics={"mae": 2.0}, lineage={"a": [1, 2.0, {"b": None}], "c": "ü"}, training_seconds=3.0)
+    swapped = make_version(model, trained_through=date(2026, 3, 1))
+    make_version(model, metrics=AWKWARD, signature={"features": [{"name": "price", "dtype": "number", "low": -0.0, "high": 1e300}]})
+    gone, unknown = make_version(model), make_version(model)
+    sound = shell("maintenance", "verify", "--json")
+    with as_intruder() as cursor:
+        on = " ON model_versions" if connection.vendor == "postgresql" else ""
+        cursor.execute(f"DROP TRIGGER model_versions_frozen{on}")
+
+        def key(version: ModelVersion) -> Any:
+            return version.pk if on else version.pk.hex
+
+        cursor.execute("""UPDATE model_versions SET metrics = '{"mae": 0.001}' WHERE id = %s""", [key(champion)])
+        cursor.execute("UPDATE model_versions SET trained_through = NULL WHERE id = %s", [key(swapped)])
+        cursor.execute("DELETE FROM model_versions WHERE id = %s", [key(gone)])
+        cursor.execute("UPDATE model_versions SET id = %s WHERE id = %s", [uuid4() if on else uuid4().hex, key(unknown)])
+
+    ended = shell("maintenance", "verify", "--json")
+
+    assert (sound.code, sound.json["problems"]) == (0, [])
+    found = sorted((row["what"], row["problem"]) for row in ended.json["problems"] if row["what"] != "database")
+    assert found == [
+        ("version demand_forecast v1", "differs from what was registered"),
+        ("version demand_forecast v2", "differs from what was registered"),
+        ("version demand_forecast v4", "is gone, although it was registered"),
+        ("version demand_forecast v5", "is gone, although it was registered"),
+        ("version demand_forecast v5", "no event of the audit trail registered it"),
+    ]
 
 
 @pytest.mark.parametrize("name", ["storage", "gcs"])

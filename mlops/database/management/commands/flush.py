@@ -11,7 +11,7 @@ from mlops.database.roles import as_owner
 
 
 class Command(flush.Command):
-    """Django's own command, after dropping the append-only guards of a test database."""
+    """Django's own command, after dropping what refuses deletes in a test database."""
 
     def handle(self, **options: Any) -> None:
         """Empty a test database. Raises CommandError for any other."""
@@ -20,7 +20,7 @@ class Command(flush.Command):
         if not (name.startswith("test") or "mode=memory" in name):
             raise CommandError(f"{name} is not a test database: its audit trail is append-only and cannot be flushed.")
         with as_owner(options["database"]):
-            guards.remove_append_only(connection)
+            guards.allow_deletion(connection)
             try:
                 super().handle(**options)
             finally:
