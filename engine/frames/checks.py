@@ -34,10 +34,7 @@ def wide_items(table: RawTable, mapping: Mapping) -> list[str]:
 
 
 def check_columns(table: RawTable, mapping: Mapping, findings: Findings) -> None:
-    singles = [mapping.date, mapping.target, mapping.price, mapping.promotion, mapping.stock, mapping.order]
-    wanted = [name for name in singles if name is not None]
-    wanted += [*mapping.keys, *mapping.attributes, *mapping.known, *mapping.items]
-    for name in wanted:
+    for name in mapping.columns:
         if name not in table.schema:
             close = next((column for column in table.columns if column.lower() == name.lower()), None)
             hint = f" Did you mean {close!r}?" if close else ""

@@ -4,14 +4,17 @@ import codecs
 import csv
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
+import polars as pl
+
 from engine.frames.limits import ReadLimits
 from engine.frames.problems import Findings, refuse
+from engine.frames.values import read_dates
 
 DELIMITERS = (",", ";", "\t", "|")
 CHUNK = 1 << 20
@@ -48,16 +51,19 @@ class Dialect:
     """The whole file as UTF-8 where it had to be unpacked or re-encoded; None: read the file itself."""
 
 
-def read_dialect(path: Path, *, limits: ReadLimits, findings: Findings) -> Dialect:
-    """Check the whole text once and tell how to read it. Raises FrameError where it cannot be read as text."""
-    dialect, rewritten = find_dialect(path, limits=limits, findings=findings)
+def read_dialect(path: Path, *, limits: ReadLimits, findings: Findings, named: Collection[str] = ()) -> Dialect:
+    """Check the whole text once and tell how to read it. Raises FrameError where it cannot be read as text.
+
+    A first line that has all columns `named` is a header, whatever it looks like.
+    """
+    dialect, rewritten = find_dialect(path, limits=limits, findings=findings, named=named)
     if not rewritten:
         return dialect
     text = b"".join(text_chunks(path, dialect, max_bytes=limits.max_text_bytes))
     return replace(dialect, text=text if b"\n" in text else text.replace(b"\r", b"\n"))
 
 
-def find_dialect(path: Path, *, limits: ReadLimits, findings: Findings) -> tuple[Dialect, bool]:
+def find_dialect(path: Path, *, limits: ReadLimits, findings: Findings, named: Collection[str] = ()) -> tuple[Dialect, bool]:
     """As `read_dialect`, without holding the text; and whether `text_chunks` must rewrite it before a reader of UTF-8 can take it."""
     with path.open("rb") as stream:
         head = stream.read(16)
@@ -76,8 +82,8 @@ def find_dialect(path: Path, *, limits: ReadLimits, findings: Findings) -> tuple
         sample = bytes(first[:SNIFFED_BYTES])
     else:
         sample = _first_bytes(path)
-    delimiter, header, skip = _find_header(sample if b"\n" in sample else sample.replace(b"\r", b"\n"))
-    _check_header(header, limits=limits, findings=findings)
+    delimiter, (header, *below), skip = _find_header(sample if b"\n" in sample else sample.replace(b"\r", b"\n"))
+    _check_header(header, below, named=named, limits=limits, findings=findings)
     return replace(found, delimiter=delimiter, header=tuple(header), skip=skip), rewritten
 
 
@@ -198,15 +204,15 @@ def text_chunks(path: Path, dialect: Dialect, *, max_bytes: int) -> Iterator[byt
             raise refuse("unknown_encoding", f"The file says it is {dialect.encoding.upper()} but is not; save it as UTF-8.") from error
 
 
-def _find_header(sample: bytes) -> tuple[str, list[str], int]:
+def _find_header(sample: bytes) -> tuple[str, list[list[str]], int]:
+    """The delimiter, the header with the first records below it, and how many records to skip."""
     text = sample.decode("utf-8-sig", "ignore")
     first, _, rest = text.partition("\n")
     told = first.strip().lower()
     if told.startswith("sep=") and len(told) == 5 and told[4] in DELIMITERS:
-        return told[4], _records(rest, told[4])[0], 2
+        return told[4], _records(rest, told[4]), 2
     best = max(DELIMITERS, key=lambda delimiter: _fitness(_records(text, delimiter)))
-    records = _records(text, best)
-    return best, records[0], 1
+    return best, _records(text, best), 1
 
 
 def _records(text: str, delimiter: str) -> list[list[str]]:
@@ -231,7 +237,7 @@ def _fitness(records: list[list[str]]) -> tuple[float, int]:
     return (sum(len(record) == width for record in filled) / len(filled), width)
 
 
-def _check_header(header: list[str], *, limits: ReadLimits, findings: Findings) -> None:
+def _check_header(header: list[str], below: list[list[str]], *, named: Collection[str], limits: ReadLimits, findings: Findings) -> None:
     if len(header) > limits.max_columns:
         raise refuse("too_many_columns", f"The file has {len(header)} columns; {limits.max_columns} are allowed.")
     if len(header) < 2:
@@ -241,8 +247,18 @@ def _check_header(header: list[str], *, limits: ReadLimits, findings: Findings) 
     if twice:
         findings.error("duplicate_columns", f"Columns appear twice in the header: {', '.join(twice)[:200]}.", examples=twice)
     numeric = sum(_is_number(name) for name in names)
-    if numeric * 2 > len(names):
+    told = bool(named) and set(named) <= set(names)
+    if numeric * 2 > len(names) and not told and not _heads_days(names, below):
         findings.error("no_header", "The first line looks like data; the file needs a line with column names first.", examples=names)
+
+
+def _heads_days(names: list[str], below: list[list[str]]) -> bool:
+    """Whether the line names numbered things by day: a word, then whole numbers that differ, above lines that begin with a date."""
+    numbered = [name for name in names if _is_number(name)]
+    if not all(name.isdecimal() for name in numbered) or len(set(numbered)) < len(numbered):
+        return False
+    first = pl.Series([record[0] for record in below if record], dtype=pl.String)
+    return not _is_number(names[0]) and not read_dates(pl.Series(names[:1])).parsed and read_dates(first).complete
 
 
 def _is_number(text: str) -> bool:

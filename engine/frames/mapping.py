@@ -84,6 +84,12 @@ class Mapping:
         _check_shape(self)
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """Every column of the file that is named here."""
+        singles = (self.date, self.target, self.price, self.promotion, self.stock, self.order)
+        return (*[name for name in singles if name is not None], *self.keys, *self.attributes, *self.known, *self.items)
+
+    @property
     def panel_keys(self) -> tuple[str, ...]:
         """The key columns of the panel; a wide file's item names become one more."""
         keys = (*self.keys, self.item_key) if self.shape == "wide" else self.keys

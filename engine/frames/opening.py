@@ -1,6 +1,7 @@
 """Open a CSV file, a Parquet file or a folder of either as one lazy frame, within bounds."""
 
 import stat
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,8 +64,11 @@ class RawTable:
         return found
 
 
-def open_table(source: Path, *, limits: ReadLimits, findings: Findings) -> RawTable:
-    """Raises FrameError where the source is no readable table. Files in a folder are read in the order of their names."""
+def open_table(source: Path, *, limits: ReadLimits, findings: Findings, named: Collection[str] = ()) -> RawTable:
+    """Raises FrameError where the source is no readable table. Files in a folder are read in the order of their names.
+
+    A first line that has all columns `named` is taken for the header, whatever it looks like.
+    """
     paths = _files(source, limits=limits)
     kinds = {_is_parquet(path) for path in paths}
     if len(kinds) > 1:
@@ -74,7 +78,7 @@ def open_table(source: Path, *, limits: ReadLimits, findings: Findings) -> RawTa
         tables = [_scan_parquet(path, limits=limits) for path in paths]
         schema = _common_schema([table.collect_schema() for table in tables], files)
         return RawTable(_concat(tables), schema, False, files, (), paths)
-    dialects = tuple(read_dialect(path, limits=limits, findings=findings) for path in paths)
+    dialects = tuple(read_dialect(path, limits=limits, findings=findings, named=named) for path in paths)
     for name, dialect in zip(files, dialects, strict=True):
         if _names(dialect) != _names(dialects[0]):
             raise refuse("different_columns", f"{name} has other columns than {files[0]}.", examples=dialect.header)

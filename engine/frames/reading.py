@@ -19,7 +19,7 @@ def read_panel(source: Path, mapping: Mapping, *, limits: ReadLimits | None = No
     """
     limits = limits or ReadLimits()
     findings = Findings()
-    table = open_table(source, limits=limits, findings=findings)
+    table = open_table(source, limits=limits, findings=findings, named=mapping.columns)
     read = read_wide if mapping.shape == "wide" else read_lines
     rows = read(table, mapping, limits=limits, findings=findings)
     built = build(rows, mapping, limits=limits, findings=findings)

@@ -93,6 +93,34 @@ def test_decimal_comma_and_thousands_are_read(tmp_path: Path) -> None:
     assert panel.frame.select("target", "price").row(1) == (1234.5, 1.25)
 
 
+NUMBERED = "\n".join(["date,1001,1002,1003", *[f"{day},4,0,{index}" for index, day in enumerate(days(40))]])
+
+
+def test_numbered_columns_above_days_are_a_header(tmp_path: Path) -> None:
+    mapping = propose(write(tmp_path / "d.csv", NUMBERED)).mapping
+
+    assert mapping is not None
+    assert (mapping.shape, mapping.date, mapping.items) == ("wide", "date", ("1001", "1002", "1003"))
+    assert read_panel(tmp_path / "d.csv", mapping)[0].series["item"].to_list() == ["1001", "1002", "1003"]
+
+
+@pytest.mark.parametrize("first", ["2024-01-01,4,0,7", "date,4,4,7", "date,4.5,0,7", "1001,4,0,7"])
+def test_a_line_that_may_be_data_is_no_header(tmp_path: Path, first: str) -> None:
+    with pytest.raises(FrameError) as caught:
+        propose(write(tmp_path / "d.csv", NUMBERED.replace("date,1001,1002,1003", first)))
+
+    assert "no_header" in caught.value.codes
+
+
+@pytest.mark.parametrize("items", [("1.5", "2", "2024"), ()])
+def test_a_mapping_says_what_the_header_is(tmp_path: Path, items: tuple[str, ...]) -> None:
+    path = write(tmp_path / "d.csv", NUMBERED.replace("1001,1002,1003", "1.5,2,2024"))
+
+    panel, _ = read_panel(path, Mapping("wide", "date", items=items))
+
+    assert panel.series["item"].to_list() == ["1.5", "2", "2024"]
+
+
 def told_of(report: Report, code: str) -> list[str]:
     return [problem.message for problem in report.problems if problem.code == code]
 
