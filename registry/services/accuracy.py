@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from django.db import transaction
+from django.db.models import Max, Sum
 
 from mlops.database.reading import reading
-from registry.models import ForecastAccuracy, ModelVersion, RegisteredModel
+from registry.models import ForecastAccuracy, ModelVersion, RegisteredModel, ShadowDay
 from registry.models.accuracy import OVERALL
 from registry.rules.policy import Policy, parse
 from registry.services.artifacts import load_forecaster
@@ -31,7 +32,8 @@ def validate_new_days(
     *, model: RegisteredModel, at: datetime, progress: Progress | None = None, through: date | None = None
 ) -> dict[str, Any]:
     """Score the champion on every day after its training whose truth arrived, became complete or was corrected since the last time, by
-    actuals or in a newer file; and on the days after such a day, whose forecasts rest on it.
+    actuals or in a newer file, or whose segments are lost though they are still kept; and on the days after such a day, whose forecasts
+    rest on it.
 
     The forecasts are those of rolling origins a week apart, counted from the last day of its training, as in its backtest, so that the
     numbers compare. Writes `forecast_accuracy` (overall and by segment) and the days' rows of `backtest_results`, except those of a
@@ -45,7 +47,7 @@ def validate_new_days(
     forecaster = load_forecaster(champion)
     panel = model_panel(model, newest_data(model), through=through)
     truth = truth_by_day(panel, after=forecaster.trained_through)
-    first = _first_new_day(champion, truth)
+    first = _first_new_day(champion, truth, columns=panel.segments)
     strangers = unknown_series(model, panel)
     left_out: dict[str, Any] = {"unknown_series": {"count": len(strangers), "examples": strangers[:5]}} if strangers else {}
     if first is None:
@@ -99,12 +101,35 @@ def truth_by_day(panel: "Panel", *, after: date) -> dict[date, str]:
     }
 
 
-def _first_new_day(champion: ModelVersion, truth: dict[date, str]) -> date | None:
-    """The first day whose truth is not what was scored; None where all of it was."""
+def first_kept_day(model: RegisteredModel) -> date | None:
+    """The first day of which the model keeps rows of single segments and series: `retention_days` before the newest day that it has
+    measured, not before the calendar's today. None where nothing was measured."""
+    measured = (
+        ForecastAccuracy.objects.filter(version_ref__model=model).aggregate(last=Max("forecast_date"))["last"],
+        ShadowDay.objects.filter(version__model=model).aggregate(last=Max("day"))["last"],
+    )
+    newest = max((day for day in measured if day), default=None)
+    return newest - timedelta(days=model.retention_days) if newest else None
+
+
+def _first_new_day(champion: ModelVersion, truth: dict[date, str], *, columns: tuple[str, ...]) -> date | None:
+    """The first day whose truth is not what was scored, or of whose segments fewer are there than were scored; None without such a day.
+
+    A day older than `first_kept_day` has rightly lost its segments: written again, they would only be removed again.
+    """
     with reading():
         validated = ForecastAccuracy.objects.filter(version_ref=champion, segment_column=OVERALL)
-        scored = dict(validated.values_list("forecast_date", "truth"))
-    return next((day for day, digest in truth.items() if scored.get(day) != digest), None)
+        scored = {day: (digest, n) for day, digest, n in validated.values_list("forecast_date", "truth", "n")}
+        kept = first_kept_day(champion.model)
+        split = ForecastAccuracy.objects.filter(version_ref=champion, segment_column__in=columns, forecast_date__gte=kept or date.max)
+        counted = dict(split.order_by().values("forecast_date").annotate(in_segments=Sum("n")).values_list("forecast_date", "in_segments"))
+
+    def known(day: date, digest: str) -> bool:
+        was, n = scored.get(day, ("", 0))
+        whole = kept is None or day < kept or counted.get(day, 0) >= n * len(columns)
+        return day in scored and was == digest and whole
+
+    return next((day for day, digest in truth.items() if not known(day, digest)), None)
 
 
 def _store(champion: ModelVersion, measured: "Measured", *, truth: dict[date, str], at: datetime) -> int:

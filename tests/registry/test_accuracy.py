@@ -9,6 +9,7 @@ import pytest
 from django.db import transaction
 
 from mlops.tenancy.roles import Principal
+from mlops.upkeep import apply_retention
 from registry.models import Actual, BacktestResult, ForecastAccuracy, ModelVersion, RegisteredModel
 from registry.services import panels
 from registry.services.accuracy import first_origin, validate_new_days
@@ -75,6 +76,31 @@ def test_day_by_day_gives_the_same_scores_as_all_at_once(champion: ModelVersion,
 
     assert len(at_once) == 16 * (1 + 2 + 4)
     assert scores(champion) == at_once
+
+
+@pytest.mark.django_db
+def test_a_kept_day_that_has_lost_a_segment_is_scored_again(champion: ModelVersion) -> None:
+    validate(champion)
+    before = scores(champion)
+    with transaction.atomic():
+        ForecastAccuracy.objects.filter(version_ref=champion, forecast_date=day(9), segment_column="store", segment="S1").delete()
+
+    answers = [validate(champion)["days"] for _ in range(2)]
+
+    assert (answers, scores(champion)) == ([8, 0], before)
+
+
+@pytest.mark.django_db
+def test_a_day_older_than_the_retention_is_whole_without_its_segments(champion: ModelVersion) -> None:
+    with transaction.atomic():
+        RegisteredModel.objects.filter(pk=champion.model_id).update(retention_days=7)
+    champion.model.refresh_from_db()
+    validate(champion)
+    removed = apply_retention(at=NOON)["accuracy by segment"]
+
+    answer = validate(champion)["days"]
+
+    assert (removed, answer) == (8 * (2 + 4), 0)
 
 
 @pytest.mark.django_db

@@ -10,6 +10,7 @@ import pytest
 from mlops.jobs import runner, services
 from mlops.jobs.models import Job, JobState
 from mlops.tenancy.roles import Principal
+from mlops.upkeep import apply_retention
 from registry import jobs as work  # noqa: F401 - importing makes the kinds of job known
 from registry.models import BacktestSegment, ModelVersion, RegisteredModel
 from registry.services import drifting
@@ -61,6 +62,17 @@ def test_a_store_that_changed_is_named_in_the_news(scope: Principal, tmp_path: P
     assert ("store", "S1") in named
     assert ("store", "S2") not in named
     assert (told["version"], told["as_of"], "S1" in told["summary"]) == ("v2", LAST_DAY.isoformat(), True)
+
+
+def test_a_store_is_still_named_when_retention_has_run_long_after_the_data_end(scope: Principal, tmp_path: Path, settings: Any) -> None:
+    settings.FILE_UPLOAD_TEMP_DIR = str(tmp_path)
+    model = watched(tmp_path, scope, shifted())
+    validate_new_days(model=model, at=NOON)
+    apply_retention(at=NOON + timedelta(days=3650))
+
+    found = drifting.detect(model=model, at=NOON)
+
+    assert ("store", "S1") in {(segment["column"], segment["value"]) for segment in found["segments"] if segment["drifted"]}
 
 
 def test_a_check_that_runs_again_tells_nothing_twice_until_another_day_is_known(scope: Principal, tmp_path: Path) -> None:
