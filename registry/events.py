@@ -122,7 +122,7 @@ class RetrainFailed(Event):
 @event
 @dataclass(frozen=True)
 class EmergencyRollback(Event):
-    """A rollback went past the second pair of eyes and wants a review."""
+    """A rollback went past the second pair of eyes, or past enforced gates, and wants a review."""
 
     TOPIC = "registry.emergency_rollback"
 

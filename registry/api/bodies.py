@@ -41,7 +41,9 @@ class ActBody(serializers.Serializer[Any]):
 class PromoteBody(ActBody):
     """A promotion."""
 
-    override = serializers.BooleanField(required=False, help_text="Go past failed gates where the policy enforces them; needs a reason.")
+    override = serializers.BooleanField(
+        required=False, help_text="Go past failed gates where the policy enforces them; needs a reason. It lets no rollback past them."
+    )
 
 
 class PromoteAnywhereBody(PromoteBody):
@@ -53,7 +55,9 @@ class PromoteAnywhereBody(PromoteBody):
 class RollbackBody(ActBody):
     """A rollback."""
 
-    emergency = serializers.BooleanField(required=False, help_text="Past the second pair of eyes; needs a reason and opens a review.")
+    emergency = serializers.BooleanField(
+        required=False, help_text="Past the second pair of eyes and enforced gates; needs a reason and opens a review."
+    )
 
 
 class DecideBody(ActBody):

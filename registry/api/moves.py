@@ -110,7 +110,7 @@ class Rollback(ApiView):
 
     @extend_schema(request=RollbackBody, responses={200: PromotionAnswer, 202: PromotionAnswer})
     def post(self, request: Request, model_name: str, version: str) -> Response:
-        """Make a former champion champion again."""
+        """Make a former champion champion again. Past enforced gates that failed (409 `gates_failed`) only as an `emergency`."""
         body = self.body(RollbackBody, request)
         by = named_by(self.principal(request), body, "user_id")
         version_id = find_version_id(model_name, version)

@@ -50,6 +50,11 @@ class Arena:
         return fails_gates(self.champion, passed=bool(self.verdict and self.verdict.passed))
 
     @property
+    def barred(self) -> bool:
+        """Whether the policy lets nobody past the failed gates just so: a promotion needs an override, a rollback an emergency."""
+        return self.gates_failed and self.policy.enforce_gates
+
+    @property
     def forecasts(self) -> bool:
         """Whether it is judged by backtests, not by the rows of a test part."""
         return self.model.task == RegisteredModel.Task.FORECAST

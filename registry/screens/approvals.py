@@ -141,6 +141,8 @@ def _request_page(
     may = pending and principal.may("promotion_request.decide")
     own = objections([asked], principal).get(asked.pk, "") if may else ""
     act, shown = ACTS[asked.kind], shown_verdict(arena)
+    urgent = may and asked.kind == PromotionRequest.Kind.ROLLBACK and arena.barred
+    way_past = f"{reverse('admin:registry_decide', args=[asked.version_id, act.name])}?seen={arena.model.revision}"
     return show(
         request,
         "registry/request_page.html",
@@ -159,6 +161,7 @@ def _request_page(
         sentence=evidence_sentence(arena, shown) if arena.chosen else f"{asked.version.version} is {asked.version.status} now.",
         consequences=consequences(act, arena, approving=True) if pending else [],
         shown=shown,
+        emergency_url=way_past if urgent else "",
         model_url=f"{reverse('admin:registry_model_page', args=[asked.model_id])}?version={asked.version.version}",
     )
 

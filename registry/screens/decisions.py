@@ -49,12 +49,13 @@ class DecisionForm(forms.Form):
         if act.name == "judge":
             self.fields["reason"].required = False
             del self.fields["reason"]
-        if not (act.name == "promote" and arena.gates_failed and arena.policy.enforce_gates):
+        if not (act.name == "promote" and arena.barred):
             del self.fields["override"]
-        if not (act.name == "rollback" and (arena.policy.four_eyes or (arena.gates_failed and arena.policy.enforce_gates))):
+        if not (act.name == "rollback" and (arena.policy.four_eyes or arena.barred)):
             del self.fields["emergency"]
-        elif not arena.policy.four_eyes:
-            self.fields["emergency"].label = "Emergency: roll back although gates failed"
+        elif arena.barred:
+            alone = ", without a second manager" if arena.policy.four_eyes else ""
+            self.fields["emergency"].label = f"Emergency: roll back although gates failed{alone}"
         if self.expected:
             self.fields["typed"].label = f"Type {self.expected} to confirm"
             self.fields["typed"].widget.attrs["data-confirm"] = self.expected

@@ -38,7 +38,10 @@ POLICY_TEXTS: dict[str, tuple[str, str]] = {
         "Promote by itself",
         "After a scheduled or manual retraining, a version that passes every gate takes the throne without a person.",
     ),
-    "enforce_gates": ("Enforce the gates", "A promotion past a failed gate needs the override ticked and a reason. Off, gates advise."),
+    "enforce_gates": (
+        "Enforce the gates",
+        "A promotion past a failed gate needs the override ticked and a reason, a rollback has to be an emergency. Off, gates advise.",
+    ),
     "four_eyes": ("Four eyes", "Every promotion and rollback waits for another manager than the one who trained, proposed or asked."),
     "backtest_days": ("Backtest window", "Days both versions are compared on."),
     "horizon": ("Horizon", "Days ahead that are forecast."),

@@ -82,7 +82,7 @@ def consequences(act: Act, arena: Arena, *, approving: bool = False) -> list[str
     champion = arena.champion.version if arena.champion else ""
     if act.target == VersionStatus.CHAMPION:
         return [
-            *_throne(act, arena, version.version, champion, asks=arena.policy.four_eyes and not approving),
+            *_throne(act, arena, version.version, champion, approving=approving),
             "The decision, the gates, your name and your reason are kept as one evidence record.",
         ]
     told = {
@@ -112,7 +112,9 @@ def _ground(arena: Arena) -> str:
     return f"answer the same rows, the test part of {arena.chosen.version}'s split" if arena.chosen else "answer the same rows"
 
 
-def _throne(act: Act, arena: Arena, version: str, champion: str, *, asks: bool) -> list[str]:
+def _throne(act: Act, arena: Arena, version: str, champion: str, *, approving: bool) -> list[str]:
+    urgent = act.name == "rollback" and arena.barred
+    asks = arena.policy.four_eyes and not approving and not urgent
     serves = f"{version} becomes champion of {arena.model.name} and serves by default"
     lines = [f"You ask that {serves}." if asks else f"{serves}, at once."]
     if champion:
@@ -128,4 +130,16 @@ def _throne(act: Act, arena: Arena, version: str, champion: str, *, asks: bool) 
             else "so it is marked as an override"
         )
         lines.append(f"{'A gate failed' if arena.verdict else 'It was not judged against the present champion'}, {rule}.")
+    if urgent:
+        lines.append(_past_gates_back(arena, approving=approving))
     return lines
+
+
+def _past_gates_back(arena: Arena, *, approving: bool) -> str:
+    why = "A gate failed" if arena.verdict else "It was not judged against the present champion"
+    if approving:
+        return f"{why}, and the policy enforces its gates: nobody can approve this. An emergency gets past them; else reject it."
+    return (
+        f"{why}, and the policy enforces its gates: only an emergency gets past them. Tick it and give a reason. "
+        "It waits for nobody, is marked in the record, and opens a review that another manager closes."
+    )

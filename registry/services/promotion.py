@@ -33,7 +33,8 @@ UNMEASURABLE = (
 
 
 class GatesFailed(DomainError):
-    """The model's policy enforces its gates, and one failed or had no input."""
+    """The model's policy enforces its gates, and one failed or had no input. Past them a promotion needs an override, a rollback an
+    emergency, which is marked and reviewed: nobody waits for a second pair of eyes while the wrong version serves."""
 
     code: ClassVar[str] = "gates_failed"
 
@@ -85,15 +86,15 @@ def promote(
 ) -> Outcome:
     """Make the version champion, or, with four eyes on, ask another manager to.
 
-    Gates advise unless the policy enforces them. Raises IllegalMove, GatesFailed, Forbidden, Stale.
+    Gates advise unless the policy enforces them. A former champion's promotion is a rollback, which no override lets past enforced gates.
+    Raises IllegalMove, GatesFailed, Forbidden, Stale.
     """
     with transaction.atomic():
         ascent = _ascent(version_id, if_match)
         _check_move(ascent, by)
-        overridden = override and bool(reason.strip())
         if ascent.version.status == VersionStatus.DEPRECATED:
-            return _roll_back(ascent, by=by, at=at, reason=reason, emergency=False, override=overridden)
-        if ascent.barred and not overridden:
+            return _roll_back(ascent, by=by, at=at, reason=reason, emergency=False)
+        if ascent.barred and not (override and reason.strip()):
             raise GatesFailed(ascent.verdict)
         if ascent.policy.four_eyes and by.kind != "system":
             return _ask(ascent, PromotionRequest.Kind.PROMOTE, by=by, at=at, reason=reason, override=override)
@@ -110,9 +111,8 @@ def foresee(version: ModelVersion) -> str:
     ascent = _standing(version.model, version)
     if VersionStatus.CHAMPION not in VERSION_LIFECYCLE.allowed(version.status):
         raise VERSION_LIFECYCLE.refusal(label=str(version), current=version.status, wanted=VersionStatus.CHAMPION)
-    back = version.status == VersionStatus.DEPRECATED
-    if ascent.barred and not (back and ascent.policy.four_eyes):
-        raise GatesFailed(ascent.verdict, back=back)
+    if ascent.barred:
+        raise GatesFailed(ascent.verdict, back=version.status == VersionStatus.DEPRECATED)
     return _known(ascent)
 
 
@@ -132,9 +132,9 @@ def rollback(
 ) -> Outcome:
     """Make a former champion champion again.
 
-    With four eyes on another manager decides; else, where the policy enforces its gates, they do. Neither holds up an emergency: that one
-    needs a reason, is marked, and opens a review. Raises IllegalMove for a version that never was champion, GatesFailed, InvalidField for
-    an emergency without a reason.
+    Where the policy enforces its gates, it passes them; with four eyes on, another manager decides besides. Neither holds up an emergency:
+    that one needs a reason, is marked, and opens a review. Raises IllegalMove for a version that never was champion, GatesFailed,
+    InvalidField for an emergency without a reason.
     """
     with transaction.atomic():
         ascent = _ascent(version_id, if_match)
@@ -150,9 +150,9 @@ def approve(*, request_id: UUID, by: Principal, at: datetime, reason: str = "", 
         request, ascent = _lock_request(request_id, if_match)
         by.authorize("promotion_request.decide")
         refuse_own(request, by)
-        back = request.kind == PromotionRequest.Kind.ROLLBACK  # which gates never block, asked for or done at once
-        if not back and ascent.barred and not (request.override and request.reason.strip()):
-            raise GatesFailed(ascent.verdict)
+        back = request.kind == PromotionRequest.Kind.ROLLBACK  # which no override lets past the gates: four eyes are not an emergency
+        if ascent.barred and (back or not (request.override and request.reason.strip())):
+            raise GatesFailed(ascent.verdict, back=back)
         # The request is decided before its version moves: the move overtakes every request that is still pending.
         values: dict[str, Any] = {"decided_by": by.name, "decided_at": at, "decision_reason": reason}
         hand = added_by_one_hand(request, by)
@@ -199,16 +199,16 @@ def _check_move(ascent: _Ascent, by: Principal) -> None:
     VERSION_LIFECYCLE.check(label=str(version), current=version.status, target=VersionStatus.CHAMPION, actor=by)
 
 
-def _roll_back(ascent: _Ascent, *, by: Principal, at: datetime, reason: str, emergency: bool, override: bool = False) -> Outcome:
+def _roll_back(ascent: _Ascent, *, by: Principal, at: datetime, reason: str, emergency: bool) -> Outcome:
     by.authorize("version.rollback")
     if emergency and not reason.strip():
         raise InvalidField("reason", "An emergency rollback needs a reason; it opens a review.")
+    if ascent.barred and not emergency:
+        raise GatesFailed(ascent.verdict, back=True)
     if ascent.policy.four_eyes and not emergency and by.kind != "system":
         return _ask(ascent, PromotionRequest.Kind.ROLLBACK, by=by, at=at, reason=reason, override=False)
-    if ascent.barred and not (emergency or override):
-        raise GatesFailed(ascent.verdict, back=True)
-    kind, past = DecisionRecord.Kind.ROLLBACK, override and ascent.barred
-    decision = _crown(ascent, approvers=[by], proposer=by.name, at=at, reason=reason, kind=kind, emergency=emergency, override=past)
+    kind = DecisionRecord.Kind.ROLLBACK
+    decision = _crown(ascent, approvers=[by], proposer=by.name, at=at, reason=reason, kind=kind, emergency=emergency)
     if emergency:
         version = ascent.version
         whose = party_of(by).to_json()

@@ -10,9 +10,11 @@ from rest_framework.test import APIClient
 from mlops.audit.models import AuditEvent
 from mlops.audit.services import verify
 from mlops.jobs.models import Job
+from mlops.outbox.models import Message
 from mlops.tenancy.models import Customer
 from mlops.tenancy.roles import Principal, Role
 from mlops.tenancy.services import create_api_key
+from registry.events import EmergencyRollback
 from registry.models import DecisionRecord, ModelVersion, PromotionRequest, RegisteredModel
 from tests.conftest import NOON
 from tests.registry.factories import make_arena, make_champion, make_dataset, make_model, make_version
@@ -447,32 +449,38 @@ def test_a_second_ask_with_an_override_overtakes_a_request_without_one(api: Api,
     assert asked == [("kim@shop.example", "overtaken", False, "Looks good."), ("lee@shop.example", "approved", True, "The season begins.")]
 
 
-def test_a_rollback_past_enforced_gates_is_an_emergency_or_an_override(api: Api, candidate: ModelVersion) -> None:
+@pytest.mark.parametrize("four", [True, False])
+def test_a_rollback_past_enforced_gates_is_an_emergency(api: Api, candidate: ModelVersion, four: bool) -> None:
     client = api()
     client.post(f"{BASE}/promote/v2")
-    RegisteredModel.objects.update(policy={"enforce_gates": True})
+    RegisteredModel.objects.update(policy={"enforce_gates": True, "four_eyes": four})
 
     back = client.post(f"{BASE}/versions/v1/rollback", {"reason": "Errors."})
-    promoted = client.post(f"{BASE}/promote/v1", {"reason": "Errors."})
+    promoted = client.post(f"{BASE}/promote/v1", {"reason": "Errors.", "override": True})
+    silent = client.post(f"{BASE}/versions/v1/rollback", {"emergency": True})
     emergency = client.post(f"{BASE}/versions/v1/rollback", {"reason": "Orders are wrong.", "emergency": True})
-    again = client.post(f"{BASE}/promote/v2", {"reason": "It was the data.", "override": True})
 
     assert [(one.status_code, one.json()["code"]) for one in (back, promoted)] == [(409, "gates_failed")] * 2
-    assert "as an `emergency`" in back.json()["detail"]
-    assert [one.status_code for one in (emergency, again)] == [200, 200]
-    kept = DecisionRecord.objects.filter(kind="rollback").order_by("decided_at")
-    assert [(one.version.version, one.emergency, one.override) for one in kept] == [("v1", True, False), ("v2", False, True)]
+    assert ["as an `emergency`" in one.json()["detail"] for one in (back, promoted)] == [True, True]
+    assert (silent.status_code, emergency.status_code) == (400, 200)
+    [kept] = DecisionRecord.objects.filter(kind="rollback")
+    assert (kept.version.version, kept.emergency, kept.override, PromotionRequest.objects.count()) == ("v1", True, False, 0)
+    assert Message.objects.filter(topic=EmergencyRollback.TOPIC).count() == 1
 
 
-def test_gates_that_are_enforced_do_not_keep_a_second_manager_from_granting_a_rollback(api: Api, candidate: ModelVersion) -> None:
-    api(email="kim@shop.example").post(f"{BASE}/promote/v2")
+def test_a_second_manager_does_not_grant_a_rollback_past_gates_enforced_since_it_was_asked_for(api: Api, candidate: ModelVersion) -> None:
+    kim, lee = api(email="kim@shop.example"), api(email="lee@shop.example")
+    kim.post(f"{BASE}/promote/v2")
+    RegisteredModel.objects.update(policy={"four_eyes": True})
+    where = kim.post(f"{BASE}/versions/v1/rollback", {"reason": "Errors."})["Location"]
     RegisteredModel.objects.update(policy={"four_eyes": True, "enforce_gates": True})
-    where = api(email="kim@shop.example").post(f"{BASE}/versions/v1/rollback", {"reason": "Errors."})["Location"]
 
-    granted = api(email="lee@shop.example").post(f"{where}/approve", {"reason": "Agreed."})
+    refused = lee.post(f"{where}/approve", {"reason": "Agreed."})
+    RegisteredModel.objects.update(policy={"four_eyes": True})
+    granted = lee.post(f"{where}/approve", {"reason": "Agreed."})
 
+    assert (refused.status_code, refused.json()["code"], "as an `emergency`" in refused.json()["detail"]) == (409, "gates_failed", True)
     assert (granted.status_code, granted.json()["status"]) == (200, "champion")
-    assert not DecisionRecord.objects.get(kind="rollback").override
 
 
 @pytest.mark.parametrize("value", ["yes", "true", 1, 0.0, [], {}])

@@ -235,6 +235,48 @@ def test_a_request_waits_for_another_manager(customer: Customer, site: Callable[
         assert PromotionRequest.objects.get(pk=asked.pk).status == "pending"
 
 
+@pytest.mark.parametrize("four", [True, False])
+def test_a_rollback_past_enforced_gates_is_offered_as_an_emergency(customer: Customer, site: Callable[..., Client], four: bool) -> None:
+    with acting(system(customer.pk)):
+        former = make.make_champion(make.make_model())
+        make.make_champion(former.model)
+        RegisteredModel.objects.update(policy={"enforce_gates": True, "four_eyes": four})
+        revision = RegisteredModel.objects.get().revision
+    client = site()
+    given = {"revision": revision, "reason": "Orders are wrong.", "typed": "v1"}
+
+    page = client.get(decide_url(former, "rollback")).text
+    plain = client.post(decide_url(former, "rollback"), given)
+    urgent = client.post(decide_url(former, "rollback"), {**given, "emergency": "on"})
+
+    assert "only an emergency gets past them" in page
+    assert "Emergency: roll back although gates failed" in page
+    assert ("without a second manager" in page, "You ask that" in page) == (four, False)
+    assert (plain.status_code, urgent.status_code) == (409, 302)
+    with acting(system(customer.pk)):
+        assert DecisionRecord.objects.get(kind="rollback").emergency
+
+
+def test_a_request_to_roll_back_that_gates_bar_offers_the_emergency_instead(
+    customer: Customer, site: Callable[..., Client], principal: Callable[..., Principal]
+) -> None:
+    with acting(system(customer.pk)):
+        former = make.make_champion(make.make_model())
+        make.make_champion(former.model)
+        RegisteredModel.objects.update(policy={"four_eyes": True})
+        asked = promotion.rollback(
+            version_id=former.pk, by=principal("ml_manager", "kim@example.com"), at=make.NOW, reason="Errors."
+        ).request
+        RegisteredModel.objects.update(policy={"four_eyes": True, "enforce_gates": True})
+        assert asked is not None
+
+    page = site("ml_manager", "lee@example.com").get(reverse("admin:registry_request_page", args=[asked.pk])).text
+
+    assert "nobody can approve this" in page
+    assert 'value="approve"' not in page
+    assert decide_url(former, "rollback") in page
+
+
 def test_rejecting_needs_a_reason(customer: Customer, site: Callable[..., Client], principal: Callable[..., Principal]) -> None:
     with acting(system(customer.pk)):
         _, challenger = make.make_arena(policy={"four_eyes": True})
