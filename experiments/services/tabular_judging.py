@@ -62,7 +62,7 @@ def _rows(split: Split) -> "pl.DataFrame":
 
 def _measured(version: ModelVersion, rows: "pl.DataFrame", groups: list[str]) -> "tuple[Evidence, np.ndarray[Any, Any]] | None":
     """What the version's answers to these rows are worth, and each row's loss; None where it cannot be asked, or not about these rows."""
-    from engine.tabular.comparing import group_means, row_losses
+    from engine.tabular.comparing import group_losses, row_losses
     from engine.tabular.problems import PredictError, TrainingError
     from engine.tabular.scoring import score_all
     from engine.tabular.training import answers_on
@@ -78,5 +78,7 @@ def _measured(version: ModelVersion, rows: "pl.DataFrame", groups: list[str]) ->
         log.info("arena.not_measurable", version=str(version), problem=str(problem)[:300])
         return None
     losses = row_losses(answers)
-    segments: dict[str, dict[str, float | None]] = {column: {**means} for column, means in group_means(rows, losses, groups).items()}
-    return Evidence(version.version, {**score_all(model.task, answers)}, segments=segments), losses
+    found = group_losses(rows, losses, groups)
+    segments: dict[str, dict[str, float | None]] = {column: {value: one.loss for value, one in by.items()} for column, by in found.items()}
+    shares = {column: {value: one.share for value, one in by.items()} for column, by in found.items()}
+    return Evidence(version.version, {**score_all(model.task, answers)}, segments=segments, shares=shares), losses

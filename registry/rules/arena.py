@@ -16,6 +16,9 @@ from registry.rules.policy import Policy
 Segments = Mapping[str, Mapping[str, float | None]]
 """Segment column → segment → its error (`ERROR_OF`) over the window."""
 
+Shares = Mapping[str, Mapping[str, float]]
+"""Segment column → segment → which share of all forecasts, or rows, is in it: 0 to 1."""
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -26,6 +29,7 @@ class Evidence:
     metrics: Mapping[str, float | None]
     daily_mae: Mapping[date, float] = field(default_factory=dict)
     segments: Segments = field(default_factory=dict)
+    shares: Shares = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -210,11 +214,14 @@ def label_of(metric: str) -> str:
     return {"log_loss": "log loss"}.get(metric, metric.upper())
 
 
-def _missing(name: str, mine: float | None, theirs: float | None) -> str:
-    sides = [side for side, value in (("the candidate", mine), ("the champion", theirs)) if not _finite(value)]
-    if sides:
-        return f"{LABELS[name]} of {' and '.join(sides)} is missing or not a number; the gate fails closed."
-    return f"{LABELS[name]} must not be negative, and the champion's must be above zero; the gate fails closed."
+def _missing(what: str, mine: float | None, theirs: float | None) -> str:
+    """Which input kept a gate from comparing, and why; what was valid on both sides was measured against a champion's 0."""
+    both = (("the candidate", mine), ("the champion", theirs))
+    if sides := [side for side, value in both if not _finite(value)]:
+        return f"{what} of {' and '.join(sides)} is missing or not a number; the gate fails closed."
+    if sides := [side for side, value in both if not _valid(value)]:
+        return f"{what} of {' and '.join(sides)} is negative; the gate fails closed."
+    return f"{what} of the champion is 0, and nothing can be told as a percentage of that; the gate fails closed."
 
 
 def _improvement(
@@ -223,7 +230,7 @@ def _improvement(
     left, right = mine.get(metric), theirs.get(metric)
     limit = f"≥ {policy.min_improvement_pct:g} % better {label_of(metric)}"
     if improvement is None:
-        return _gate("improvement", False, left, right, limit, _missing("improvement", left, right), metric)
+        return _gate("improvement", False, left, right, limit, _missing(label_of(metric), left, right), metric)
     why = f"{label_of(metric)} is {_compared(improvement, 'better', 'worse', THEIRS)}."
     return _gate("improvement", improvement >= policy.min_improvement_pct, left, right, limit, why, metric)
 
@@ -233,7 +240,7 @@ def _ratio(name: str, mine: Mapping[str, float | None], theirs: Mapping[str, flo
     limit = f"at most {tolerance:g} % worse"
     gain = improvement_pct(left, right)
     if gain is None:
-        return _gate(name, False, left, right, limit, _missing(name, left, right))
+        return _gate(name, False, left, right, limit, _missing(LABELS[name], left, right))
     return _gate(name, gain >= -tolerance, left, right, limit, f"{_compared(gain, 'better', 'worse', THEIRS)}.")
 
 
@@ -253,7 +260,7 @@ def _stability(mine: Mapping[str, float | None], theirs: Mapping[str, float | No
     limit = f"worst origin's MAE at most {policy.stability_tolerance_pct:g} % worse"
     gain = improvement_pct(left, right)
     if gain is None:
-        return _gate("stability", False, left, right, limit, _missing("stability", left, right))
+        return _gate("stability", False, left, right, limit, _missing("MAE at the worst origin", left, right))
     why = f"At its worst origin MAE is {_compared(gain, 'better', 'worse', f'{THEIRS} at its worst')}."
     return _gate("stability", gain >= -policy.stability_tolerance_pct, left, right, limit, why)
 
@@ -263,7 +270,7 @@ def _score(name: str, mine: Mapping[str, float | None], theirs: Mapping[str, flo
     left, right = mine.get(name), theirs.get(name)
     limit = f"at most {tolerance:g} % lower"
     if left is None or not right or not (_valid(left) and _valid(right)):
-        return _gate(name, False, left, right, limit, _missing(name, left, right))
+        return _gate(name, False, left, right, limit, _missing(LABELS[name], left, right))
     gain = 100.0 * (left / right - 1.0)
     why = f"{_compared(gain, 'higher', 'lower', THEIRS)}."
     return _gate(name, gain >= -tolerance, left, right, limit, why)
@@ -273,7 +280,7 @@ def _bias(mine: Mapping[str, float | None], theirs: Mapping[str, float | None], 
     left, right = mine.get("bias_pct"), theirs.get("bias_pct")
     limit = f"|bias| at most {policy.bias_tolerance_pp:g} pp larger"
     if left is None or right is None or not (_finite(left) and _finite(right)):
-        return _gate("bias", False, left, right, limit, _missing("bias", left, right))
+        return _gate("bias", False, left, right, limit, _missing(LABELS["bias"], left, right))
     more = abs(left) - abs(right)
     size, direction = f"{abs(left):.1f}", "low" if left < 0 else "high"
     forecasts = "Forecasts neither too low nor too high, to 0.1 %" if size == "0.0" else f"Forecasts {size} % too {direction}"
@@ -285,7 +292,7 @@ def _coverage(mine: Mapping[str, float | None], theirs: Mapping[str, float | Non
     left, right = mine.get("coverage"), theirs.get("coverage")
     limit = f"no further below {policy.nominal_coverage_pct:g} %"
     if left is None or right is None or not (_valid(left) and _valid(right)):
-        return _gate("coverage", False, left, right, limit, _missing("coverage", left, right))
+        return _gate("coverage", False, left, right, limit, _missing(LABELS["coverage"], left, right))
     short, their_short = (max(policy.nominal_coverage_pct - 100 * value, 0.0) for value in (left, right))
     why = f"Intervals cover {100 * left:.1f} % of days, the champion's {100 * right:.1f} %, nominal {policy.nominal_coverage_pct:g} %."
     return _gate("coverage", short - their_short <= policy.coverage_tolerance_pp, left, right, limit, why)
@@ -295,7 +302,7 @@ def _rate(name: str, mine: Mapping[str, float | None], theirs: Mapping[str, floa
     left, right = mine.get(name), theirs.get(name)
     limit = f"at most {policy.stock_tolerance_pp:g} pp higher"
     if left is None or right is None or not (_valid(left) and _valid(right)):
-        return _gate(name, False, left, right, limit, _missing(name, left, right))
+        return _gate(name, False, left, right, limit, _missing(LABELS[name], left, right))
     more = 100 * (left - right)
     why = f"{_compared(more, 'higher', 'lower', THEIRS, 'pp')}."
     return _gate(name, more <= policy.stock_tolerance_pp, left, right, limit, why)
@@ -307,18 +314,20 @@ def _segments(candidate: Evidence | None, champion: Evidence, policy: Policy, er
     if unmeasured := [name for name, side in sides if side is None or not side.metrics]:
         why = f"Nothing was measured of {' and '.join(unmeasured)}; the gate fails closed."
         return _gate("segments", False, None, None, limit, why)
+    overall = champion.metrics.get(error)
     worse: list[str] = []
-    missing: list[str] = []
+    unusable: list[str] = []
     compared = 0
-    for segment, mine, theirs in _pairs(candidate.segments if candidate else {}, champion.segments):
-        gain = improvement_pct(mine, theirs)
-        if gain is None and not (theirs == 0 and mine == 0):
-            missing.append(segment)
-        elif gain is not None and gain < -policy.segment_tolerance_pct:
-            worse.append(f"{segment} ({-gain:.1f} % worse)")
+    for segment in _pairs(candidate.segments if candidate else {}, champion):
+        fault = segment.fault(overall)
+        loss = None if fault else segment.loss_pct(overall)
+        if fault:
+            unusable.append(f"{segment.name} ({fault})")
+        elif loss is not None and loss > policy.segment_tolerance_pct:
+            worse.append(f"{segment.name} ({loss:.1f} % {'worse' if segment.theirs else 'of the whole, where the champion has no error'})")
         compared += 1
-    if missing:
-        why = f"No comparable {label_of(error)} for {_some(missing)}; the gate fails closed."
+    if unusable:
+        why = f"No comparable {label_of(error)} for {_some(unusable)}; the gate fails closed."
         return _gate("segments", False, None, None, limit, why)
     if worse:
         return _gate("segments", False, float(len(worse)), None, limit, f"Worse in {len(worse)} of {compared} segments: {_some(worse)}.")
@@ -326,11 +335,50 @@ def _segments(candidate: Evidence | None, champion: Evidence, policy: Policy, er
     return _gate("segments", True, 0.0, None, limit, why)
 
 
-def _pairs(mine: Segments, theirs: Segments) -> Iterator[tuple[str, float | None, float | None]]:
+@dataclass(frozen=True)
+class _Segment:
+    """One segment's error on both sides, and which share of the champion's forecasts is in it (None where that is unknown)."""
+
+    name: str
+    mine: float | None
+    theirs: float | None
+    share: float | None
+
+    def fault(self, overall: float | None) -> str:
+        """Which input keeps the two from being compared; empty where they can be."""
+        for side, value in (("candidate", self.mine), ("champion", self.theirs)):
+            if not _valid(value):
+                return f"the {side}'s is {'missing' if value is None else 'negative' if _finite(value) else 'not a number'}"
+        if self.theirs or not self.mine:
+            return ""
+        if not (_valid(overall) and overall):
+            return f"the champion's is 0, and over all it is {'0, too' if overall == 0 else 'missing'}"
+        return "" if _valid(self.share) else "the champion's is 0, and the segment's share of the forecasts is missing"
+
+    def loss_pct(self, overall: float | None) -> float | None:
+        """How much worse the candidate is, in percent; below 0 where it is better, None where there is a fault.
+
+        Of the champion's error in the segment, where it has one. A champion without any error there, as in a store that sold nothing all
+        the window, leaves nothing to divide by: any error would be infinitely worse, however small, and one dead series would keep the
+        naive forecast on the throne. What can be said then is how much the candidate's error there adds to the whole: weighted by the
+        segment's share of the forecasts, in percent of the champion's error over all of them. The tolerance is the same.
+        """
+        if self.mine == 0 and self.theirs == 0:
+            return 0.0
+        if self.theirs:
+            gain = improvement_pct(self.mine, self.theirs)
+            return None if gain is None else -gain
+        if self.mine is None or self.share is None or not overall:
+            return None
+        return 100.0 * self.mine * self.share / overall
+
+
+def _pairs(mine: Segments, champion: Evidence) -> Iterator[_Segment]:
     """Every segment that either side names, with the errors of both."""
+    theirs = champion.segments
     for column in {**theirs, **mine}:
-        left, right = mine.get(column, {}), theirs.get(column, {})
-        yield from ((segment, left.get(segment), right.get(segment)) for segment in {**right, **left})
+        left, right, shares = mine.get(column, {}), theirs.get(column, {}), champion.shares.get(column, {})
+        yield from (_Segment(name, left.get(name), right.get(name), shares.get(name)) for name in {**right, **left})
 
 
 def _gain(candidate: Evidence | None, champion: Evidence, task: str) -> float | None:

@@ -169,7 +169,16 @@ def _evidence(version: ModelVersion, run: BacktestRun | None) -> Evidence | None
     rows = run.segments.filter(segment_column=OVERALL, segment=OVERALL, n__gt=0)
     days = {day: error / n for day, error, n in rows.values_list("forecast_date", "sum_abs_error", "n")}
     segments = {column: {segment: values.get("mae") for segment, values in parts.items()} for column, parts in run.by_segment.items()}
-    return Evidence(version.version, run.metrics, days, segments)
+    shares = {
+        column: _shares({segment: values.get("n") or 0 for segment, values in parts.items()}) for column, parts in run.by_segment.items()
+    }
+    return Evidence(version.version, run.metrics, days, segments, shares)
+
+
+def _shares(counts: dict[str, int]) -> dict[str, float]:
+    """Every forecast is in one segment of each column, so a column's counts add up to all of them."""
+    total = sum(counts.values())
+    return {segment: count / total for segment, count in counts.items() if count}
 
 
 def _paired_test(mine: Evidence | None, theirs: Evidence | None, horizon: int) -> tuple[float | None, str]:

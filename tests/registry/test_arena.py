@@ -109,6 +109,50 @@ def test_a_segment_without_error_on_both_sides_is_equal() -> None:
     assert judge(sides[0], sides[1], Policy(), p_value=0.01).passed
 
 
+@pytest.mark.parametrize(("dead", "passes"), [(0.79, True), (0.81, False)])
+def test_where_the_champion_has_no_error_a_segment_is_weighed_by_what_it_adds_to_the_whole(dead: float, passes: bool) -> None:
+    """A quarter of the forecasts: 0.8 there are 0.2 overall, 2 % of the champion's 10."""
+    mine, theirs = ({"item": {"ale": 8.0, "dead": error}} for error in (dead, 0.0))
+    against = Evidence("v1", CHAMPION, {}, theirs, {"item": {"ale": 0.75, "dead": 0.25}})
+
+    found = gate(judge(Evidence("v2", BETTER, {}, mine), against, Policy(), p_value=0.01), "segments")
+
+    assert (found.passed, "fails closed" in found.why, "dead" in found.why) == (passes, False, not passes)
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "shares", "overall", "said"),
+    [
+        (None, 1.0, {}, 10.0, "dead (the candidate's is missing)"),
+        (1.0, None, {}, 10.0, "dead (the champion's is missing)"),
+        (math.nan, 1.0, {}, 10.0, "dead (the candidate's is not a number)"),
+        (1.0, -1.0, {}, 10.0, "dead (the champion's is negative)"),
+        (1.0, 0.0, {}, 10.0, "dead (the champion's is 0, and the segment's share of the forecasts is missing)"),
+        (1.0, 0.0, {"dead": 0.5}, None, "dead (the champion's is 0, and over all it is missing)"),
+        (1.0, 0.0, {"dead": 0.5}, 0.0, "dead (the champion's is 0, and over all it is 0, too)"),
+    ],
+)
+def test_a_segment_that_cannot_be_compared_says_which_input_is_at_fault(
+    mine: float | None, theirs: float | None, shares: dict[str, float], overall: float | None, said: str
+) -> None:
+    against = Evidence("v1", {**CHAMPION, "mae": overall}, {}, {"item": {"dead": theirs}}, {"item": shares})
+
+    found = gate(judge(Evidence("v2", BETTER, {}, {"item": {"dead": mine}}), against, Policy(), p_value=0.01), "segments")
+
+    assert (found.passed, found.why) == (False, f"No comparable MAE for {said}; the gate fails closed.")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"mae": -1.0}, "MAE of the candidate is negative; the gate fails closed."),
+        ({"mae": None}, "MAE of the candidate is missing or not a number; the gate fails closed."),
+    ],
+)
+def test_the_improvement_says_which_input_is_at_fault(changes: dict[str, Any], said: str) -> None:
+    assert gate(judged(changes), "improvement").why == said
+
+
 METRIC_GATES = {
     "mae": "improvement",
     "mape": "mape",
@@ -153,7 +197,10 @@ def test_a_champion_without_error_cannot_be_beaten_by_a_ratio() -> None:
     judgement = judged({"mae": 0.0}, champion={"mae": 0.0})
 
     assert (judgement.passed, judgement.improvement_pct) == (False, None)
-    assert "above zero" in gate(judgement, "improvement").why
+    assert (
+        gate(judgement, "improvement").why
+        == "MAE of the champion is 0, and nothing can be told as a percentage of that; the gate fails closed."
+    )
 
 
 @pytest.mark.parametrize("p_value", [None, math.nan, -0.1])

@@ -157,3 +157,17 @@ def test_a_champion_without_evidence_fails_every_gate_that_needs_it(scope: Princ
 
     assert (verdict.passed, verdict.against_run) == (False, None)
     assert "of the champion is missing" in verdict.summary
+
+
+@pytest.mark.parametrize(("error", "passes"), [(0.01, True), (5.0, False)])
+def test_a_store_that_sold_nothing_does_not_keep_the_champion(scope: Principal, error: float, passes: bool) -> None:
+    """The champion's errors there are 0, so that nothing can be told as a percentage of them."""
+    model = make_model()
+    champion, version = make_champion(model), make_version(model)
+    data = make_dataset(models=[model])
+    make_run(champion, data, level=10.0, segments={"HOBBIES_2": 0.0})
+    make_run(version, data, level=8.0, segments={"HOBBIES_2": error})
+
+    [gate] = [gate for gate in pronounce(version=version, trigger="manual", at=NOW).gates if gate["name"] == "segments"]
+
+    assert (gate["passed"], "HOBBIES_2" in gate["why"], "fails closed" in gate["why"]) == (passes, not passes, False)

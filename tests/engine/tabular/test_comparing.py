@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from engine.tabular.comparing import LEAST_ROWS, MOST_GROUPS, group_means, row_losses
+from engine.tabular.comparing import LEAST_ROWS, MOST_GROUPS, group_losses, row_losses
 from engine.tabular.scoring import Answers, metric
 
 
@@ -40,4 +40,5 @@ def test_groups_are_columns_of_few_values_that_many_rows_have() -> None:
     )
     losses = np.concatenate([np.full(large, 1.0), np.full(large, 2.0), np.full(small, 9.0)])
 
-    assert group_means(frame, losses, frame.columns) == {"shop": {"(missing)": 2.0, "a": 1.0}}
+    share = large / (2 * large + small)
+    assert group_losses(frame, losses, frame.columns) == {"shop": {"(missing)": (2.0, share), "a": (1.0, share)}}
