@@ -23,6 +23,8 @@ CLOCKS = (
     " %I:%M:%S %p",
     " %I:%M %p",
 )
+ZONED = ("%Y-%m-%d %H:%M:%S%z", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d %H:%M:%S%.f%z", "%Y-%m-%dT%H:%M:%S%.f%z", "%Y-%m-%d %H:%M%z",
+         "%Y-%m-%dT%H:%M%z")  # fmt: skip
 MAX_DISTINCT_DATES = 300_000
 
 GROUP = r"[1-9]\d{0,2}"
@@ -121,6 +123,8 @@ def as_day(column: str, dtype: pl.DataType, pattern: str | None) -> pl.Expr:
     text = pl.col(column).cast(pl.String).str.strip_chars()
     if pattern is None:
         return pl.lit(None, dtype=pl.Date)
+    if "%z" in pattern:  # which knows +02:00 and +0200, and neither Z nor +02
+        text = text.str.replace("Z$", "+00:00").str.replace(r"([+-]\d{2})$", "${1}:00")
     return text.str.to_date(pattern, strict=False)
 
 
@@ -150,7 +154,7 @@ def _patterns(texts: pl.Series) -> list[str]:
     """Patterns worth trying on the whole column: those that read something of a small sample."""
     sample = texts.gather_every(max(1, texts.len() // 200)).head(400)
     timed = bool(sample.str.contains(":").any())
-    patterns = [day + clock for day in DAY_FORMATS for clock in CLOCKS] + list(DAY_FORMATS) if timed else list(DAY_FORMATS)
+    patterns = [*(day + clock for day in DAY_FORMATS for clock in CLOCKS), *DAY_FORMATS, *ZONED] if timed else list(DAY_FORMATS)
     found = []
     for pattern in patterns:
         parsed = _parse(sample, pattern)
@@ -161,7 +165,7 @@ def _patterns(texts: pl.Series) -> list[str]:
 
 def _parse(texts: pl.Series, pattern: str) -> pl.Series | None:
     try:
-        days = texts.str.to_date(pattern, strict=False).drop_nulls()
+        days = texts.to_frame("raw").select(as_day("raw", texts.dtype, pattern)).to_series().drop_nulls()
     except pl.exceptions.PolarsError:
         return None
     # "%Y" reads "11" as the year 11, and "%y" reads "2011" never: four-digit years keep the two apart.

@@ -178,7 +178,8 @@ class _Guess:
         if tried is None:
             probe = texts.head(PROBED).unique(maintain_order=True)
             reading = read_dates(probe)
-            tried = (reading.pattern, *reading.alternatives) if reading.complete and reading.pattern else ZONED
+            plain = reading.pattern if reading.complete and reading.pattern and "%z" not in reading.pattern else None
+            tried = (plain, *reading.alternatives) if plain else ZONED
         frame = texts.unique(maintain_order=True).to_frame(self.name)
         return tuple(pattern for pattern in tried if _fits(frame, self.name, pattern))
 

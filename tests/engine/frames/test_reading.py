@@ -10,6 +10,7 @@ import pytest
 from engine.frames.limits import ReadLimits
 from engine.frames.mapping import Mapping
 from engine.frames.problems import FrameError, Report
+from engine.frames.proposing import propose
 from engine.frames.reading import read_panel
 from tests.engine.frames.samples import LONG, SINGLE, days, long_csv, refused, single_csv, write
 
@@ -157,6 +158,29 @@ def test_date_format_is_found(tmp_path: Path, pattern: str, found: str) -> None:
 
     assert panel.last_day == days(40)[-1]
     assert report.source["date_format"] == found
+
+
+@pytest.mark.parametrize("clock", ["%Y-%m-%d 00:00:00{}", "%Y-%m-%dT00:00:00{}", "%Y-%m-%d 23:30:00.5{}", "%Y-%m-%dT23:30{}"])
+@pytest.mark.parametrize("offset", ["+00:00", "+02:00", "-0500", "+00", "-05"])
+def test_dates_with_an_offset_count_as_they_are_written(tmp_path: Path, clock: str, offset: str) -> None:
+    path = write(tmp_path / "d.csv", single_csv(40, pattern=clock.format(offset)))
+    mapping = propose(path).mapping
+    assert mapping is not None
+
+    found, told = read_panel(path, SINGLE)[0], read_panel(path, mapping)[0]
+
+    assert found.frame.select("date", "target").rows() == [(day, float(number)) for number, day in enumerate(days(40), start=1)]
+    assert told.frame.equals(found.frame)
+
+
+def test_offsets_may_change_with_the_season_and_be_zero(tmp_path: Path) -> None:
+    wanted = days(60, date(2024, 3, 1))
+    offsets = ["+01:00" if day < date(2024, 3, 31) else "Z" if day.day == 1 else "+02:00" for day in wanted]
+    rows = [f"{day}T00:30:00{offset},3" for day, offset in zip(wanted, offsets, strict=True)]
+
+    panel, _ = read_panel(write(tmp_path / "d.csv", "date,units\n" + "\n".join(rows)), SINGLE)
+
+    assert (panel.frame["date"].to_list(), panel.frame["target"].unique().to_list()) == (wanted, [3.0])
 
 
 def test_dates_that_fit_two_formats_are_read_without_gaps_and_told(tmp_path: Path) -> None:
