@@ -76,7 +76,7 @@ TONES = {
 
 @register.simple_tag
 def num(value: float | None, digits: int = 2, unit: str = "", signed: bool = False) -> SafeString:
-    """A number that the browser rewrites in the viewer's locale; an en dash for an absent one."""
+    """A number that the browser may write anew, in English as the page is; an en dash for an absent one."""
     if not isinstance(value, int | float):  # None, or the empty text that Django makes of a look-up that leads nowhere
         return SafeString('<span class="ty-none" title="no value">–</span>')
     text = f"{value:+,.{digits}f}" if signed else f"{value:,.{digits}f}"

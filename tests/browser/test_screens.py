@@ -1,10 +1,11 @@
 """A manager at work in a real browser: decisions, live parts, charts, and a silent console."""
 
+import re
 from pathlib import Path
 
 import pytest
 from django.urls import reverse
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 from pytest_django.live_server_helper import LiveServer
 
 from mlops.tenancy.models import Customer
@@ -97,6 +98,22 @@ def test_a_decision_on_a_page_that_went_stale_is_refused(page: Page, shop: Custo
     expect(page.get_by_role("alert")).to_contain_text("lee@example.com made demand_forecast v3 shadow")
     expect(page.get_by_label("Reason")).to_have_value("Better.")
     assert version_of(shop, "v3").status == "shadow"
+
+
+def test_a_browser_of_another_language_is_told_in_english_with_one_decimal_sign(
+    browser: Browser, shop: Customer, live_server: LiveServer, log_in: LogIn
+) -> None:
+    with browser.new_context(locale="de-DE", timezone_id="Europe/Berlin") as context:
+        page = context.new_page()
+        log_in(page)
+        page.goto(f"{live_server.url}{reverse('admin:registry_model_page', args=[version_of(shop, 'v2').model_id])}")
+        text = page.locator("#ty-main").inner_text()
+        charted = page.evaluate("() => window.tiltyardCharts.number(1.5, 1)")
+
+    assert " ago" in text
+    assert re.findall(r"vor \d+|gestern|Uhr|\d\. (?:Jan|Feb|März|Dez)", text) == []
+    assert re.findall(r"\d,\d{1,2}\b", text) == []
+    assert charted == "1.5"
 
 
 def test_progress_of_jobs_moves_without_reloading(page: Page, shop: Customer, log_in: LogIn) -> None:

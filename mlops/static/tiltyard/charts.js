@@ -1,7 +1,7 @@
 /* Draws the figures of a page with ECharts: data from the JSON beside each figure, colors from the stylesheet, a table and downloads from the same data. */
 "use strict";
 (() => {
-  const locale = navigator.language || "en";
+  const locale = "en-US"; // as in tiltyard.js
   const drawn = [];
 
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();

@@ -2,7 +2,7 @@
 "use strict";
 (() => {
   const LIVE_MS = 5000;
-  const locale = navigator.language || "en";
+  const locale = "en-US"; // as every word on the page: a browser's own language would mix two on it, and two decimal signs
   const relative = new Intl.RelativeTimeFormat(locale, { numeric: "auto" });
   const steps = [["year", 31536000], ["month", 2592000], ["week", 604800], ["day", 86400], ["hour", 3600], ["minute", 60]];
 
