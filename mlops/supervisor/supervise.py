@@ -83,6 +83,7 @@ class Supervisor:
         self._steps: list[_Child] = []  # run once
         self._asked: list[tuple[int, float]] = []  # signal and moment
         self._stopping = False
+        self._logs_fail = False
 
     def __enter__(self) -> "Supervisor":
         keeper.adopt_orphans()
@@ -283,10 +284,21 @@ class Supervisor:
         if not data:
             self._hang_up(child)
             return False
-        for line in child.log.write(data):
+        failing = child.log.failure
+        lines = child.log.write(data)
+        self._tell_of_failure(child.log, failing)
+        for line in lines:
             if (text := loud(line)) and not any(part in text for part in child.program.meant):
                 self._screen.line(child.program.name, text)
         return True
+
+    def _tell_of_failure(self, log: LogFile, before: str | None) -> None:
+        """Say once that logs cannot be written, until one can be again: they share a disk, and programs go on without."""
+        if log.failure is None:
+            self._logs_fail = self._logs_fail and before is None
+        elif not self._logs_fail:
+            self._logs_fail = True
+            self._screen.line("logs", f"{log.path} cannot be written ({log.failure}). Programs go on; their lines are lost meanwhile.")
 
     def _hang_up(self, child: _Child) -> None:
         if child.output is not None:

@@ -1,5 +1,9 @@
-"""Log files stay small, and only what a person should see is picked out."""
+"""Log files stay small, only what a person should see is picked out, and a full disk costs lines and nothing else."""
 
+import json
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -56,3 +60,54 @@ def test_a_line_without_end_does_not_fill_the_memory(tmp_path: Path) -> None:
 
     assert [len(line) for line in given] == [2 * (logs.LINE_BYTES // 2 + 1)]
     log.close()
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """No file of this process grows beyond so many bytes; what is over is refused as on a full disk, in the middle of a line too."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_lines_that_cannot_be_written_are_counted_in_the_log_once_there_is_space(tmp_path: Path) -> None:
+    log = logs.LogFile(tmp_path / "web.log")
+
+    with files_of_at_most(19):
+        given = [line for number in range(4) for line in log.write(f"this is line {number}\n".encode())]
+        failing = log.failure
+    log.write(b"there is space\n")
+    log.close()
+
+    first, half, told, last = (tmp_path / "web.log").read_text().splitlines()
+    event = json.loads(told)
+    assert given == [f"this is line {number}" for number in range(4)]
+    assert (first, half, last) == ("this is line 0", "this", "there is space")
+    assert (event["event"], event["level"], event["lines"]) == ("log.lines_lost", "warning", 3)
+    assert (failing, log.failure, list(log.tail)) == ("File too large", None, [*given, "there is space"])
+
+
+def test_a_log_whose_disk_is_full_from_start_to_end_raises_nothing(tmp_path: Path) -> None:
+    (tmp_path / "web.log").symlink_to("/dev/full")
+    log = logs.LogFile(tmp_path / "web.log")
+
+    lines = log.write(b"one\ntwo\n")
+    log.close()
+
+    assert (lines, log.failure) == (["one", "two"], "No space left on device")
+
+
+def test_a_log_that_cannot_be_opened_is_tried_again(tmp_path: Path) -> None:
+    (tmp_path / "logs").write_text("in the way")
+    log = logs.LogFile(tmp_path / "logs" / "web.log")
+
+    log.write(b"one\n")
+    (tmp_path / "logs").unlink()
+    log.write(b"two\n")
+    log.close()
+
+    _, told, last = (tmp_path / "logs" / "web.log").read_text().splitlines()
+    assert (json.loads(told)["lines"], last) == (1, "two")

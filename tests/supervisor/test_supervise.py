@@ -168,3 +168,20 @@ def test_warnings_are_shown_and_everything_is_logged(stand: Stand) -> None:
     _, output = stand.end(signal.SIGTERM)
 
     assert "first | WARNING: first speaks" in output
+
+
+def test_a_full_disk_ends_nothing_and_is_said_once(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    for name in ("first", "second"):
+        (tmp_path / "logs" / f"{name}.log").symlink_to("/dev/full")
+    stand = start_standin("steady", tmp_path)
+    wait_until((tmp_path / "up").exists, what="the stand-ins", seconds=20)
+    wait_until((tmp_path / "second.pid").exists, what="the second stand-in", seconds=20)
+
+    before = stand.pid_of("second")
+    os.kill(before, signal.SIGKILL)
+    wait_until(lambda: stand.pid_of("second") != before, what="a second second", seconds=10)
+    code, output = stand.end(signal.SIGTERM)
+
+    assert (code, stand.left(), output.count("No space left on device")) == (0, set(), 1)
+    assert "first | WARNING: first speaks" in output
