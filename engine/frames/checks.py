@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from engine.frames.limits import ReadLimits
+from engine.frames.limits import LARGEST_VALUE, ReadLimits
 from engine.frames.mapping import Mapping
 from engine.frames.opening import FILE, ROW, RawTable
 from engine.frames.problems import MAX_EXAMPLES, Findings, counted, refuse
@@ -156,6 +156,7 @@ def check_numbers(table: RawTable, mapping: Mapping, columns: list[tuple[str, bo
         unread = is_present(column, table.schema[column]) & value.is_null()
         parts += _places(unread, raw, f"{index}:unread")
         parts += _places(value.is_infinite().fill_null(value=False), raw, f"{index}:infinite")
+        parts += _places(is_implausible(value), raw, f"{index}:implausible")
         if isinstance(table.schema[column], pl.String):
             text = raw.str.strip_chars()
             parts += _places(text.str.contains(TWO_READINGS), raw, f"{index}:doubtful")
@@ -167,16 +168,25 @@ def check_numbers(table: RawTable, mapping: Mapping, columns: list[tuple[str, bo
         return
     found = collect(table.lazy.select(parts), table)
     for index, (column, _) in enumerate(columns):
-        for name, code, told in (("unread", "not_a_number", "are no numbers"), ("infinite", "not_finite", "are infinite")):
+        for name, code in (("unread", "not_a_number"), ("infinite", "not_finite"), ("implausible", "implausible_numbers")):
             rows, examples = _examples(table, found, f"{index}:{name}")
             if rows:
-                findings.error(code, f"{rows} values of {column!r} {told}.", column=column, rows=rows, examples=examples)
+                tell_bad_numbers(code, column, rows, examples, findings)
     points = any(found[name].item() for name in found.columns if name.endswith(":point"))
     for index, (column, _) in enumerate(columns):
         if isinstance(table.schema[column], pl.String) and not (found[f"{index}:point"].item() or found[f"{index}:comma"].item()):
             values = found[f"{index}:doubtful:values"].item().to_list()
             rows, examples = _examples(table, found, f"{index}:doubtful")
             tell_doubtful(table, mapping, column, values, rows, examples, points=points, findings=findings)
+
+
+def is_implausible(value: pl.Expr) -> pl.Expr:
+    return (value.is_finite() & (value.abs() > LARGEST_VALUE)).fill_null(value=False)
+
+
+def tell_bad_numbers(code: str, column: str, rows: int, examples: list[str], findings: Findings) -> None:
+    told = {"not_a_number": "are no numbers", "not_finite": "are infinite", "implausible_numbers": f"are beyond ±{LARGEST_VALUE:g}"}[code]
+    findings.error(code, f"{rows} values of {column!r} {told}.", column=column, rows=rows, examples=examples)
 
 
 def tell_doubtful(

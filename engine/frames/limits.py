@@ -4,6 +4,9 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any
 
+LARGEST_VALUE = 1e15
+"""Numbers beyond it, up or down, count nothing that is sold; their squares and sums would leave what a number can hold."""
+
 
 @dataclass(frozen=True)
 class ReadLimits:

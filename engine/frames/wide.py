@@ -16,7 +16,9 @@ from engine.frames.checks import (
     collect,
     count_rows,
     find_date_pattern,
+    is_implausible,
     number,
+    tell_bad_numbers,
     tell_doubtful,
     tell_negatives,
     wide_items,
@@ -99,6 +101,7 @@ def _cells(
     value = read("raw", dtype, decimal=mapping.decimal)
     cells = cells.with_columns(value.alias("value"), is_present("raw", dtype).alias("given"))
     checks = {"not_a_number": pl.col("given") & pl.col("value").is_null(), "not_finite": pl.col("value").is_infinite()}
+    checks["implausible_numbers"] = is_implausible(pl.col("value"))
     if not flag:
         checks["negative_target"] = pl.col("value") < 0
     for code, bad in checks.items():
@@ -129,8 +132,7 @@ def _tell(code: str, mapping: Mapping, column: str, rows: int, examples: list[st
     if code == "negative_target":
         tell_negatives(mapping, column, rows, examples, findings)
     else:
-        told = "are no numbers" if code == "not_a_number" else "are infinite"
-        findings.error(code, f"{rows} values of {column!r} {told}.", column=column, rows=rows, examples=examples)
+        tell_bad_numbers(code, column, rows, examples, findings)
 
 
 def _stacked(table: RawTable, mapping: Mapping, pattern: str | None, items: list[str]) -> pl.DataFrame:

@@ -5,10 +5,11 @@ from typing import Any
 
 from rest_framework import serializers
 
+from engine.frames.limits import LARGEST_VALUE
 from mlops.api import json
 from mlops.api.json import JSONProblem
 from registry.models import RegisteredModel
-from registry.services.actuals import LARGEST_VALUE, MOST_ACTUALS
+from registry.services.actuals import MOST_ACTUALS
 from registry.states import Trigger
 
 LONGEST_REASON = 4000

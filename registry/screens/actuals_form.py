@@ -16,13 +16,14 @@ from django.shortcuts import redirect
 from django.utils import timezone
 from django.utils.dateparse import parse_date
 
+from engine.frames.limits import LARGEST_VALUE
 from mlops.admin_site import page, principal_of, show, show_refusal
 from mlops.database.reading import reading
 from mlops.errors import DomainError, InvalidFields
 from mlops.storable import flaw_of_text
 from registry.models import RegisteredModel
 from registry.screens.models import model_crumbs, model_of
-from registry.services.actuals import LARGEST_VALUE, MOST_ACTUALS, ActualRow, record_actuals
+from registry.services.actuals import MOST_ACTUALS, ActualRow, record_actuals
 from registry.services.panels import NoData, newest_data
 
 WILL = "What demand really was: the daily validation scores the champion on it. A row that is known is corrected; all are kept, or none."

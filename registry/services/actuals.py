@@ -18,7 +18,6 @@ from registry.services.panels import newest_data, series_key_of
 LONGEST_KEY = 500
 MOST_ACTUALS = 10_000
 """Rows that a door takes at a time."""
-LARGEST_VALUE = 1e15
 AHEAD = timedelta(days=366)
 """Days later than this after the model's data would have to be filled for every series; send newer data first."""
 

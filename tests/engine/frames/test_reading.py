@@ -113,6 +113,29 @@ def test_every_problem_is_reported_at_once_with_rows_and_examples(tmp_path: Path
     assert found["missing_key"].column == "store"
 
 
+@pytest.mark.parametrize("number", ["1e308", "1e300", "-2e15", "1000000000000001"])
+@pytest.mark.parametrize("column", ["units", "price"])
+def test_numbers_beyond_what_anything_counts_are_refused_with_their_rows(tmp_path: Path, number: str, column: str) -> None:
+    rows = [{"date": str(day), "units": "1e15", "price": "2.5"} for day in days(40)]
+    rows[4][column] = number
+    pl.DataFrame(rows).write_csv(tmp_path / "d.csv")
+
+    error = refused(tmp_path / "d.csv", replace(SINGLE, price="price", negatives="zero"))
+
+    found = next(problem for problem in error.problems if problem.code == "implausible_numbers")
+    assert (found.column, found.rows, found.examples) == (column, 1, (f"row 6: {number}",))
+
+
+def test_numbers_beyond_what_anything_counts_are_refused_in_wide_files(tmp_path: Path) -> None:
+    rows = [f"{day},3,{'1e308' if index == 4 else 5}" for index, day in enumerate(days(40))]
+
+    error = refused(write(tmp_path / "d.csv", "date,ale,bun\n" + "\n".join(rows)), Mapping("wide", "date"))
+
+    assert [(problem.code, problem.column, problem.examples) for problem in error.problems] == [
+        ("implausible_numbers", "bun", ("row 6: 1e308",))
+    ]
+
+
 def test_missing_columns_are_all_named(tmp_path: Path) -> None:
     error = refused(write(tmp_path / "d.csv", "date,Units,b\n2024-01-01,1,2\n"), LONG)
 
