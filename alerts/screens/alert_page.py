@@ -16,11 +16,13 @@ from alerts.models import MLAlert
 from alerts.queries import find_alert, preview
 from alerts.screens.forms import AnswerForm
 from alerts.services import inbox
-from alerts.states import Decision
+from alerts.states import AlertType, Decision
 from mlops.admin_site import page, principal_of, show
 from mlops.errors import DomainError
 from mlops.lifecycle.mechanism import IllegalMove
 from mlops.tenancy.roles import Forbidden, Principal
+from registry.models import ModelVersion
+from registry.queries.fates import fate_of
 from registry.services.lookups import expect_revision
 
 LONGEST_FACT = 200
@@ -99,7 +101,7 @@ def read(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 def alert_parts(alert: MLAlert, principal: Principal, *, query: str, beside: bool = False) -> dict[str, Any]:
-    """What the template of an alert shows. At most four queries."""
+    """What the template of an alert shows. At most four queries; of a decided one, and of an experiment's, two more."""
     seen = preview(alert, by=principal)
     return {
         "alert": alert,
@@ -108,6 +110,7 @@ def alert_parts(alert: MLAlert, principal: Principal, *, query: str, beside: boo
         "segments": _segments(alert.details.get("segments")),
         "look": _look_at(alert),
         "job_url": _job_url(alert),
+        "fate": _fate(alert),
         "may_act": alert.is_open and principal.may("alert.act"),
         "principal": principal,
         "query": query,
@@ -171,6 +174,13 @@ def _look_at(alert: MLAlert) -> str:
         except ValueError:
             return ""
     return alert.action_url
+
+
+def _fate(alert: MLAlert) -> str:
+    """What became of the version that a decided promotion, or an experiment, is about: the title was written when nobody knew."""
+    settled = alert.alert_type == AlertType.EXPERIMENT_COMPLETE or (alert.alert_type == AlertType.PROMOTION_PENDING and not alert.is_open)
+    version = ModelVersion.objects.filter(model_name=alert.model_name, version=alert.version).first() if settled else None
+    return fate_of(version, since=alert.created_at) if version else ""
 
 
 def _job_url(alert: MLAlert) -> str:

@@ -13,7 +13,6 @@ from django.utils import timezone
 
 from experiments.models import Experiment
 from experiments.queries.experiments import comments_of, last_move, moves_of, versions_of
-from experiments.queries.fates import fate_of
 from experiments.queries.results import Outcome, outcome_of
 from experiments.screens import charts
 from experiments.screens.forms import ActForm, CommentForm, EditForm
@@ -27,6 +26,7 @@ from mlops.lifecycle.mechanism import IllegalMove
 from mlops.tenancy.roles import Principal
 from registry.models import ModelVersion
 from registry.queries.arena_page import promotions_of
+from registry.queries.fates import fate_of
 from registry.queries.shadow_plan import ShadowPlan, shadow_plan
 from registry.rules.policy import parse
 from registry.screens.charts import shadow_days
@@ -65,7 +65,7 @@ def experiment_page(request: HttpRequest, pk: UUID) -> HttpResponse:
         experiment=experiment,
         outcome=outcome,
         sentence=headline(experiment, outcome),
-        fate=fate_of(experiment) if experiment.status == ExperimentStatus.COMPLETED else "",
+        fate=_fate(experiment),
         skipped=concluding.SKIPPED,
         daily=charts.daily(outcome, promotions),
         shadow=shadow,
@@ -178,6 +178,14 @@ def _do(act: Act, experiment: Experiment, form: ActForm, *, by: Principal, at: d
             )
             return f"{ended.experiment} is completed. {ended.said}".strip()
     return f"{after} is {after.get_status_display().lower()} now."
+
+
+def _fate(experiment: Experiment) -> str:
+    """What became of the version that it was completed with."""
+    version, ended = experiment.experimental_version, experiment.closed_at
+    if experiment.status != ExperimentStatus.COMPLETED or version is None or ended is None:
+        return ""
+    return fate_of(version, since=ended)
 
 
 def _plan(act: Act, outcome: Outcome) -> ShadowPlan | None:

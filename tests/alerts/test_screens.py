@@ -19,8 +19,10 @@ from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import Principal, Role, system
 from mlops.tenancy.services import create_api_key
 from registry.models import RetrainingRun
+from registry.services import promotion
 from registry.services.model_settings import configure_model
 from tests.alerts.factories import NOON, make_alert
+from tests.conftest import PASSWORD
 from tests.experiments.proposals import make_experiment
 from tests.registry import factories as make
 
@@ -176,6 +178,33 @@ def test_opening_marks_as_read_and_passing_by_does_not(scope: Principal, site: S
     alert.refresh_from_db()
     assert (passed, alert.status, alert.read_by) == ("unread", "read", "viewer@example.com")
     assert f'data-revision="{alert.revision}"' in opened.text
+
+
+def test_a_decided_alert_says_so_beside_its_title_and_what_became_of_the_version(scope: Principal, site: Site) -> None:
+    _, challenger = make.make_arena(policy={"four_eyes": True})
+    request = make.make_request(challenger, by=scope)
+    details = {"version_id": str(challenger.pk), "request_id": str(request.pk)}
+    title = "demand_forecast v3 waits for a decision"
+    alert = make_alert(alert_type="promotion_pending", title=title, model_name="demand_forecast", version="v3", details=details)
+    client = site("admin")
+    asked = client.get(INBOX).text
+
+    inbox.dismiss(alert_id=alert.pk, by=scope, at=NOON, notes="Not now.")
+    waits = client.get(f"{INBOX}?status=decided").text
+    promotion.reject(request_id=request.pk, by=make.make_person("lee@example.com", "ml_manager", PASSWORD), at=NOON, reason="No.")
+    settled = client.get(url("alert", alert)).text
+
+    assert ("decided: dismissed" in asked, title in waits) == (False, True)
+    assert waits.count("decided: dismissed") == 2  # in the list, and beside it
+    assert "v3 stands as challenger: its promotion waits for another manager under Approvals." in waits
+    assert "v3 stands as challenger: lee@example.com rejected its promotion: “No.”" in settled
+
+
+def test_an_alert_of_an_experiment_says_what_became_of_its_version(scope: Principal, site: Site) -> None:
+    make.make_arena()
+    alert = make_alert(alert_type="experiment_complete", title="Tiers is complete", model_name="demand_forecast", version="v3")
+
+    assert "v3 stands as challenger: nobody has promoted it." in site("viewer").get(url("alert", alert)).text
 
 
 def test_without_a_script_it_is_marked_as_read_by_a_button(scope: Principal, site: Site) -> None:
