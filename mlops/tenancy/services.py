@@ -77,13 +77,18 @@ def create_member(
 
 
 def remove_member(*, membership: Membership, at: datetime, by: Principal) -> None:
-    """End the membership; the person's sessions and keys for this customer end with it. Raises Forbidden or LastAdministrator."""
+    """End the membership and revoke the person's keys of this customer, for good; their sessions here end with it.
+
+    Raises Forbidden or LastAdministrator.
+    """
     by.authorize("member.manage")
     with transaction.atomic(), acting(by):
         Customer.objects.select_for_update(no_key=True).get(pk=by.customer_id)
         current = Membership.objects.select_related("user").get(pk=membership.pk, customer_id=by.customer_id)
         _keep_an_administrator(current)
         record(action="member.removed", target=current, label=current.user.email, at=at, before={"role": current.role})
+        for key in ApiKey.objects.filter(customer_id=by.customer_id, user=current.user, revoked_at=None).order_by("pk"):
+            _revoke(key, at=at, by=by)  # without a membership they open nothing, but they would again if the person came back
         current.delete()
 
 
@@ -101,12 +106,14 @@ def create_api_key(
     if by is not None:
         by.authorize("key.manage")
         _same_customer(by, customer)
-    if user is not None and not Membership.objects.filter(customer=customer, user=user).exists():
-        raise InvalidField("user", f"{user.email} is no member of this customer.")
     if expires_at is not None and expires_at <= at:
         raise InvalidField("expires_at", "A key cannot expire before it is made.")
     secret, prefix, digest = new_secret()
     with transaction.atomic(), acting(by or system(customer.pk)):
+        if user is not None:
+            Customer.objects.select_for_update(no_key=True).get(pk=customer.pk)  # a member who is being removed gets no key
+            if not Membership.objects.filter(customer=customer, user=user).exists():
+                raise InvalidField("user", f"{user.email} is no member of this customer.")
         key = ApiKey.objects.create(
             customer=customer,
             user=user,
@@ -125,10 +132,14 @@ def revoke_api_key(*, key: ApiKey, at: datetime, by: Principal) -> bool:
     """End a key at once. False if it was revoked before, or is another customer's."""
     by.authorize("key.manage")
     with transaction.atomic(), acting(by):
-        revoked = ApiKey.objects.filter(pk=key.pk, customer_id=by.customer_id, revoked_at=None).update(revoked_at=at)
-        if revoked:
-            forget_keys()
-            record(action="key.revoked", target=key, label=str(key), at=at, after={"revoked_at": iso(at)}, actor=by)
+        return _revoke(key, at=at, by=by)
+
+
+def _revoke(key: ApiKey, *, at: datetime, by: Principal) -> bool:
+    revoked = ApiKey.objects.filter(pk=key.pk, customer_id=by.customer_id, revoked_at=None).update(revoked_at=at)
+    if revoked:
+        forget_keys()
+        record(action="key.revoked", target=key, label=str(key), at=at, after={"revoked_at": iso(at)}, actor=by)
     return bool(revoked)
 
 

@@ -145,6 +145,23 @@ def test_a_removed_members_session_ends_at_once(site: Site, customer: Customer) 
     assert browser.get("/api/v1/me").status_code == 401
 
 
+@pytest.mark.parametrize("by", ["page", "list"])
+def test_removing_a_member_on_the_site_revokes_their_keys(site: Site, customer: Customer, by: str) -> None:
+    member = tenancy.create_member(customer=customer, email="kim@example.com", role=Role.VIEWER, password=PASSWORD, at=NOON)
+    key, _ = tenancy.create_api_key(customer=customer, role=Role.VIEWER, name="kims", user=member.user, at=NOON)
+    browser = site("admin")
+
+    if by == "page":
+        browser.post(url("tenancy_membership_delete", member.pk), {"post": "yes"})
+    else:
+        chosen = {"action": "delete_selected", "_selected_action": [str(member.pk)], "post": "yes"}
+        browser.post(url("tenancy_membership_changelist"), chosen)
+
+    key.refresh_from_db()
+    assert not Membership.objects.filter(pk=member.pk).exists()
+    assert key.revoked_at is not None
+
+
 def test_a_key_is_shown_once_and_works(site: Site, customer: Customer) -> None:
     answer = site("admin").post(url("tenancy_apikey_add"), {"name": "nightly", "role": "viewer", "user": ""})
 

@@ -3,17 +3,22 @@
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from threading import Event as ThreadEvent
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 from rest_framework.test import APIClient
 
+from mlops.audit.models import AuditEvent
+from mlops.errors import InvalidField
 from mlops.tenancy import principals
 from mlops.tenancy import services as tenancy
+from mlops.tenancy.context import customer as scoped
 from mlops.tenancy.models import ApiKey, Customer, Membership
 from mlops.tenancy.roles import Role, system
-from tests.conftest import NOON
+from tests.conftest import NOON, PASSWORD
+from tests.mlops.helpers import in_threads
 
 pytestmark = pytest.mark.django_db
 ME = "/api/v1/me"
@@ -83,6 +88,53 @@ def test_a_role_taken_away_here_ends_at_once(key: Callable[..., str]) -> None:
 
     assert demoted == "viewer"
     assert client.get(ME).status_code == 401
+
+
+def test_a_removed_members_keys_stay_dead_when_the_person_comes_back(
+    key: Callable[..., str], customer: Customer, other_customer: Customer
+) -> None:
+    kims, anns = key("admin", email="kim@example.com"), key("admin", email="ann@example.com")
+    gone = Membership.objects.get(user__email="kim@example.com")
+    tenancy.create_member(customer=other_customer, email="kim@example.com", role=Role.VIEWER, password=None, at=NOON, existing=True)
+    elsewhere, _ = tenancy.create_api_key(customer=other_customer, role=Role.VIEWER, name="elsewhere", user=gone.user, at=NOON)
+    before = ApiKey.objects.get(user=gone.user, customer=customer)
+    spent, _ = tenancy.create_api_key(customer=customer, role=Role.VIEWER, name="spent", user=gone.user, at=NOON)
+    tenancy.revoke_api_key(key=spent, at=NOON, by=system(customer.pk))
+
+    tenancy.remove_member(membership=gone, at=NOON + timedelta(hours=1), by=system(customer.pk))
+    tenancy.create_member(customer=customer, email="kim@example.com", role=Role.VIEWER, password=None, at=NOON, existing=True)
+
+    for row in (before, spent, elsewhere):
+        row.refresh_from_db()
+    assert (before.revoked_at, spent.revoked_at, elsewhere.revoked_at) == (NOON + timedelta(hours=1), NOON, None)
+    assert [client_of(secret).get(ME).status_code for secret in (kims, anns)] == [401, 200]
+    with scoped(customer.pk):
+        told = AuditEvent.objects.filter(action="key.revoked", object_id=str(before.pk)).get()
+    assert told.after["revoked_at"] == "2026-03-02T13:00:00Z"
+
+
+@pytest.mark.postgres_only
+@pytest.mark.django_db(transaction=True)
+def test_no_key_is_made_for_a_person_who_is_being_removed(key: Callable[..., str], customer: Customer) -> None:
+    key("admin", email="ann@example.com")
+    gone = tenancy.create_member(customer=customer, email="kim@example.com", role=Role.VIEWER, password=PASSWORD, at=NOON)
+    removed, refused = ThreadEvent(), []
+
+    def act(number: int) -> None:
+        if number == 0:
+            with transaction.atomic():
+                tenancy.remove_member(membership=gone, at=NOON, by=system(customer.pk))
+                removed.set()
+                time.sleep(0.3)  # the other asks meanwhile
+        else:
+            removed.wait(20)
+            with pytest.raises(InvalidField) as no_member:
+                tenancy.create_api_key(customer=customer, role=Role.VIEWER, name="late", user=gone.user, at=NOON)
+            refused.append(no_member.value.field)
+
+    raised = in_threads(2, act)
+
+    assert (raised, refused, ApiKey.objects.filter(name="late").count()) == ([], ["user"], 0)
 
 
 @pytest.mark.postgres_only
