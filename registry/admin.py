@@ -237,8 +237,8 @@ class DecisionRecordAdmin(ReadOnlyAdmin):
         "former_champion",
         "kind",
         "automatic",
-        "override",
-        "emergency",
+        "shown_override",
+        "shown_emergency",
         "verdict",
         "policy_revision",
         "proposer",
@@ -252,6 +252,16 @@ class DecisionRecordAdmin(ReadOnlyAdmin):
     list_filter = ("kind", "override", "emergency", "automatic")
     search_fields = ("version__version", "model__name", "proposer", "rationale")
     list_select_related = ("version", "model")
+
+    @display(description="Override")
+    def shown_override(self, row: DecisionRecord) -> str:
+        """What it means stands where it is one: beside a no it would read as a fact."""
+        return "yes: it was decided although a gate failed or had no input" if row.override else "no"
+
+    @display(description="Emergency")
+    def shown_emergency(self, row: DecisionRecord) -> str:
+        """The same."""
+        return "yes: the rollback went past the second pair of eyes and is reviewed afterwards" if row.emergency else "no"
 
     @display(description="Approved by")
     def shown_approvers(self, row: DecisionRecord) -> str:

@@ -172,7 +172,7 @@ def _told(state: ChainState) -> dict[str, Any]:
         }
     events = format_html("{} since {}.", _count(state.events), when(state.since, "day"))
     if latest is None:
-        unknown = "Whether the chain is whole, nobody has verified yet; the daily job does."
+        unknown = "Nobody has verified yet that the chain is whole; the daily job will."
         return {"tone": "open", "icon": "help", "sentence": format_html("{} {}", events, unknown)}
     moment = when(latest.verified_at)
     if not latest.intact:

@@ -492,6 +492,34 @@ def test_a_card_says_what_the_drift_check_found_of_this_champion(
     assert said in _text_of(site().get("/admin/").text)
 
 
+def test_a_card_tells_of_its_last_retraining_in_sentences(
+    arena: tuple[ModelVersion, ModelVersion], customer: Customer, site: Callable[..., Client]
+) -> None:
+    with acting(system(customer.pk)):
+        make.make_retraining(make.make_model("bikes"), status="failed", metadata={"error": "No rows."})
+
+    told = _text_of(site().get("/admin/").text)
+
+    assert re.search(r"Completed \S+ \S+ UTC ?; it made v3\. v3 is 7\.0 % better than v2 by MAE", told)
+    assert re.search(r"Failed \S+ \S+ UTC ?\. No rows\.", told)
+
+
+def test_a_decision_explains_an_emergency_only_where_it_was_one(
+    arena: tuple[ModelVersion, ModelVersion], customer: Customer, site: Callable[..., Client]
+) -> None:
+    with acting(system(customer.pk)):
+        plain = DecisionRecord.objects.filter(version=arena[0]).latest("decided_at")
+        former = ModelVersion.objects.get(version="v1")
+        promotion.rollback(version_id=former.pk, by=system(customer.pk), at=make.NOW, reason="It burns.", emergency=True)
+        emergency = DecisionRecord.objects.get(version=former, kind="rollback")
+    client = site()
+
+    said = [client.get(reverse("admin:registry_decisionrecord_change", args=[one.pk])).text for one in (plain, emergency)]
+
+    assert ["past the second pair of eyes" in one for one in said] == [False, True]
+    assert ["although a gate failed" in one for one in said] == [plain.override, emergency.override]
+
+
 def _text_of(html: str) -> str:
     """What a reader sees, without what is for screen readers alone."""
     seen = re.sub(r'<span class="ty-hidden">.*?</span>', "", html, flags=re.DOTALL)
