@@ -13,7 +13,7 @@ import socket
 import tempfile
 from functools import cache
 from pathlib import Path
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 # `sun_path` holds 108 bytes on Linux and 104 on macOS, the closing NUL included.
 SOCKET_PATH_LIMIT = 100
@@ -54,7 +54,7 @@ def default_broker_url(var_dir: Path) -> str:
     """The embedded broker's URL for this state folder, whether it runs or not."""
     if find_server() is None:
         return "filesystem://"
-    return f"redis+socket://{socket_path(var_dir)}?virtual_host=0"
+    return f"redis+socket://{quote(os.fsencode(socket_path(var_dir)))}?virtual_host=0"
 
 
 def transport_options(url: str, var_dir: Path) -> dict[str, object]:

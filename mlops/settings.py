@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import dj_database_url
 import dj_email_url
@@ -19,6 +20,12 @@ env = Env()
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = Path(env.str("VAR_DIR", str(BASE_DIR / "var"))).resolve()
 DEBUG = env.bool("DEBUG", False)
+
+
+def _in_url(path: Path) -> str:
+    """A path as part of a URL: a folder may have a `#`, a `?` or a `%` in its name."""
+    return quote(os.fsencode(path))
+
 
 _KEY_FILE = VAR_DIR / "secret_key"  # made by `make run` and `make up`, readable by their user alone
 SECRET_KEY = env.str("SECRET_KEY", "") or (_KEY_FILE.read_text().strip() if _KEY_FILE.exists() else "")
@@ -122,7 +129,7 @@ TEMPLATES = [
 ]
 
 # --- database ---------------------------------------------------------------------------------------------------------------------------
-_DATABASE_URL = env.str("DATABASE_URL", f"sqlite:///{VAR_DIR / 'tiltyard.sqlite3'}")
+_DATABASE_URL = env.str("DATABASE_URL", f"sqlite:///{_in_url(VAR_DIR / 'tiltyard.sqlite3')}")
 _OWNER_URL = env.str("DATABASE_OWNER_URL", "")
 
 
@@ -194,7 +201,7 @@ if min(JOB_ATTEMPT_SECONDS, LONG_JOB_ATTEMPT_SECONDS) < 1:
 DJANGO_CELERY_BEAT_TZ_AWARE = True
 
 # --- files ------------------------------------------------------------------------------------------------------------------------------
-ARTIFACT_STORAGE_URL = env.str("ARTIFACT_STORAGE_URL", f"file://{VAR_DIR / 'artifacts'}")
+ARTIFACT_STORAGE_URL = env.str("ARTIFACT_STORAGE_URL", f"file://{_in_url(VAR_DIR / 'artifacts')}")
 DATA_ROOTS = [Path(root).resolve() for root in env.list("DATA_ROOTS", [str(VAR_DIR / "data")])]
 DATA_URIS: list[str] = env.list("DATA_URIS", [])
 if any(not uri.startswith(("s3://", "gs://", "az://")) or len(uri.rstrip("/")) < 6 for uri in DATA_URIS):
@@ -289,7 +296,7 @@ METRICS_TOKEN = env.str("METRICS_TOKEN", "")
 
 # --- notifications ----------------------------------------------------------------------------------------------------------------------
 WEBHOOK_ALLOWED_HOSTS: list[str] = env.list("WEBHOOK_ALLOWED_HOSTS", [])
-_MAIL = dj_email_url.parse(env.str("EMAIL_URL", "") or (f"file://{VAR_DIR / 'mail'}" if DEBUG else "dummy:"))
+_MAIL = dj_email_url.parse(env.str("EMAIL_URL", "") or (f"file://{_in_url(VAR_DIR / 'mail')}" if DEBUG else "dummy:"))
 if "EMAIL_BACKEND" not in _MAIL:
     raise ImproperlyConfigured(
         "EMAIL_URL cannot be read: write submission://user:password@host:587, smtp://host:25, file:///folder or console:."
@@ -298,7 +305,7 @@ EMAIL_BACKEND = _MAIL["EMAIL_BACKEND"]
 EMAIL_HOST, EMAIL_PORT = _MAIL["EMAIL_HOST"] or "localhost", _MAIL["EMAIL_PORT"] or 25
 EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _MAIL["EMAIL_HOST_USER"] or "", _MAIL["EMAIL_HOST_PASSWORD"] or ""
 EMAIL_USE_TLS, EMAIL_USE_SSL = _MAIL["EMAIL_USE_TLS"], _MAIL["EMAIL_USE_SSL"]
-EMAIL_FILE_PATH = f"/{_MAIL['EMAIL_FILE_PATH'].lstrip('/')}" if _MAIL["EMAIL_FILE_PATH"] else None
+EMAIL_FILE_PATH = f"/{unquote(_MAIL['EMAIL_FILE_PATH']).lstrip('/')}" if _MAIL["EMAIL_FILE_PATH"] else None
 EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", f"Tiltyard <tiltyard@{HOST}>")
 

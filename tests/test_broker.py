@@ -1,6 +1,7 @@
 """The broker that comes along: found, started for real, killed, and back with its data."""
 
 import stat
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,15 @@ def test_a_killed_broker_comes_back_with_what_it_had(tmp_path: Path) -> None:
     server.stop()
 
 
-def test_celery_s_transport_reaches_it_by_the_default_url(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["var", "v #1?x%20"])
+def test_celery_s_transport_reaches_it_by_the_default_url(name: str) -> None:
+    with tempfile.TemporaryDirectory() as short:  # for the socket to be below it
+        folder = Path(short) / name
+        folder.mkdir()
+        _pass_a_message(folder)
+
+
+def _pass_a_message(tmp_path: Path) -> None:
     server = BrokerServer(folder=tmp_path)
     start_or_skip(server)
 

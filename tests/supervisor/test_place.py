@@ -1,5 +1,6 @@
 """What is refused before anything starts, and what the state folder keeps."""
 
+import json
 import os
 import socket
 import stat
@@ -97,6 +98,28 @@ def test_commands_in_another_shell_know_the_address(tmp_path: Path) -> None:
     assert told() == "http://127.0.0.1:8591"
     assert told(PORT="8600") == "http://127.0.0.1:8600"
     assert told(PUBLIC_URL="https://tiltyard.example.org/") == "https://tiltyard.example.org"
+
+
+STATE = """
+import json, django
+django.setup()
+from django.conf import settings
+from mlops.artifacts.storage import storage
+storage().put_bytes("kept/one", b"1")
+print(json.dumps([str(settings.DATABASES["default"]["NAME"]), str(storage().local_root), settings.EMAIL_FILE_PATH]))
+"""
+
+
+def test_all_state_is_in_a_folder_of_any_name(tmp_path: Path) -> None:
+    folder = tmp_path / "v #1?x%20"
+    known = ("HOST", "PORT", "PUBLIC_URL", "DATABASE_URL", "BROKER_URL")
+    bare = {name: value for name, value in os.environ.items() if name not in known}
+    env = {**bare, "VAR_DIR": str(folder), "SECRET_KEY": "x" * 50, "DEBUG": "true", "DJANGO_SETTINGS_MODULE": "mlops.settings"}
+
+    told = subprocess.run([sys.executable, "-c", STATE], cwd=ROOT, env=env, capture_output=True, text=True, check=True).stdout
+
+    assert json.loads(told) == [str(folder / "tiltyard.sqlite3"), str(folder / "artifacts"), str(folder / "mail")]
+    assert (folder / "artifacts" / "kept" / "one").read_bytes() == b"1"
 
 
 def test_the_state_folder_is_closed_to_others(tmp_path: Path) -> None:
