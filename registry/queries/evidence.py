@@ -27,6 +27,16 @@ class Evidence:
     moves: list[Move]
     events: list[AuditEvent]
 
+    @property
+    def own_decisions(self) -> list[DecisionRecord]:
+        """Those about the version itself."""
+        return [one for one in self.decisions if one.version_id == self.version.pk]
+
+    @property
+    def other_decisions(self) -> list[DecisionRecord]:
+        """Those about other versions, taken while this one was champion."""
+        return [one for one in self.decisions if one.version_id != self.version.pk]
+
 
 @dataclass(frozen=True)
 class Lineage:

@@ -460,6 +460,28 @@ def test_the_auditors_page_shows_the_gates(api: Api, scope: Principal) -> None:
     assert "Diebold–Mariano" in page
 
 
+def test_the_auditors_page_parts_decisions_about_other_versions(api: Api, scope: Principal) -> None:
+    champion, challenger = make_arena()
+    moves.archive(version_id=challenger.pk, by=scope, at=NOON, reason="Worse.")
+
+    page = api("viewer").get(f"{URL}/{champion.version}/evidence?format=html").content.decode()
+
+    own, others = page.split("<h2>Decisions about other versions while v2 was champion</h2>")
+    assert "<h2>Decisions about v2</h2>" in own
+    assert "Promotion of v2" in own
+    assert "<h3>Rejection of v3" not in own
+    assert "<h3>Rejection of v3" in others
+    assert "<h3>Challenge of v3" in others
+    assert "<dt>Champion then</dt><dd>v2</dd>" in others
+    assert "Former champion" not in page
+
+
+def test_the_auditors_page_of_a_version_that_never_served_has_no_others(api: Api, scope: Principal) -> None:
+    make_arena()
+
+    assert "Decisions about other versions" not in api("viewer").get(f"{URL}/v3/evidence?format=html").content.decode()
+
+
 def test_evidence_comes_in_declared_formats_only(api: Api, scope: Principal) -> None:
     make_version(make_model())
 
