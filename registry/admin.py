@@ -6,7 +6,6 @@ from django.contrib import admin
 from django.db.models import Prefetch, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
-from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
@@ -28,6 +27,7 @@ from registry.models import (
 from registry.screens import actuals_form as actuals_form
 from registry.screens import approvals as approvals
 from registry.screens import datasets as datasets
+from registry.screens import decision_page as decision_page
 from registry.screens import decisions as decisions
 from registry.screens import model_page as model_page
 from registry.screens import model_settings as model_settings
@@ -227,58 +227,19 @@ class PolicyChangeRequestAdmin(PagedAdmin):
 
 
 @admin.register(DecisionRecord)
-class DecisionRecordAdmin(ReadOnlyAdmin):
+class DecisionRecordAdmin(PagedAdmin):
     """Evidence records: one per decision, with everything it rested on."""
 
+    page_name = "admin:registry_decision"
     list_display = ("__str__", "proposer", "shown_approvers", "override", "emergency", "automatic", moment("decided_at", "Decided"))
-    fields = (
-        "model",
-        "version",
-        "former_champion",
-        "kind",
-        "automatic",
-        "shown_override",
-        "shown_emergency",
-        "verdict",
-        "policy_revision",
-        "proposer",
-        "shown_approvers",
-        "rationale",
-        "artifact_sha256",
-        "shown_grounds",
-        "audit_number",
-        "decided_at",
-    )
     list_filter = ("kind", "override", "emergency", "automatic")
     search_fields = ("version__version", "model__name", "proposer", "rationale")
     list_select_related = ("version", "model")
-
-    @display(description="Override")
-    def shown_override(self, row: DecisionRecord) -> str:
-        """What it means stands where it is one: beside a no it would read as a fact."""
-        return "yes: it was decided although a gate failed or had no input" if row.override else "no"
-
-    @display(description="Emergency")
-    def shown_emergency(self, row: DecisionRecord) -> str:
-        """The same."""
-        return "yes: the rollback went past the second pair of eyes and is reviewed afterwards" if row.emergency else "no"
 
     @display(description="Approved by")
     def shown_approvers(self, row: DecisionRecord) -> str:
         """Who decided."""
         return ", ".join(row.approvers)
-
-    @display(description="Rests on")
-    def shown_grounds(self, row: DecisionRecord) -> SafeString:
-        """What it rested on, one per line: an id, or the days in shadow."""
-        lines = ((name.replace("_", " "), _ground(value)) for name, value in row.rests_on.items())
-        return format_html_join("", "<div>{} {}</div>", lines) or SafeString("nothing that was measured here")
-
-
-def _ground(value: Any) -> str:
-    if not isinstance(value, dict):
-        return str(value)
-    return f"{len(value['ids'])} days ({value['first_day']} to {value['last_day']})"
 
 
 @admin.register(Verdict)

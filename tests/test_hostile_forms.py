@@ -19,7 +19,7 @@ from experiments.models import Experiment, Split, Study, Trial
 from experiments.screens import row_form
 from mlops import admin_site
 from mlops.tenancy.models import Customer
-from registry.models import Dataset, ModelVersion, PolicyChangeRequest, PromotionRequest, RegisteredModel
+from registry.models import Dataset, DecisionRecord, ModelVersion, PolicyChangeRequest, PromotionRequest, RegisteredModel
 from tests.browser.shops import make_full_shop, make_shop, person, working_for
 from tests.conftest import NOON, PASSWORD
 from tests.experiments.training.splits import csv
@@ -97,6 +97,7 @@ PAGES: dict[str, tuple[Place, ...]] = {
     "registry_dataset_new_version": (_one(Dataset),),
     "registry_dataset_page": (_one(Dataset),),
     "registry_dataset_upload": (_page,),
+    "registry_decision": (_one(DecisionRecord),),
     "registry_decide": tuple(_one(ModelVersion, act, **CHALLENGER) for act in ("promote", "archive", "judge", "shadow")),
     "registry_model_page": (MODEL,),
     "registry_model_register": (_page,),

@@ -19,8 +19,8 @@ from mlops.tenancy.roles import Forbidden, Principal
 from mlops.waiting import Choice, Objection, Waiting, everything, tallies, tally, waits
 from registry.models import PolicyChangeRequest, PromotionRequest
 from registry.queries.arena_page import Arena, arena_of
-from registry.queries.requests import pending_requests
-from registry.screens.verdicts import evidence_sentence, shown_verdict
+from registry.queries.requests import decision_of, pending_requests
+from registry.screens.verdicts import evidence_sentence, rested_on, shown_verdict
 from registry.screens.words import ACTS, consequences, short
 from registry.services import promotion
 from registry.services.four_eyes import ASKED, TRAINED, AlreadyDecided, added_by_one_hand, doers, objections
@@ -29,6 +29,7 @@ from registry.states import RequestStatus
 
 RECENT = 10
 REJECTABLE = "You may reject it."
+UNJUDGED = "It was not judged against the champion of then."
 
 
 class AnswerForm(forms.Form):
@@ -140,7 +141,9 @@ def _request_page(
     pending = asked.status == RequestStatus.PENDING
     may = pending and principal.may("promotion_request.decide")
     own = objections([asked], principal).get(asked.pk, "") if may else ""
-    act, shown = ACTS[asked.kind], shown_verdict(arena)
+    act = ACTS[asked.kind]
+    decision = None if pending else decision_of(asked)
+    shown = shown_verdict(arena) if pending else rested_on(decision.verdict if decision else asked.verdict)
     urgent = may and asked.kind == PromotionRequest.Kind.ROLLBACK and arena.barred
     way_past = f"{reverse('admin:registry_decide', args=[asked.version_id, act.name])}?seen={arena.model.revision}"
     return show(
@@ -158,7 +161,8 @@ def _request_page(
         own=f"{own} {REJECTABLE}" if own else "",
         hand=added_by_one_hand(asked, principal) if may and not own else [],
         may_decide=may,
-        sentence=evidence_sentence(arena, shown) if arena.chosen else f"{asked.version.version} is {asked.version.status} now.",
+        sentence=evidence_sentence(arena, shown) if pending else shown.sentence if shown else UNJUDGED,
+        decision=decision,
         consequences=consequences(act, arena, approving=True) if pending else [],
         shown=shown,
         emergency_url=way_past if urgent else "",
@@ -167,7 +171,7 @@ def _request_page(
 
 
 def _read(pk: UUID) -> PromotionRequest:
-    asked = PromotionRequest.objects.select_related("version", "model", "verdict", "verdict__against").filter(pk=pk).first()
+    asked = PromotionRequest.objects.select_related("version", "model", "verdict__version", "verdict__against").filter(pk=pk).first()
     if asked is None:
         raise Http404
     return asked

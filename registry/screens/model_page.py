@@ -4,7 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 
 from mlops.admin_site import page, principal_of, show
 from mlops.moments import when
@@ -15,6 +15,7 @@ from registry.queries.shadow import Shadow, shadow_of
 from registry.queries.sides import Sides, sides_of
 from registry.rules.policy import Policy
 from registry.screens import charts
+from registry.screens.places import address, linked
 from registry.screens.verdicts import shown_verdict
 from registry.screens.words import ACTS, Act, headline, possible
 from registry.states import SHADOWED
@@ -81,7 +82,7 @@ def model_page(request: HttpRequest, pk: UUID) -> HttpResponse:
         moves=moves,
         retrainings=retrainings_of(arena.model),
         lineage=_lineage(arena.chosen or arena.champion),
-        audit_url=_url("admin:audit_auditevent_changelist"),
+        audit_url=address("admin:audit_auditevent_changelist"),
     )
 
 
@@ -129,10 +130,10 @@ def _extras(arena: Arena, principal: Principal) -> list[tuple[str, str, str]]:
         ("Send actuals", "fact_check", "admin:registry_actuals", "model.actuals"),
     )
     fitting = [one for one in wanted if arena.forecasts or one[0] not in FORECASTS_ALONE]
-    found = [(label, icon, _url(name, arena.model.pk)) for label, icon, name, action in fitting if principal.may(action)]
+    found = [(label, icon, address(name, arena.model.pk)) for label, icon, name, action in fitting if principal.may(action)]
     shown = arena.chosen or arena.champion
     if shown is not None and shown.artifact_format == "tabular" and principal.may("model.predict"):
-        found.insert(0, (f"Why {shown.version} answers so", "waterfall_chart", _url("admin:experiments_importance", shown.pk)))
+        found.insert(0, (f"Why {shown.version} answers so", "waterfall_chart", address("admin:experiments_importance", shown.pk)))
     return [entry for entry in found if entry[2]]
 
 
@@ -153,7 +154,7 @@ def _lineage(version: ModelVersion | None) -> list[tuple[str, Any]]:
         ),
     ]
     traced = version.lineage
-    rows += [(name.replace("_", " ").capitalize(), _told(value)) for name, value in traced.items() if not _repeats(name, traced)]
+    rows += [(name.replace("_", " ").capitalize(), _told(name, value)) for name, value in traced.items() if not _repeats(name, traced)]
     return [(name, value) for name, value in rows if value not in (None, "", {}, [])]
 
 
@@ -162,13 +163,5 @@ def _repeats(name: str, lineage: dict[str, Any]) -> bool:
     return name.endswith("_id") and lineage.get(name.removesuffix("_id")) == lineage[name]
 
 
-def _told(value: Any) -> str:
-    return ", ".join(f"{name} {one}" for name, one in value.items()) if isinstance(value, dict) else str(value)
-
-
-def _url(name: str, *args: Any) -> str:
-    """An address by name; empty where the app that serves it is not installed."""
-    try:
-        return reverse(name, args=args)
-    except NoReverseMatch:
-        return ""
+def _told(name: str, value: Any) -> str:
+    return ", ".join(f"{part} {one}" for part, one in value.items()) if isinstance(value, dict) else linked(name, value)

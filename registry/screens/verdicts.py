@@ -51,6 +51,13 @@ def shown_verdict(arena: Arena) -> ShownVerdict | None:
     return _shown(last, chosen.version, against, f"{unjudged} Its last verdict, against {against}: {short(last)}", counts=False)
 
 
+def rested_on(verdict: Verdict | None) -> ShownVerdict | None:
+    """The verdict that a decision rested on, whoever serves by now. Both its versions have to be loaded."""
+    if verdict is None:
+        return None
+    return _shown(verdict, verdict.version.version, verdict.against.version if verdict.against else "nobody", short(verdict))
+
+
 def evidence_sentence(arena: Arena, shown: ShownVerdict | None) -> str:
     """What the evidence beside a decision says, or why there is none."""
     if arena.first:

@@ -9,7 +9,7 @@ from alerts.models import Channel, MLAlert, Subscription
 from experiments.models import Experiment
 from mlops.tenancy.models import Customer
 from mlops.tenancy.roles import Principal, Role
-from registry.models import PolicyChangeRequest, PromotionRequest
+from registry.models import DecisionRecord, PolicyChangeRequest, PromotionRequest
 from registry.services.model_settings import configure_model
 from tests.browser.chromium import Complaints
 from tests.browser.looking import LogIn, choose_theme, problems
@@ -32,6 +32,7 @@ def screens(shop: Customer) -> dict[str, str]:
         data = challenger.dataset_version
         tried, proposed = Experiment.objects.get(status="shadow_testing"), Experiment.objects.get(status="proposed")
         alert, asked = MLAlert.objects.filter(severity="critical").get(), PromotionRequest.objects.get()
+        decided = DecisionRecord.objects.filter(version=challenger).latest("decided_at")
         looser = PolicyChangeRequest.objects.get()
         hook, mine = Channel.objects.get(kind="webhook"), Subscription.objects.exclude(channel__owner=None).get()
         dismissed = MLAlert.objects.get(status="dismissed")
@@ -45,6 +46,7 @@ def screens(shop: Customer) -> dict[str, str]:
         "overview": ("index", []),
         "approvals": ("registry_approvals", []),
         "request": ("registry_request_page", [asked.pk]),
+        "decision": ("registry_decision", [decided.pk]),
         "request-policy": ("registry_policy_request", [looser.pk]),
         "policy-request": ("registry_policy_request", [looser.pk]),
         "inbox": ("alerts_inbox", []),
