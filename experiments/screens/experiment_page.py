@@ -29,7 +29,7 @@ from registry.queries.arena_page import promotions_of
 from registry.queries.fates import fate_of
 from registry.queries.shadow_plan import ShadowPlan, shadow_plan
 from registry.rules.policy import parse
-from registry.screens.charts import shadow_days
+from registry.screens.charts import daily_note, shadow_days
 from registry.screens.model_page import shadow_for
 from registry.services.lookups import expect_revision
 
@@ -54,6 +54,7 @@ def experiment_page(request: HttpRequest, pk: UUID) -> HttpResponse:
     policy = parse(experiment.model.policy) if experiment.model else None
     shadow = shadow_for(outcome.experimental, outcome.baseline, policy)
     promotions = promotions_of(experiment.model_id) if experiment.model_id and (outcome.comparison or shadow) else []
+    daily = charts.daily(outcome, promotions)
     return show(
         request,
         "experiments/experiment_page.html",
@@ -67,7 +68,8 @@ def experiment_page(request: HttpRequest, pk: UUID) -> HttpResponse:
         sentence=headline(experiment, outcome),
         fate=_fate(experiment),
         skipped=concluding.SKIPPED,
-        daily=charts.daily(outcome, promotions),
+        daily=daily,
+        daily_note=daily_note(daily, "both versions on the same days", "lower is better"),
         shadow=shadow,
         shadow_chart=shadow_days(shadow, promotions) if shadow else None,
         acts=_acts(experiment, principal),

@@ -38,6 +38,13 @@ class Verdict(TenantModel):
     def __str__(self) -> str:
         return self.summary
 
+    @property
+    def brief(self) -> str:
+        """The sentence with the names of the gates that failed, without each gate's reason."""
+        start, colon, _ = self.summary.partition(" gates failed: ")
+        names = ", ".join(gate["label"] for gate in self.gates if not gate["passed"])
+        return f"{start} gates failed: {names}." if colon else start
+
 
 class PromotionRequest(TenantModel):
     """A promotion (or rollback) that waits for a second pair of eyes."""

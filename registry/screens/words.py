@@ -62,16 +62,12 @@ def headline(arena: Arena) -> str:
         return f"Nothing serves yet; {chosen.version} would be the first champion."
     if arena.verdict is None:
         return f"{chosen.version} has not been judged against {champion.version} yet."
-    return short(arena.verdict)
+    return arena.verdict.brief
 
 
 def short(verdict: Verdict | None) -> str:
-    """The verdict's sentence with the names of the gates that failed, without each gate's reason."""
-    if verdict is None:
-        return "Not judged against the present champion."
-    start, colon, _ = verdict.summary.partition(" gates failed: ")
-    names = ", ".join(gate["label"] for gate in verdict.gates if not gate["passed"])
-    return f"{start} gates failed: {names}." if colon else start
+    """The verdict in one sentence, or that there is none."""
+    return verdict.brief if verdict else "Not judged against the present champion."
 
 
 def consequences(act: Act, arena: Arena, *, approving: bool = False) -> list[str]:

@@ -112,7 +112,7 @@ def act_on(*, verdict: Verdict, trigger: Trigger, by: Principal, at: datetime) -
         won = verdict.passed and (champion.pk if champion else None) == verdict.against_id
         may_crown = trigger in AUTO_PROMOTING and policy.auto_promote and not policy.four_eyes
         if won and (champion is None or may_crown):
-            version = promote(version_id=version.pk, by=by, at=at, reason=verdict.summary).version
+            version = promote(version_id=version.pk, by=by, at=at, reason=verdict.brief).version
             log.info("arena.auto_promoted", model=model.name, version=version.version, summary=verdict.summary)
             return version
         if version.status == VersionStatus.CANDIDATE:
@@ -126,7 +126,7 @@ def act_on(*, verdict: Verdict, trigger: Trigger, by: Principal, at: datetime) -
 def _let_compete(
     model: RegisteredModel, version: ModelVersion, champion: ModelVersion | None, verdict: Verdict, *, by: Principal, at: datetime
 ) -> None:
-    made = move_version(model, version, VersionStatus.CHALLENGER, by=by, at=at, reason=verdict.summary)
+    made = move_version(model, version, VersionStatus.CHALLENGER, by=by, at=at, reason=verdict.brief)
     record_decision(
         kind=DecisionRecord.Kind.CHALLENGE,
         model=model,
@@ -136,7 +136,7 @@ def _let_compete(
         verdict=verdict,
         proposer=version.created_by,
         approvers=[by],
-        rationale=verdict.summary,
+        rationale=verdict.brief,
         at=at,
     )
 

@@ -90,6 +90,7 @@ def test_charts_mark_the_promotions_of_their_window(shadowed: Experiment, site: 
 
     expected = [{"day": "2026-02-05", "label": "v2 promoted"}]
     assert (context["daily"]["marks"], context["shadow_chart"]["marks"]) == (expected, expected)
+    assert context["daily_note"] == "Both versions on the same days; lower is better; promotions are marked."
 
 
 def test_before_a_shadow_test_it_says_what_would_be_noticed(shadowed: Experiment, site: Callable[..., Client]) -> None:

@@ -1,9 +1,13 @@
 """The arena at work: which backtests are compared, and what a verdict leads to."""
 
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
+from mlops.audit.models import AuditEvent
+from mlops.lifecycle.models import Move
 from mlops.tenancy.roles import Principal, system
 from registry.models import BacktestRun, BacktestSegment, DatasetVersion, DecisionRecord, ModelVersion, Verdict
 from registry.services.judging import act_on, pronounce
@@ -15,15 +19,22 @@ from tests.registry.factories import NOW, make_champion, make_dataset, make_mode
 pytestmark = pytest.mark.django_db
 
 
-def make_verdict(version: ModelVersion, against: ModelVersion | None, *, passed: bool = True) -> Verdict:
+def make_verdict(
+    version: ModelVersion,
+    against: ModelVersion | None,
+    *,
+    passed: bool = True,
+    gates: Sequence[dict[str, Any]] = (),
+    summary: str = "Said.",
+) -> Verdict:
     return Verdict.objects.create(
         version=version,
         against=against,
         policy={},
         policy_revision=1,
-        gates=[],
+        gates=list(gates),
         passed=passed,
-        summary="Said.",
+        summary=summary,
         trigger="manual",
         created_at=NOW,
     )
@@ -99,6 +110,21 @@ def test_acting_twice_on_a_verdict_moves_once(scope: Principal) -> None:
     moved = act(verdict, Trigger.DRIFT_DETECTED)
 
     assert (moved.status, DecisionRecord.objects.filter(version=version).count()) == ("challenger", 1)
+
+
+def test_a_move_names_the_gates_that_failed_and_leaves_why_to_the_verdict(scope: Principal) -> None:
+    model = make_model()
+    champion, version = make_champion(model), make_version(model)
+    gates = [{"label": label, "passed": label == "MAPE"} for label in ("Bias", "MAPE", "Segments")]
+    summary = "v2 is 5.0 % worse than v1 by MAE; 2 of 3 gates failed: Bias — too high; by far; Segments — worse."
+    verdict = make_verdict(version, champion, passed=False, gates=gates, summary=summary)
+
+    act(verdict)
+
+    told = Move.objects.get(object_id=version.pk)
+    assert told.reason == "v2 is 5.0 % worse than v1 by MAE; 2 of 3 gates failed: Bias, Segments."
+    assert AuditEvent.objects.get(number=told.audit_number).reason == told.reason
+    assert DecisionRecord.objects.get(version=version).rationale == told.reason
 
 
 def test_runs_on_the_same_ground_are_compared_whatever_is_newer(scope: Principal) -> None:

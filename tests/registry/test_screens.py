@@ -593,6 +593,12 @@ def test_names_stay_as_they_are(site: Callable[..., Client], scope: Principal) -
     assert "Select" not in listed.split("</title>")[0]
 
 
+def test_what_happened_is_told_in_sentences(arena: tuple[ModelVersion, ModelVersion], site: Callable[..., Client]) -> None:
+    text = site().get(page_url(arena[1])).text
+
+    assert 'system made <strong>v3</strong> challenger <span class="ty-quiet">(was candidate), ' in text
+
+
 def test_a_decision_says_who_approved(arena: tuple[ModelVersion, ModelVersion], site: Callable[..., Client]) -> None:
     record = DecisionRecord.objects.filter(version=arena[1]).get()
 
