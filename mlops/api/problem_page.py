@@ -31,7 +31,7 @@ def as_html(text: str) -> SafeString:
     parts: list[str] = []
     for position, block in enumerate(re.split(r"^```\w*\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)):
         if position % 2:
-            parts.append(f"<pre>{escape(block)}</pre>")
+            parts.append(f'<pre tabindex="0">{escape(block)}</pre>')
         else:
             parts += [_block(lines) for lines in _blocks(block)]
     return mark_safe("\n".join(parts))  # noqa: S308 - every part of the text went through `escape`

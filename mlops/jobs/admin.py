@@ -17,7 +17,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget, UnfoldBooleanSwitchWidget
 
 from mlops.admin_lists import PlatformAdmin, ReadOnlyPlatformAdmin
 from mlops.jobs import schedules, services
-from mlops.jobs.models import Job, Schedule
+from mlops.jobs.models import OPEN, Job, JobState, Schedule
 from mlops.jobs.queries import jobs
 from mlops.moments import when
 from mlops.tenancy.context import required
@@ -87,14 +87,17 @@ class JobAdmin(ReadOnlyPlatformAdmin):
 
     @display(description="Progress", ordering="progress")
     def shown_progress(self, job: Job) -> SafeString:
-        """A bar, and the step it is at."""
+        """A bar, and the step it is at, or ended at short of its goal."""
+        text = "" if job.state == JobState.SUCCEEDED else job.progress_text
+        if text and job.state not in OPEN:
+            text = f"ended at: {text}"
         bar = '<progress class="ty-progress" max="1" value="{:.3f}" aria-label="Progress of {}"></progress> <span>{}</span>'
-        return format_html(bar.replace("{:.3f}", f"{job.progress:.3f}"), job.label, job.progress_text)
+        return format_html(bar.replace("{:.3f}", f"{job.progress:.3f}"), job.label, text)
 
     @display(description="Result")
     def shown_result(self, job: Job) -> SafeString:
         """What it returned."""
-        return format_html("<pre>{}</pre>", json.dumps(job.result, indent=2, ensure_ascii=False))
+        return format_html('<pre class="ty-wrapped">{}</pre>', json.dumps(job.result, indent=2, ensure_ascii=False))
 
 
 class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]  # Django's class takes none at run time

@@ -7,8 +7,10 @@ from pytest_django.live_server_helper import LiveServer
 
 from alerts.models import Channel, MLAlert, Subscription
 from experiments.models import Experiment
+from mlops.jobs.models import Job
+from mlops.jobs.services import request
 from mlops.tenancy.models import Customer
-from mlops.tenancy.roles import Principal, Role
+from mlops.tenancy.roles import Principal, Role, system
 from registry.models import DecisionRecord, PolicyChangeRequest, PromotionRequest
 from registry.services.model_settings import configure_model
 from tests.browser.chromium import Complaints
@@ -165,6 +167,20 @@ def test_a_tenant_without_anything_is_taught_on_accessible_pages(
 
     assert {name: said for name, said in found.items() if said} == {}
     assert complaints.lines == []
+
+
+def test_long_words_wrap_in_results_of_jobs_and_in_the_catalog_of_problems(
+    page: Page, shop: Customer, live_server: LiveServer, log_in: LogIn
+) -> None:
+    with working_for(shop):
+        job = request(kind="retrain", payload={}, label="Retrain", by=system(shop.pk), at=NOON)
+        Job.objects.filter(pk=job.pk).update(result={"verdict": "words " * 60})
+    log_in(page)
+
+    urls = {"job": reverse("admin:jobs_job_change", args=[job.pk]), "problems": reverse("problems")}
+    found = {name: problems(page, f"{live_server.url}{url}", name=name, widths=(1400, 390)) for name, url in urls.items()}
+
+    assert found == {"job": [], "problems": []}
 
 
 def test_links_in_a_models_story_are_told_from_its_text_without_color(

@@ -65,6 +65,18 @@ def test_moments_in_lists_and_on_pages_name_their_zone(site: Site, customer: Cus
     assert f'title="{job.created_at:%Y-%m-%d %H:%M} UTC"' in shown
 
 
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [("running", "judging"), ("succeeded", ""), ("failed", "ended at: judging"), ("cancelled", "ended at: judging")],
+)
+def test_the_step_of_a_job_that_ended_does_not_read_as_under_way(site: Site, customer: Customer, state: str, told: str) -> None:
+    job, browser = make_job(customer), site("viewer")
+    Job.objects.filter(pk=job.pk).update(state=state, progress_text="judging")
+
+    for page in (url("jobs_job_changelist"), url("jobs_job_change", job.pk)):
+        assert f"<span>{told}</span>" in browser.get(page).text
+
+
 @pytest.mark.parametrize("model", ["tenancy_membership", "tenancy_apikey", "outbox_message"])
 def test_settings_stay_closed_to_other_roles(site: Site, model: str) -> None:
     assert site("ml_manager").get(url(f"{model}_changelist")).status_code == 403
