@@ -17,10 +17,13 @@ from alerts.screens import waiting as waiting
 from alerts.services import delivering
 from mlops.admin_lists import ReadOnlyPlatformAdmin
 from mlops.errors import DomainError
+from mlops.tenancy.roles import ACTIONS
 
 
 class ManagedAdmin(ReadOnlyPlatformAdmin):
     """For those who manage channels: addresses and messages are not everybody's."""
+
+    kept_for = ACTIONS["channel.manage"].role
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         """As for the list."""

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.core.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import DateField, Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.safestring import SafeString
@@ -16,7 +16,7 @@ from mlops.admin_site import principal_of
 from mlops.errors import DomainError
 from mlops.moments import when
 from mlops.storable import LONGEST_SEARCH
-from mlops.tenancy.roles import Forbidden, Principal
+from mlops.tenancy.roles import Forbidden, Principal, Role
 
 
 def moment(name: str, description: str) -> Any:
@@ -35,6 +35,8 @@ class PlatformAdmin(ModelAdmin):
     list_fullwidth = True
     list_per_page = 50
     show_full_result_count = False
+    kept_for: Role | None = None
+    """The least role that the pages are for, where they are not for everybody."""
     nothing_yet = ""
     """What an empty list says of itself: what would stand here, and what puts it there."""
 
@@ -78,12 +80,21 @@ class PlatformAdmin(ModelAdmin):
         field = _fields(self.model).get(name) if isinstance(name, str) else None
         return moment(field.name, capfirst(str(field.verbose_name))) if isinstance(field, DateField) else name
 
+    def _why_closed(self, request: HttpRequest) -> str:
+        """Which role it takes; empty where that is not what is missing."""
+        role = self.principal(request).role
+        if self.kept_for is None or role.includes(self.kept_for):
+            return ""
+        return f"The role {role.label} does not open this page: that takes the role {self.kept_for.label}."
+
     def _refusals_said(self, view: Any, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         try:
             answer: HttpResponse = view(request, *args, **kwargs)
         except (DomainError, Forbidden) as refusal:
-            self.message_user(request, str(refusal), messages.ERROR)
+            self.message_user(request, refusal.for_people if isinstance(refusal, Forbidden) else str(refusal), messages.ERROR)
             return HttpResponseRedirect(request.get_full_path())
+        except PermissionDenied as refusal:
+            raise PermissionDenied(str(refusal) or self._why_closed(request)) from refusal
         return answer
 
 

@@ -156,6 +156,6 @@ def _answering_refusals(view: View) -> View:
         except NotFound as missing:
             raise Http404(str(missing)) from missing
         except Forbidden as refusal:
-            raise PermissionDenied(str(refusal)) from refusal
+            raise PermissionDenied(refusal.for_people) from refusal
 
     return guarded

@@ -344,6 +344,7 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = True
 UNFOLD = {
+    "LOGIN": {"form": "mlops.tenancy.login_form.LoginForm"},
     "SITE_TITLE": "Tiltyard",
     "SITE_HEADER": "Tiltyard",
     "SITE_SUBHEADER": "where challengers earn their place",

@@ -42,6 +42,12 @@ def home(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"name": "Tiltyard", "surfaces": {name: request.build_absolute_uri(path) for name, path in SURFACES.items()}})
 
 
+@read_only
+def site(request: HttpRequest) -> HttpResponse:
+    """The site as people type its address, without the slash."""
+    return redirect("admin:index")
+
+
 urlpatterns = [
     path("", home, name="home"),
     re_path(r"^health/?\Z", health.health, name="health"),
@@ -56,6 +62,7 @@ urlpatterns = [
     path("api/v1/", include("experiments.api.urls")),
     path("api/v1/", include("registry.api.urls")),
     path("v1/", include("experiments.api.training.urls")),
+    re_path(r"^admin\Z", site),
     path("admin/", admin.site.urls),
 ]
 

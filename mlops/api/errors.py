@@ -31,7 +31,8 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """404: no such address."""
-    return answer(request, Problem(404, "not_found", "There is nothing at this address. GET / lists what there is."))
+    words = "There is no page at this address. What it showed may have been deleted, or the address is mistyped."
+    return answer(request, Problem(404, "not_found", "There is nothing at this address. GET / lists what there is."), words=words)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
@@ -55,12 +56,12 @@ def read_only(view: View) -> View:
     return guarded
 
 
-def answer(request: HttpRequest, problem: Problem) -> HttpResponse:
-    """The problem as a plain page for people, as its document for programs."""
+def answer(request: HttpRequest, problem: Problem, *, words: str = "") -> HttpResponse:
+    """The problem as a plain page for people, in `words` where its own are for programs; as its document for programs."""
     wants_page = "text/html" in request.headers.get("Accept", "") and not request.path_info.startswith(("/api/", "/v1/"))
     if not wants_page:
         return http_response(problem)
-    page = render(request, "tiltyard/error.html", {"problem": problem}, status=problem.status)
+    page = render(request, "tiltyard/error.html", {"problem": problem, "words": words or problem.detail}, status=problem.status)
     for name, value in problem.headers.items():
         page[name] = value
     return page

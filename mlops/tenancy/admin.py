@@ -61,6 +61,7 @@ class MembershipAdmin(PlatformAdmin):
     """Who may do what here. What an account does elsewhere is nobody's business: name and last login of one that is a member elsewhere too
     are not shown, searched or sorted by."""
 
+    kept_for = Role.ADMIN
     list_display = ("shown_person", "role", "last_login", "created_by", "created_at")
     list_filter = ("role",)
     search_fields = ("user__email", "own_name")
@@ -124,6 +125,7 @@ class MembershipAdmin(PlatformAdmin):
 class ApiKeyAdmin(PlatformAdmin):
     """Programs' ways in. A key is shown once, when it is made."""
 
+    kept_for = Role.ADMIN
     list_display = ("name", "prefix", "role", "user", "state", "last_used_at", "expires_at", "created_by", "created_at")
     list_filter = ("role",)
     search_fields = ("name", "prefix", "user__email")
@@ -190,6 +192,7 @@ class ApiKeyAdmin(PlatformAdmin):
 class CustomerAdmin(ReadOnlyPlatformAdmin):
     """The customers one is a member of, and the choice between them."""
 
+    kept_for = Role.ADMIN
     list_display = ("name", "id", "created_at")
     list_before_template = "tenancy/choose_customer.html"
     search_fields = ("name",)

@@ -83,13 +83,13 @@ SERVICE_ACTIONS = frozenset({"model.actuals"})
 
 
 class Forbidden(Exception):
-    """The principal's role does not allow the action."""
+    """The principal's role does not allow the action. `for_people` calls the roles as screens do, `str` as the API does."""
 
     def __init__(self, action: str, role: Role) -> None:
         known = ACTIONS.get(action)
-        super().__init__(
-            f"The role {role.value} may not {known.deed}: that takes the role {known.role.value}." if known else "Nobody may do this."
-        )
+        told = "The role {} may not {}: that takes the role {}." if known else "Nobody may do this."
+        super().__init__(told.format(role.value, known.deed, known.role.value) if known else told)
+        self.for_people = told.format(role.label, known.deed, known.role.label) if known else told
         self.action = action
 
 
