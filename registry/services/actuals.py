@@ -1,7 +1,7 @@
 """Ground truth that arrives by API."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -18,6 +18,7 @@ from registry.services.panels import newest_data, series_key_of
 LONGEST_KEY = 500
 MOST_ACTUALS = 10_000
 """Rows that a door takes at a time."""
+NEGATIVE = "Negative, which this model's data refuses. If it is a return, let the data's mapping say that such days are zero or unknown."
 AHEAD = timedelta(days=366)
 """Days later than this after the model's data would have to be filled for every series; send newer data first."""
 
@@ -32,11 +33,13 @@ class ActualRow:
 
 
 def record_actuals(*, model: RegisteredModel, rows: Sequence[ActualRow], by: Principal, at: datetime) -> dict[str, Any]:
-    """Keep the rows; a row that exists is corrected. Raises InvalidFields when a row's keys are not those of the model's data, its day
-    cannot be true yet or is out of the data's reach, or when two rows name one series and day. Raises NoData."""
+    """Keep the rows; a row that exists is corrected. Negative values are taken as the data's mapping takes those of a file: refused, as
+    zero, or kept as what is read as unknown. Raises InvalidFields when a row's keys are not those of the model's data, its day cannot be
+    true yet or is out of the data's reach, or when two rows name one series and day. Raises NoData."""
     by.authorize("model.actuals")
     data = newest_data(model)
     wanted = list(data.mapping.get("keys", []))
+    negatives = data.mapping.get("negatives", "refuse")
     latest = at.date() + timedelta(days=1)  # a day ends earlier east of Greenwich
     errors, seen = [], set()
     for position, row in enumerate(rows):
@@ -49,9 +52,12 @@ def record_actuals(*, model: RegisteredModel, rows: Sequence[ActualRow], by: Pri
             errors.append(_error(position, "date", "This series and day stand twice in the list."))
         elif wrong := _wrong_day(row.day, data, latest=latest):
             errors.append(_error(position, "date", wrong))
+        elif row.value < 0 and negatives == "refuse":
+            errors.append(_error(position, "value", NEGATIVE, code="negative_target"))
         seen.add(key)
     if errors:
         raise InvalidFields("Some rows are not valid; none was kept.", errors[:50])
+    rows = [replace(row, value=0.0) if row.value < 0 and negatives == "zero" else row for row in rows]
     with transaction.atomic():
         existing = Actual.objects.filter(model=model, day__in={row.day for row in rows}).count()
         Actual.objects.bulk_create(
@@ -79,5 +85,5 @@ def _wrong_day(day: date, data: DatasetVersion, *, latest: date) -> str:
     return ""
 
 
-def _error(position: int, field: str, message: str) -> dict[str, str]:
-    return {"field": f"rows[{position}].{field}", "message": message, "code": "invalid"}
+def _error(position: int, field: str, message: str, *, code: str = "invalid") -> dict[str, str]:
+    return {"field": f"rows[{position}].{field}", "message": message, "code": code}

@@ -1,6 +1,7 @@
 """The panel a model is trained and judged on: its newest data, with the ground truth that came by API laid over it."""
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, datetime
@@ -114,7 +115,8 @@ def model_panel(model: RegisteredModel, data: DatasetVersion, *, through: date |
     with reading():
         rows = list(Actual.objects.filter(model=model).values_list("series_key", "day", "value"))
     if rows:
-        panel = lay_over(panel, rows)
+        unknown = data.mapping.get("negatives") == "unknown"
+        panel = lay_over(panel, [(key, day, math.nan if unknown and value < 0 else value) for key, day, value in rows])
     known = panel.frame.filter(pl.col("target").is_not_null() & (pl.col("date") <= through if through else True))
     last = known["date"].max()
     if not isinstance(last, date):
@@ -123,7 +125,8 @@ def model_panel(model: RegisteredModel, data: DatasetVersion, *, through: date |
 
 
 def lay_over(panel: "Panel", actuals: list[tuple[str, date, float]]) -> "Panel":
-    """The panel with these actuals; series nobody knows are left out. Of later days only each series' last price is known."""
+    """The panel with these actuals, NaN being unknown; series nobody knows are left out. Of later days only each series' last price is
+    known."""
     import polars as pl
 
     keys, days, values = zip(*actuals, strict=True)
@@ -136,7 +139,7 @@ def lay_over(panel: "Panel", actuals: list[tuple[str, date, float]]) -> "Panel":
     frame = frame.join(truth, on=["series", "date"], how="left", maintain_order="left")
     given = pl.col("truth").is_not_null()
     frame = frame.with_columns(
-        target=pl.when(given).then(pl.col("truth")).otherwise(pl.col("target")),
+        target=pl.when(given).then(pl.col("truth").fill_nan(None)).otherwise(pl.col("target")),
         closed=pl.col("closed") & ~given,
     )
     return replace(panel, frame=frame.drop("truth"))

@@ -67,7 +67,7 @@ def join_actuals(*, model_id: UUID, days: Iterable[date], at: datetime) -> int:
     """Put ground truth that came by API beside the predictions of these days, and measure them anew. Returns how many pairs it changed."""
     wanted = sorted(set(days))
     with transaction.atomic():
-        rows = Actual.objects.filter(model=model_id, day__in=wanted)
+        rows = Actual.objects.filter(model=model_id, day__in=wanted, value__gte=0)  # kept negative ones are unknown, or older than the rule
         truth = {(day, key): value for day, key, value in rows.values_list("day", "series_key", "value")}
         pairs = ShadowPrediction.objects.filter(version__model=model_id, day__in=wanted).order_by(
             "version", "champion", "day", "series_key"

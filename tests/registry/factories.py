@@ -47,11 +47,16 @@ SERIES = [("FOODS_3_090", "CA_1"), ("FOODS_3_586", "TX_1"), ("HOBBIES_2_011", "W
 
 
 def make_dataset(
-    name: str = "m5_small", *, models: Sequence[RegisteredModel] = (), first_day: date = date(2024, 3, 1), last_day: date = TODAY
+    name: str = "m5_small",
+    *,
+    models: Sequence[RegisteredModel] = (),
+    first_day: date = date(2024, 3, 1),
+    last_day: date = TODAY,
+    **mapped: str,
 ) -> DatasetVersion:
     """A data set with one ready version (its panel is not in the storage)."""
     mapping = {"shape": "long", "date": "date", "target": "units", "keys": ["item_id", "store_id"], "attributes": ["dept_id"]}
-    mapping |= {"segments": ["dept_id", "store_id"], "price": "sell_price"}
+    mapping |= {"segments": ["dept_id", "store_id"], "price": "sell_price"} | mapped
     dataset = Dataset.objects.create(name=name, mapping=mapping, last_version_number=1, created_by="kim@example.com", created_at=NOW)
     for model in models:
         model.dataset = dataset

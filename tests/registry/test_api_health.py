@@ -327,6 +327,20 @@ def test_actuals_that_will_not_do_are_refused_whole(api: Api, scope: Principal, 
     assert [error["field"] for error in response.json()["errors"]] == [field]
 
 
+@pytest.mark.parametrize(
+    ("negatives", "status", "kept"), [(None, 400, []), ("refuse", 400, []), ("zero", 200, [0.0]), ("unknown", 200, [-3.0])]
+)
+def test_negative_actuals_are_taken_as_a_file_of_the_data_would_be(
+    api: Api, scope: Principal, negatives: str | None, status: int, kept: list[float]
+) -> None:
+    make_dataset(models=[make_model()], **({"negatives": negatives} if negatives else {}))
+
+    response = api().post(f"{BASE}/actuals", {"rows": [{**actual(), "value": -3}]})
+
+    assert (response.status_code, list(Actual.objects.values_list("value", flat=True))) == (status, kept)
+    assert [error["field"] for error in response.json().get("errors", [])] == ["rows[0].value"] * (status == 400)
+
+
 def test_actuals_far_beyond_the_data_are_refused(api: Api, scope: Principal) -> None:
     make_dataset(models=[make_model()], first_day=date(2020, 1, 1), last_day=date(2021, 1, 1))
     client = api()

@@ -115,9 +115,19 @@ def test_actuals_count_up_to_the_day_looked_at(scope: Principal, monkeypatch: py
     for ahead in (1, 2):
         Actual.objects.create(model=model, day=TENTH + timedelta(days=ahead), series_key=S0, value=4.0, received_at=NOON)
 
-    ends = [model_panel(model, DatasetVersion(), through=TENTH + timedelta(days=days)).last_day for days in (-3, 1, 30)]
+    ends = [model_panel(model, DatasetVersion(mapping={}), through=TENTH + timedelta(days=days)).last_day for days in (-3, 1, 30)]
 
     assert ends == [TENTH - timedelta(days=3), TENTH + timedelta(days=1), TENTH + timedelta(days=2)]
+
+
+@pytest.mark.django_db
+def test_a_negative_actual_is_unknown_where_the_data_says_so(scope: Principal, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = model_with(ten_days(), scope, monkeypatch)
+    Actual.objects.create(model=model, day=FIRST, series_key=S0, value=-4.0, received_at=NOON)
+
+    panel = model_panel(model, DatasetVersion(mapping={"negatives": "unknown"}))
+
+    assert values(panel, 0) == [None, *[1.0] * 9]
 
 
 @pytest.mark.django_db

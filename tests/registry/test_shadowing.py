@@ -18,7 +18,7 @@ from mlops.outbox.models import Message
 from mlops.outbox.services import handle
 from mlops.tenancy.models import Customer
 from mlops.tenancy.roles import Principal
-from registry.models import BacktestResult, BacktestSegment, ModelVersion, RegisteredModel, ShadowDay, ShadowPrediction
+from registry.models import Actual, BacktestResult, BacktestSegment, ModelVersion, RegisteredModel, ShadowDay, ShadowPrediction
 from registry.queries.health import health_of
 from registry.queries.shadow import shadow_of
 from registry.queries.shadow_plan import shadow_plan
@@ -122,6 +122,15 @@ def test_truth_that_arrives_joins_what_was_predicted_before(
     }
     assert joined.filter(actual=None).count() == 0
     assert {row.n_ahead for row in ShadowDay.objects.filter(day__gt=LAST_DAY, segment_column="overall")} == {SERIES}
+
+
+def test_negative_actuals_by_api_are_no_truth_to_join(pair: tuple[ModelVersion, ModelVersion], scope: Principal) -> None:
+    run(pair)
+    tomorrow = LAST_DAY + timedelta(days=1)
+    waiting = ShadowPrediction.objects.filter(day=tomorrow)[0]
+    Actual.objects.create(model_id=pair[0].model_id, day=tomorrow, series_key=waiting.series_key, value=-5.0, received_at=NOON)
+
+    assert shadowing.join_actuals(model_id=pair[0].model_id, days=[tomorrow], at=NOON) == 0
 
 
 def test_actuals_by_api_join_the_pairs_of_their_series_and_day(pair: tuple[ModelVersion, ModelVersion], scope: Principal) -> None:
