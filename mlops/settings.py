@@ -16,7 +16,16 @@ from environs import Env
 from mlops.broker import default_broker_url, transport_options
 from mlops.navigation import SIDEBAR
 
-env = Env()
+
+class _Environment(Env):
+    """The environment, in which an empty variable is none: compose files and shells pass on what nobody has set."""
+
+    def _get_value(self, env_key: str, default: Any) -> Any:
+        found = super()._get_value(env_key, default)
+        return default if found == "" else found
+
+
+env = _Environment()
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = Path(env.str("VAR_DIR", str(BASE_DIR / "var"))).resolve()
 DEBUG = env.bool("DEBUG", False)
@@ -133,9 +142,12 @@ _DATABASE_URL = env.str("DATABASE_URL", f"sqlite:///{_in_url(VAR_DIR / 'tiltyard
 _OWNER_URL = env.str("DATABASE_OWNER_URL", "")
 
 
-def database(url: str) -> dict[str, Any]:
+def database(url: str, variable: str = "DATABASE_URL") -> dict[str, Any]:
     """Django's settings for a database URL. Raises ImproperlyConfigured for anything but PostgreSQL and SQLite."""
-    config: dict[str, Any] = dict(dj_database_url.parse(url))
+    try:
+        config: dict[str, Any] = dict(dj_database_url.parse(url))
+    except ValueError:  # without the URL, which may hold a password
+        raise ImproperlyConfigured(f"{variable} is no URL that starts with postgresql:// or sqlite://.") from None
     engine = config["ENGINE"].rsplit(".", 1)[-1]
     if engine in {"postgresql", "postgresql_psycopg2"}:
         pool = {"min_size": 1, "max_size": env.int("DATABASE_POOL_SIZE", 10), "timeout": 5}
@@ -149,7 +161,7 @@ def database(url: str) -> dict[str, Any]:
             "OPTIONS": options,
         }
     if engine != "sqlite3":
-        raise ImproperlyConfigured(f"DATABASE_URL names {engine}: Tiltyard runs on postgresql:// and sqlite://.")
+        raise ImproperlyConfigured(f"{variable} names {engine}: Tiltyard runs on postgresql:// and sqlite://.")
     pragmas = (
         "journal_mode=WAL synchronous=NORMAL foreign_keys=ON recursive_triggers=ON"
         " mmap_size=134217728 journal_size_limit=67108864 cache_size=-20000"
@@ -168,7 +180,7 @@ def database(url: str) -> dict[str, Any]:
 
 DATABASES = {"default": database(_DATABASE_URL)}
 if _OWNER_URL:
-    DATABASES["default"]["OWNER"] = database(_OWNER_URL)
+    DATABASES["default"]["OWNER"] = database(_OWNER_URL, "DATABASE_OWNER_URL")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- tasks ------------------------------------------------------------------------------------------------------------------------------

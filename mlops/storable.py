@@ -4,8 +4,10 @@ Text without NUL and lone surrogates; finite numbers; integers of at most 64 bit
 """
 
 import math
+import unicodedata
 from typing import Any
 
+_BREAKS = {"Cc", "Zl", "Zp"}  # not Cf: it joins emoji and letters
 SMALLEST, BEYOND = -(2**63), 2**63
 LONGEST_SEARCH = 200
 """Characters of words to look for; SQLite compares no pattern of more than 50,000."""
@@ -20,6 +22,13 @@ def flaw_of_text(text: str) -> str:
     except UnicodeEncodeError:
         return "lone surrogates are not valid text"
     return ""
+
+
+def flaw_of_name(text: str) -> str:
+    """Why the text cannot be a name in a list or a log; empty where it can."""
+    if flaw := flaw_of_text(text):
+        return flaw
+    return "line breaks and control characters are not allowed" if any(unicodedata.category(one) in _BREAKS for one in text) else ""
 
 
 def flaw_of_number(number: int | float) -> str:

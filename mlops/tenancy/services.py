@@ -10,6 +10,7 @@ from mlops.audit.services import record
 from mlops.errors import DomainError, InvalidField
 from mlops.moments import iso
 from mlops.outbound.mailboxes import deliverable
+from mlops.storable import flaw_of_name
 from mlops.tenancy.accounts import check_account, open_account
 from mlops.tenancy.models import ApiKey, Customer, Membership, User
 from mlops.tenancy.principals import acting, forget_keys, new_secret
@@ -28,9 +29,10 @@ class LastAdministrator(DomainError):
 
 
 def create_customer(*, name: str, customer_id: UUID | None = None, at: datetime) -> Customer:
-    """Create a tenant, with its scheduled jobs. Raises IntegrityError when the id is taken."""
+    """Create a tenant, with its scheduled jobs. Raises IntegrityError when the id is taken, InvalidField for a name that will not do."""
     from mlops.jobs.schedules import install_defaults
 
+    _check_name(name, Customer)
     with transaction.atomic():
         customer = Customer(name=name) if customer_id is None else Customer(id=customer_id, name=name)
         customer.save(force_insert=True)
@@ -102,10 +104,12 @@ def create_api_key(
     expires_at: datetime | None = None,
     by: Principal | None = None,
 ) -> tuple[ApiKey, str]:
-    """A new key and, once, its secret. Raises Forbidden, or InvalidField when the person is no member of the customer."""
+    """A new key and, once, its secret. Raises Forbidden, or InvalidField when the person is no member of the customer, or the name or the
+    expiry will not do."""
     if by is not None:
         by.authorize("key.manage")
         _same_customer(by, customer)
+    _check_name(name, ApiKey)
     if expires_at is not None and expires_at <= at:
         raise InvalidField("expires_at", "A key cannot expire before it is made.")
     secret, prefix, digest = new_secret()
@@ -149,10 +153,26 @@ def _check_member(*, email: str, role: Role, by: Principal | None, customer: Cus
         _same_customer(by, customer)
     if role is Role.SERVICE:
         raise InvalidField("role", "A person cannot have the role service; it is for keys.")
+    check_address(email)
+
+
+def check_address(email: str) -> None:
+    """Raises InvalidField for what can be nobody's login."""
+    longest = User._meta.get_field("email").max_length or 0
+    if len(email) > longest:
+        raise InvalidField("email", f"An address has at most {longest} characters.")
     try:
         deliverable(email)
     except ValidationError as invalid:
         raise InvalidField("email", " ".join(invalid.messages)) from None
+
+
+def _check_name(name: str, of: type[Customer] | type[ApiKey]) -> None:
+    longest = of._meta.get_field("name").max_length or 0
+    if not 1 <= len(name) <= longest:
+        raise InvalidField("name", f"A name has 1 to {longest} characters.")
+    if flaw := flaw_of_name(name):
+        raise InvalidField("name", f"Not a name: {flaw}.")
 
 
 def _same_customer(by: Principal, customer: Customer) -> None:

@@ -16,6 +16,9 @@ from tests.conftest import NOON, PASSWORD
 
 pytestmark = pytest.mark.django_db
 
+LONG_ADDRESS = f"{'k' * 60}@{'.'.join(['a' * 60] * 4)}.com"
+"""A valid address that is longer than an account's may be."""
+
 
 def run(command: str, *arguments: str, stdin: str = "", monkeypatch: pytest.MonkeyPatch | None = None) -> str:
     if monkeypatch is not None:
@@ -39,7 +42,7 @@ def test_create_customer_refuses_a_taken_id(customer: Customer) -> None:
         run("create_customer", "--name", "Again", "--id", str(customer.pk))
 
 
-@pytest.mark.parametrize("name", ["", "   ", "x" * 201])
+@pytest.mark.parametrize("name", ["", "   ", "x" * 201, "two\nlines", "\udcff", "\x00"])
 def test_create_customer_refuses_a_name_that_cannot_be_stored(name: str) -> None:
     with pytest.raises(CommandError, match="--name"):
         run("create_customer", "--name", name)
@@ -79,6 +82,20 @@ def test_create_api_key_refuses_a_person_who_is_no_member(customer: Customer, ot
         run("create_api_key", "--role", "viewer", "--customer", str(customer.pk), "--user", email)
 
 
+@pytest.mark.parametrize("name", ["", "x" * 101, "two\nlines", "\udcff", "\x00"])
+def test_create_api_key_refuses_a_name_that_cannot_be_stored_or_read(customer: Customer, name: str) -> None:
+    with pytest.raises(CommandError, match="--name"):
+        run("create_api_key", "--role", "viewer", "--name", name)
+
+    assert not ApiKey.objects.exists()
+
+
+@pytest.mark.parametrize("email", ["\udcff@example.com", "kim\x00@example.com"])
+def test_create_api_key_knows_no_account_by_what_is_no_text(customer: Customer, email: str) -> None:
+    with pytest.raises(CommandError, match="no account"):
+        run("create_api_key", "--role", "viewer", "--user", email)
+
+
 def test_create_member_reads_the_password_from_standard_input(customer: Customer, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = ("--customer", str(customer.pk), "--email", "Kim@Example.com", "--role", "viewer", "--password-stdin")
 
@@ -89,7 +106,14 @@ def test_create_member_reads_the_password_from_standard_input(customer: Customer
 
 @pytest.mark.parametrize(
     ("email", "password", "message"),
-    [("not an address", PASSWORD, "email"), ("kim@example.com", "short", "password"), ("kim@example.com", "", "--password-stdin")],
+    [
+        ("not an address", PASSWORD, "email"),
+        ("not an address", "", "email"),
+        (LONG_ADDRESS, PASSWORD, "email: .*254 characters"),
+        ("\udcff@example.com", PASSWORD, "email"),
+        ("kim@example.com", "short", "password"),
+        ("kim@example.com", "", "Standard input held no password"),
+    ],
 )
 def test_create_member_refuses(customer: Customer, monkeypatch: pytest.MonkeyPatch, email: str, password: str, message: str) -> None:
     arguments = ("--customer", str(customer.pk), "--email", email, "--role", "viewer", "--password-stdin")
@@ -98,6 +122,11 @@ def test_create_member_refuses(customer: Customer, monkeypatch: pytest.MonkeyPat
         run("create_member", *arguments, stdin=f"{password}\n", monkeypatch=monkeypatch)
 
     assert not Membership.objects.exists()
+
+
+def test_create_member_names_the_option_that_a_new_account_needs(customer: Customer) -> None:
+    with pytest.raises(CommandError, match="--password-stdin"):
+        run("create_member", "--email", "kim@example.com", "--role", "viewer")
 
 
 def test_commands_leave_their_trace_in_the_audit_trail(monkeypatch: pytest.MonkeyPatch) -> None:

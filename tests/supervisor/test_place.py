@@ -122,6 +122,34 @@ def test_all_state_is_in_a_folder_of_any_name(tmp_path: Path) -> None:
     assert (folder / "artifacts" / "kept" / "one").read_bytes() == b"1"
 
 
+SET = """
+from mlops import settings
+print([str(settings.VAR_DIR), settings.DATABASES["default"]["NAME"], settings.ARTIFACT_STORAGE_URL, settings.PORT, settings.DEBUG])
+"""
+
+
+def test_an_empty_variable_is_no_variable() -> None:
+    names = ("VAR_DIR", "DATABASE_URL", "DATABASE_OWNER_URL", "ARTIFACT_STORAGE_URL", "BROKER_URL", "PORT", "DEBUG", "MAX_BODY_BYTES")
+    bare = {name: value for name, value in os.environ.items() if name not in names} | {"SECRET_KEY": "x" * 50}
+
+    def told(env: dict[str, str]) -> str:
+        return subprocess.run([sys.executable, "-c", SET], cwd=ROOT, env=env, capture_output=True, text=True, check=True).stdout
+
+    assert told(bare | dict.fromkeys(names, "")) == told(bare)
+
+
+@pytest.mark.parametrize("url", ["sqlite.db", "nonsense://x", "mysql://db/x", "postgresql://[x"])
+@pytest.mark.parametrize("variable", ["DATABASE_URL", "DATABASE_OWNER_URL"])
+def test_a_database_we_do_not_know_stops_the_start_with_a_message(tmp_path: Path, variable: str, url: str) -> None:
+    env = {**os.environ, "VAR_DIR": str(tmp_path), "SECRET_KEY": "x" * 50, variable: url}
+    command = [sys.executable, "-c", "from mlops.command_line import main; main()", "check"]
+
+    result = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+
+    assert (result.returncode, result.stderr.count("\n")) == (1, 1)
+    assert variable in result.stderr
+
+
 def test_the_state_folder_is_closed_to_others(tmp_path: Path) -> None:
     folder = tmp_path / "var"
     folder.mkdir(mode=0o755)

@@ -7,8 +7,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from mlops.errors import InvalidField
+from mlops.storable import storable
 from mlops.tenancy.management.arguments import customer_of
-from mlops.tenancy.models import ApiKey, User
+from mlops.tenancy.models import User
 from mlops.tenancy.roles import Role
 from mlops.tenancy.services import create_api_key
 
@@ -26,19 +27,17 @@ class Command(BaseCommand):
         parser.add_argument("--name", default="command line", help="What the key is for.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Print the key. Raises CommandError for an unknown customer, or a person who is no member of it."""
+        """Print the key. Raises CommandError for an unknown customer, a person who is no member of it, or a name that will not do."""
         customer = customer_of(options["customer"])
-        name = options["name"].strip()
-        longest = ApiKey._meta.get_field("name").max_length or 0
-        if not name or len(name) > longest:
-            raise CommandError(f"--name needs 1 to {longest} characters.")
         user = None
         if options["user"]:
-            user = User.objects.filter(email=options["user"].strip().lower()).first()
+            email = options["user"].strip().lower()
+            user = User.objects.filter(email=email).first() if storable(email) else None
             if user is None:
                 raise CommandError(f"There is no account {options['user']}. `manage.py create_member` makes one.")
         try:
-            _, secret = create_api_key(customer=customer, role=Role(options["role"]), name=name, user=user, at=timezone.now())
+            role, name = Role(options["role"]), options["name"].strip()
+            _, secret = create_api_key(customer=customer, role=role, name=name, user=user, at=timezone.now())
         except InvalidField as refusal:
-            raise CommandError(str(refusal)) from None
+            raise CommandError(f"--{refusal.field}: {refusal}") from None
         self.stdout.write(secret)

@@ -12,7 +12,7 @@ from mlops.tenancy.accounts import customers_beside
 from mlops.tenancy.management.arguments import customer_of
 from mlops.tenancy.models import User
 from mlops.tenancy.roles import Role
-from mlops.tenancy.services import create_member
+from mlops.tenancy.services import check_address, create_member
 
 
 class Command(BaseCommand):
@@ -32,19 +32,28 @@ class Command(BaseCommand):
         """Print what the person is now. Raises CommandError for whatever is refused."""
         customer = customer_of(options["customer"])
         email = options["email"].strip().lower()
-        password = sys.stdin.readline().rstrip("\r\n") if options["password_stdin"] else None
-        if not User.objects.filter(email=email).exists() and not (password or options["existing"]):
-            raise CommandError("The account is new: give it a password with --password-stdin.")
-        given: dict[str, Any] = {"role": Role(options["role"]), "password": password, "existing": options["existing"]}
         try:
+            check_address(email)
+            given = {"role": Role(options["role"]), "password": _password(email, options), "existing": options["existing"]}
             membership = create_member(customer=customer, email=email, at=timezone.now(), **given)
         except InvalidField as refusal:
             raise CommandError(f"{refusal.field}: {refusal}") from None
         except DomainError as refusal:
             raise CommandError(str(refusal)) from None
         if options["existing"]:
-            self.stderr.write(_told(customers_beside(membership.user, customer), kept=password is None))
+            self.stderr.write(_told(customers_beside(membership.user, customer), kept=given["password"] is None))
         self.stdout.write(f"{membership.user.email} {membership.role} {customer.pk}")
+
+
+def _password(email: str, options: dict[str, Any]) -> str | None:
+    """The line on standard input where one is announced. Raises CommandError where there is none, or a new account needs one."""
+    if options["password_stdin"]:
+        if password := sys.stdin.readline().rstrip("\r\n"):
+            return password
+        raise CommandError("Standard input held no password; --password-stdin reads one line.")
+    if not options["existing"] and not User.objects.filter(email=email).exists():
+        raise CommandError("The account is new: give it a password with --password-stdin.")
+    return None
 
 
 def _told(elsewhere: int, *, kept: bool) -> str:
