@@ -15,6 +15,7 @@ from engine.frames.values import (
     TWO_READINGS,
     as_day,
     as_number,
+    as_text,
     blank_as_null,
     is_temporal,
     read_dates,
@@ -113,9 +114,13 @@ def _describe(series: pl.Series, *, text: bool, decimal: Decimal, tolerated: flo
         days = _evaluated(series, as_day(name, dtype, whole_column.pattern))
         if days.null_count() <= unread:
             return described("date", days, pattern=whole_column.pattern)
-    texts = blanked.cast(pl.String)
+    # As reading takes names: among them, NA is one.
+    texts = _evaluated(series, as_text(name, dtype))
     flags = probed.cast(pl.String).str.to_lowercase().is_in([*TRUE_WORDS, *FALSE_WORDS])
-    return described("flag_text" if flags.sum() >= (1 - tolerated) * flags.len() else "text", texts)
+    if flags.sum() >= (1 - tolerated) * flags.len():
+        return described("flag_text", texts)
+    missing = texts.null_count()
+    return described("text", texts)
 
 
 def _evaluated(series: pl.Series, expression: pl.Expr) -> pl.Series:

@@ -80,8 +80,8 @@ def open_table(source: Path, *, limits: ReadLimits, findings: Findings, named: C
         return RawTable(_concat(tables), schema, False, files, (), paths)
     dialects = tuple(read_dialect(path, limits=limits, findings=findings, named=named) for path in paths)
     for name, dialect in zip(files, dialects, strict=True):
-        if _names(dialect) != _names(dialects[0]):
-            raise refuse("different_columns", f"{name} has other columns than {files[0]}.", examples=dialect.header)
+        if others := set(_names(dialect)) ^ set(_names(dialects[0])):
+            raise refuse("different_columns", f"{name} has other columns than {files[0]}.", examples=sorted(others))
     findings.stop_on_errors()
     tables = [_scan_csv(path, dialect) for path, dialect in zip(paths, dialects, strict=True)]
     schema = dict.fromkeys(_names(dialects[0]), pl.String())

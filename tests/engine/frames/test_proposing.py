@@ -101,6 +101,25 @@ def test_numbered_stores_and_items_are_keys(tmp_path: Path) -> None:
     assert (mapping.keys, mapping.target, mapping.promotion) == (("store_nbr", "family"), "sales", "onpromotion")
 
 
+@pytest.mark.parametrize("regions", [("NA", "EU"), ("NA", "none", "EU"), ("N", "NA")])
+def test_a_place_may_be_called_na(tmp_path: Path, regions: tuple[str, ...]) -> None:
+    rows = [f"{day},{region},{index}" for index, day in enumerate(days(40)) for region in regions]
+    path = write(tmp_path / "d.csv", "\n".join(["date,region,units", *rows]))
+
+    mapping = proposed(path)
+
+    assert (mapping.shape, mapping.keys) == ("long", ("region",))
+    assert read_panel(path, mapping)[0].series["region"].to_list() == sorted(regions)
+
+
+def test_a_promotion_may_be_unknown(tmp_path: Path) -> None:
+    rows = [f"{day},{index},{('yes', 'no', 'NA')[index % 3]}" for index, day in enumerate(days(40))]
+
+    mapping = proposed(write(tmp_path / "d.csv", "\n".join(["date,units,promo", *rows])))
+
+    assert (mapping.keys, mapping.promotion) == ((), "promo")
+
+
 def test_decimal_comma_is_proposed(tmp_path: Path) -> None:
     rows = [f"{day.strftime('%d.%m.%Y')};{index},5" for index, day in enumerate(days(40))]
 

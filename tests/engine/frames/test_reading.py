@@ -289,6 +289,20 @@ def test_folder_is_read_as_one_file(tmp_path: Path) -> None:
     assert report.source["files"] == 2
 
 
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_files_of_a_folder_may_order_their_columns_each_in_its_own_way(tmp_path: Path, form: str) -> None:
+    whole = pl.read_csv(write(tmp_path / "whole.csv", long_csv(60)))
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    parts = [whole[:100], whole[100:].select("units", "item", "date", "store")]
+    for name, part in zip("ab", parts, strict=True):
+        part.write_csv(folder / f"{name}.csv") if form == "csv" else part.write_parquet(folder / f"{name}.parquet")
+
+    found, _ = read_panel(folder, LONG)
+
+    assert found.frame.equals(read_panel(tmp_path / "whole.csv", LONG)[0].frame)
+
+
 def test_folder_of_unlike_files_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "a.csv", single_csv(40))
     write(tmp_path / "b.csv", single_csv(40, header="date,other"))
