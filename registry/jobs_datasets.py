@@ -87,5 +87,5 @@ def _by(attempt: Attempt) -> Principal:
 
 
 def _told(problems: list[dict[str, Any]]) -> str:
-    told: str = clean("; ".join(str(problem.get("message", "")) for problem in problems if problem.get("severity") == "error"))
+    told: str = clean(" ".join(str(problem.get("message", "")) for problem in problems if problem.get("severity") == "error"))
     return told or "The file could not be read."

@@ -78,7 +78,8 @@ def sentence(counts: dict[str, int]) -> str:
         f"{shown(number)} {name}{'s' if name == 'warning' and number > 1 else ''}" for name, number in by_severity.items() if number
     )
     start = "1 alert needs" if total == 1 else f"{shown(total)} alerts need"
-    read = "nobody has read any of them" if unread == total else f"{shown(unread) or 'none'} unread"
+    everything = "it" if total == 1 else "any of them"
+    read = f"nobody has read {everything}" if unread == total else f"{shown(unread) or 'none'} unread"
     return f"{start} a person: {told}; {read}."
 
 

@@ -10,7 +10,7 @@ from engine.frames.checks import tell_repeated
 from engine.frames.limits import ReadLimits
 from engine.frames.mapping import Mapping
 from engine.frames.panel import COLUMNS, REQUIRED, Panel, optional_of
-from engine.frames.problems import MAX_EXAMPLES, Findings
+from engine.frames.problems import MAX_EXAMPLES, Findings, counted, was
 from engine.frames.shapes import Tidy, attribute_names, key_names, known_names
 
 LOCATION_WORDS = (
@@ -143,10 +143,10 @@ def _trim(frame: pl.DataFrame, findings: Findings) -> tuple[pl.DataFrame, dict[s
     if before > 0:
         left_out["before_first_target"] = before
     if after:
-        findings.warn("no_target_yet", f"{after} rows after {last} have no target and were left out.", rows=after)
+        findings.warn("no_target_yet", f"{counted(after, 'row')} after {last} without a target {was(after)} left out.", rows=after)
     lost = frame["series"].n_unique() - trimmed["series"].n_unique()
     if lost:
-        findings.warn("empty_series", f"{lost} series never have a known target and were left out.", rows=lost)
+        findings.warn("empty_series", f"{lost} series without a single known target {was(lost)} left out.", rows=lost)
     return trimmed, left_out
 
 
@@ -196,10 +196,11 @@ def _on_days(days: pl.DataFrame) -> pl.Expr:
 def _tell_closures(closed: pl.DataFrame, gaps: pl.DataFrame, findings: Findings) -> None:
     if closed.height:
         days = closed.group_by("date").len().sort("len", "date", descending=True)["date"].head(MAX_EXAMPLES)
-        told = f"{closed.height} days of a location were taken as closed: demand there is unknown, not zero."
+        told = f"{counted(closed.height, 'day')} of a location {was(closed.height)} taken as closed: demand there is unknown, not zero."
         findings.warn("closed_days", told, rows=closed.height, examples=days.sort().to_list())
     if gaps.height:
-        told = f"{gaps.height} days of a location lie in gaps of more than two weeks without a row: unknown, not zero."
+        several = counted(gaps.height, "day")
+        told = f"{several} of a location in gaps of more than two weeks without a row {was(gaps.height)} taken as unknown, not zero."
         findings.warn("data_gap", told, rows=gaps.height, examples=[gaps["date"].min(), gaps["date"].max()])
 
 

@@ -5,7 +5,7 @@ import polars as pl
 from engine.frames.limits import LARGEST_VALUE, ReadLimits
 from engine.frames.mapping import Mapping
 from engine.frames.opening import FILE, ROW, RawTable
-from engine.frames.problems import MAX_EXAMPLES, Findings, counted, refuse
+from engine.frames.problems import MAX_EXAMPLES, Findings, be, counted, have, refuse, was
 from engine.frames.values import (
     MAX_DISTINCT_DATES,
     ONLY_COMMA,
@@ -122,15 +122,17 @@ def check_dates(table: RawTable, mapping: Mapping, pattern: str | None, *, limit
         unread = pl.Series(found["unread:values"].item(), dtype=pl.String)
         mixed = pattern is not None and mapping.date_format is None and read_dates(unread).complete
         code, told = (
-            ("mixed_date_formats", f"are not written like the others ({pattern})") if mixed else ("unparsable_dates", "are no dates")
+            ("mixed_date_formats", f"{be(rows)} not written like the others ({pattern})")
+            if mixed
+            else ("unparsable_dates", f"{be(rows)} no date{'' if rows == 1 else 's'}")
         )
-        findings.error(code, f"{rows} values of {mapping.date!r} {told}.", column=mapping.date, rows=rows, examples=examples)
+        findings.error(code, f"{counted(rows, 'value')} of {mapping.date!r} {told}.", column=mapping.date, rows=rows, examples=examples)
     rows, examples = _examples(table, found, "missing")
     if rows:
-        findings.error("missing_dates", f"{rows} rows have no date.", column=mapping.date, rows=rows, examples=examples)
+        findings.error("missing_dates", f"{counted(rows, 'row')} {have(rows)} no date.", column=mapping.date, rows=rows, examples=examples)
     rows, examples = _examples(table, found, "outside")
     if rows:
-        told = f"{rows} dates lie before {limits.earliest_day} or after {limits.latest_day}."
+        told = f"{counted(rows, 'date')} {'lies' if rows == 1 else 'lie'} before {limits.earliest_day} or after {limits.latest_day}."
         findings.error("implausible_dates", told, column=mapping.date, rows=rows, examples=examples)
 
 
@@ -185,8 +187,9 @@ def is_implausible(value: pl.Expr) -> pl.Expr:
 
 
 def tell_bad_numbers(code: str, column: str, rows: int, examples: list[str], findings: Findings) -> None:
-    told = {"not_a_number": "are no numbers", "not_finite": "are infinite", "implausible_numbers": f"are beyond ±{LARGEST_VALUE:g}"}[code]
-    findings.error(code, f"{rows} values of {column!r} {told}.", column=column, rows=rows, examples=examples)
+    no_number = "no number" if rows == 1 else "no numbers"
+    told = {"not_a_number": no_number, "not_finite": "infinite", "implausible_numbers": f"beyond ±{LARGEST_VALUE:g}"}[code]
+    findings.error(code, f"{counted(rows, 'value')} of {column!r} {be(rows)} {told}.", column=column, rows=rows, examples=examples)
 
 
 def tell_doubtful(
@@ -223,10 +226,11 @@ def check_target(table: RawTable, mapping: Mapping, column: str, *, findings: Fi
 
 def tell_negatives(mapping: Mapping, column: str, rows: int, examples: list[str], findings: Findings) -> None:
     if mapping.negatives == "refuse":
-        told = f"{rows} values of {column!r} are negative. If they are returns, say whether such days count as zero or unknown."
+        values = f"{counted(rows, 'value')} of {column!r} {be(rows)} negative"
+        told = f"{values}. If they are returns, say whether such days count as zero or unknown."
         findings.error("negative_target", told, column=column, rows=rows, examples=examples)
     else:
-        told = f"{rows} negative values of {column!r} were taken as {mapping.negatives}."
+        told = f"{counted(rows, 'negative value')} of {column!r} {was(rows)} taken as {mapping.negatives}."
         findings.warn("negative_target", told, column=column, rows=rows, examples=examples)
 
 
@@ -237,7 +241,7 @@ def tell_repeated(repeated: pl.DataFrame, keys: list[str], findings: Findings) -
     shown = repeated.sort("date", *keys).head(MAX_EXAMPLES)
     examples = [" ".join(str(row[name]) for name in ("date", *keys)) + f" ({row['len'] + 1} rows)" for row in shown.iter_rows(named=True)]
     told = (
-        f"{counted(repeated.height, 'day')} of a series {'has' if repeated.height == 1 else 'have'} more than one row. Add the missing key "
+        f"{counted(repeated.height, 'day')} of a series {have(repeated.height)} more than one row. Add the missing key "
         "column, or choose to sum them (shape “transactions” for order lines)."
     )
     findings.error("duplicate_days", told, rows=int(repeated["len"].sum()), examples=examples)
@@ -255,4 +259,6 @@ def check_keys(table: RawTable, mapping: Mapping, *, findings: Findings) -> None
     for index, column in enumerate(mapping.keys):
         rows, examples = _examples(table, found, str(index))
         if rows:
-            findings.error("missing_key", f"{rows} rows have no {column!r}.", column=column, rows=rows, examples=examples)
+            findings.error(
+                "missing_key", f"{counted(rows, 'row')} {have(rows)} no {column!r}.", column=column, rows=rows, examples=examples
+            )

@@ -42,7 +42,7 @@ class FrameError(Exception):
 
     def __init__(self, problems: Iterable[FrameProblem]) -> None:
         self.problems = tuple(problems)
-        super().__init__("; ".join(problem.message for problem in self.problems if problem.severity == "error"))
+        super().__init__(" ".join(problem.message for problem in self.problems if problem.severity == "error"))
 
     @property
     def codes(self) -> tuple[str, ...]:
@@ -79,6 +79,21 @@ def refuse(code: str, message: str, *, column: str | None = None, examples: Iter
 def counted(number: int, one: str, many: str = "") -> str:
     """`1 row`, `2 rows`; `many` where an s is not enough."""
     return f"{number} {one if number == 1 else many or f'{one}s'}"
+
+
+def be(number: int) -> str:
+    """Is or are, as that many things do."""
+    return "is" if number == 1 else "are"
+
+
+def have(number: int) -> str:
+    """Has or have."""
+    return "has" if number == 1 else "have"
+
+
+def was(number: int) -> str:
+    """Was or were."""
+    return "was" if number == 1 else "were"
 
 
 def shorten(examples: Iterable[object]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from engine.frames.columns import Column, describe_columns
 from engine.frames.limits import ReadLimits
 from engine.frames.mapping import Mapping, Shape
 from engine.frames.opening import FILE, ROW, RawTable, open_table
-from engine.frames.problems import Findings, FrameProblem
+from engine.frames.problems import Findings, FrameProblem, be
 from engine.frames.values import as_day, as_number, is_present, read_dates
 
 SAMPLE_ROWS = 1_000_000
@@ -157,7 +157,9 @@ def _tell_unread_dates(column: Column, typed: pl.DataFrame, table: RawTable, fin
         findings.error("unparsable_dates", told, column=name, examples=column.examples)
         return
     rows, examples = bad_cells(table, name, given & as_day(name, table.schema[name], pattern).is_null())
-    told = f"{name!r} could be the date, but {rows} of its {_count(table, given)} values are not written like the others ({pattern})."
+    told = (
+        f"{name!r} could be the date, but {rows} of its {_count(table, given)} values {be(rows)} not written like the others ({pattern})."
+    )
     findings.error("unparsable_dates", told, column=name, rows=rows, examples=examples)
 
 
@@ -174,7 +176,7 @@ def _tell_no_target(columns: tuple[Column, ...], table: RawTable, findings: Find
     name, dtype = looks.name, table.schema[looks.name]
     given = is_present(name, dtype)
     rows, examples = bad_cells(table, name, given & as_number(name, dtype, decimal=looks.decimal_of(columns)).is_null())
-    told = f"{name!r} could be the demand to forecast, but {rows} of its {_count(table, given)} values are no numbers."
+    told = f"{name!r} could be the demand to forecast, but {rows} of its {_count(table, given)} values cannot be read as numbers."
     findings.error("no_target_column", told, column=name, rows=rows, examples=examples)
 
 

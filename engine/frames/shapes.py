@@ -23,7 +23,7 @@ from engine.frames.checks import (
 from engine.frames.limits import ReadLimits
 from engine.frames.mapping import Mapping
 from engine.frames.opening import RawTable
-from engine.frames.problems import MAX_EXAMPLES, Findings
+from engine.frames.problems import MAX_EXAMPLES, Findings, counted, have, was
 from engine.frames.values import as_day, as_text
 
 MEASURES = ("price", "promotion", "stock")
@@ -144,18 +144,18 @@ def _reason(table: RawTable, mapping: Mapping, quantity: pl.Expr) -> pl.Expr:
 
 
 LEFT_OUT = {
-    "cancelled": "belong to cancelled orders",
-    "returned": "have a negative quantity (returns)",
-    "no_quantity": "have no quantity",
-    "no_item": "name no item",
-    "no_price": "have no price, or one of zero or less",
+    "cancelled": "of cancelled orders",
+    "returned": "with a negative quantity (returns)",
+    "no_quantity": "without a quantity",
+    "no_item": "without an item",
+    "no_price": "without a price, or with one of zero or less",
 }
 
 
 def _tell_left_out(left_out: dict[str, int], findings: Findings) -> None:
     for reason, rows in left_out.items():
         if reason in LEFT_OUT:
-            findings.warn(f"left_out_{reason}", f"{rows} lines {LEFT_OUT[reason]} and were left out.", rows=rows)
+            findings.warn(f"left_out_{reason}", f"{counted(rows, 'line')} {LEFT_OUT[reason]} {was(rows)} left out.", rows=rows)
 
 
 def _tell_summed(frame: pl.DataFrame, mapping: Mapping, findings: Findings) -> None:
@@ -165,7 +165,8 @@ def _tell_summed(frame: pl.DataFrame, mapping: Mapping, findings: Findings) -> N
         columns = ("date", *key_names(mapping))
         shown = several.sort(columns).head(MAX_EXAMPLES)
         examples = [" ".join(str(row[name]) for name in columns) + f" ({row['lines']} rows)" for row in shown.iter_rows(named=True)]
-        told = f"{several.height} days of a series have several rows, which were summed. Check the keys, if these are no lines of orders."
+        days = f"{counted(several.height, 'day')} of a series {have(several.height)} several rows"
+        told = f"{days}, which were summed. Check the keys, if these are no lines of orders."
         findings.warn("several_rows_a_day", told, rows=int(several["lines"].sum()), examples=examples)
 
 

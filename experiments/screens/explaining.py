@@ -143,7 +143,8 @@ def _sentence(version: ModelVersion, overall: Answered) -> str:
     first = f"{version.version} goes by {found[0]['feature']} most ({100 * found[0]['importance']:.0f} %)"
     rest = " and ".join(f"{one['feature']} ({100 * one['importance']:.0f} %)" for one in found[1:3])
     unused = len(overall.answer["importances"]) - len(found)
-    return first + (f", then {rest}" if rest else "") + (f"; {unused} of its features it does not use" if unused else "") + "."
+    left = f"; it does not use {unused} of its {len(overall.answer['importances'])} features" if unused else ""
+    return first + (f", then {rest}" if rest else "") + left + "."
 
 
 def _crumbs(version: ModelVersion) -> list[tuple[str, str]]:

@@ -110,9 +110,10 @@ def seed(*, path: Path, synthetic: bool, sundays: int, report: Report, at: datet
 def told_of(data: DatasetVersion) -> list[str]:
     """What was read and how, a line each: the size, what each column was taken for, what was left alone, filled or doubtful."""
     mapping, found = data.mapping, data.report
-    roles = [f"date {mapping.get('date')}", f"demand {mapping.get('target') or 'in the other columns'}"]
+    target = mapping.get("target")
+    roles = [f"the day from {mapping.get('date')!r}", f"demand from {target!r}" if target else "demand from the other columns"]
+    roles += [f"{role} from {mapping[role]!r}" for role in ("price", "promotion", "stock") if mapping.get(role)]
     roles += [f"one series per {' × '.join(mapping['keys'])}"] if mapping.get("keys") else ["one series"]
-    roles += [f"{role} {mapping[role]}" for role in ("price", "promotion", "stock") if mapping.get(role)]
     named = {mapping.get(role) for role in ("date", "target", "price", "promotion", "stock", "order")}
     named |= {name for role in ("keys", "attributes", "segments", "known") for name in mapping.get(role) or ()}
     columns = [column["name"] for column in data.profile.get("columns", [])] if mapping.get("shape") != "wide" else []
@@ -122,7 +123,7 @@ def told_of(data: DatasetVersion) -> list[str]:
         lines.append(f"not used: {', '.join(unused[:20])}")
     if found.get("filled_days"):
         taken = "unknown" if mapping.get("missing_days") == "unknown" else "zero sales"
-        lines.append(f"{found['filled_days']:,} days of a series have no row and count as {taken}")
+        lines.append(f"days without a row, counted per series and taken as {taken}: {found['filled_days']:,}")
     return lines + [f"{problem['severity']}: {problem['message']}" for problem in found.get("problems", [])]
 
 

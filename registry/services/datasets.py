@@ -207,7 +207,7 @@ def mark_ready(*, version: DatasetVersion, made: Panelled, by: Principal, at: da
 def mark_failed(*, version: DatasetVersion, problems: list[dict[str, Any]], by: Principal, at: datetime) -> DatasetVersion:
     """The source could not be read. Call inside a transaction."""
     Dataset.objects.select_for_update(no_key=True).get(pk=version.dataset_id)
-    told = "; ".join(str(problem["message"]) for problem in problems)
+    told = " ".join(str(problem["message"]) for problem in problems)
     report = {"problems": clean(problems)}
     move(
         DATASET_VERSION_LIFECYCLE,

@@ -44,7 +44,7 @@ class UnreadableFile(DomainError):
     def __init__(self, problems: Sequence[FrameProblem], *, field: str = "file", proposal: Proposal | None = None) -> None:
         self.problems = tuple(problem for problem in problems)
         self.field, self.proposal = field, proposal
-        super().__init__("; ".join(clean(problem.message) for problem in self._errors) or "The file cannot be read.")
+        super().__init__(" ".join(clean(problem.message) for problem in self._errors) or "The file cannot be read.")
 
     @property
     def took_too_long(self) -> bool:

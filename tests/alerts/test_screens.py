@@ -75,6 +75,12 @@ def test_the_most_urgent_stands_first_and_its_evidence_beside(scope: Principal, 
     assert "Retrains the model" in answer.text
 
 
+def test_one_alert_is_told_in_the_singular(scope: Principal, site: Site) -> None:
+    make_alert(severity="warning")
+
+    assert "1 alert needs a person: 1 warning; nobody has read it." in site("admin").get(INBOX).text
+
+
 def test_repeats_are_one_row_with_a_count(scope: Principal, site: Site) -> None:
     for _ in range(3):
         make_alert()

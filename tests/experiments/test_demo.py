@@ -128,9 +128,9 @@ def test_what_was_read_and_guessed_is_said(trained: list[str], tmp_path: Path) -
     demo.seed(path=path, synthetic=False, sundays=0, report=said.append, at=NOON)
 
     text = "\n".join(said)
-    assert "read as: date Datum, demand Menge, one series per Artikel" in text
+    assert "read as: the day from 'Datum', demand from 'Menge', one series per Artikel" in text
     assert "not used: Notiz" in text
-    assert f"{sum(day.day == 3 for day in days)} days of a series have no row and count as zero sales" in text
+    assert f"days without a row, counted per series and taken as zero sales: {sum(day.day == 3 for day in days)}" in text
 
 
 def test_sundays_before_the_data_begins_are_refused(trained: list[str], sales: Path) -> None:

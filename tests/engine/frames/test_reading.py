@@ -136,6 +136,18 @@ def test_numbers_beyond_what_anything_counts_are_refused_in_wide_files(tmp_path:
     ]
 
 
+def test_one_of_a_kind_is_told_in_the_singular_and_sentences_end_once(tmp_path: Path) -> None:
+    bad = ("soon,North,ale,5", "2024-02-20,North,ale,many", "2024-02-21,North,ale,-4", "2024-02-22,,ale,4", "2024-01-01,North,ale,4")
+
+    told = str(refused(write(tmp_path / "d.csv", with_lines(long_csv(40), *bad)), LONG))
+
+    assert told == (
+        "1 value of 'date' is no date. 1 value of 'units' is no number. 1 value of 'units' is negative. If they are returns, say whether "
+        "such days count as zero or unknown. 1 row has no 'store'. 1 day of a series has more than one row. Add the missing key column, "
+        "or choose to sum them (shape “transactions” for order lines)."
+    )
+
+
 def test_missing_columns_are_all_named(tmp_path: Path) -> None:
     error = refused(write(tmp_path / "d.csv", "date,Units,b\n2024-01-01,1,2\n"), LONG)
 
