@@ -1,61 +1,48 @@
-"""Which way a metric is better."""
+"""Which way a metric is better, and which values it can have."""
 
 import math
+from dataclasses import dataclass
 from typing import Any, Literal
 
 Direction = Literal["lower", "higher", "zero"]
 
-LOWER = frozenset(
-    {
-        "mae",
-        "mape",
-        "smape",
-        "wape",
-        "wmape",
-        "rmse",
-        "mse",
-        "rmsle",
-        "mase",
-        "rmsse",
-        "median_ae",
-        "max_error",
-        "pinball",
-        "log_loss",
-        "brier",
-        "error_rate",
-        "ece",
-        "stockout_miss_rate",
-        "overstock_rate",
-        "latency_ms",
-        "p95_latency_ms",
-        "worst_origin_mae",
-    }
+
+@dataclass(frozen=True)
+class Known:
+    """Which way a metric is better, and its least and largest value."""
+
+    direction: Direction
+    low: float = -math.inf
+    high: float = math.inf
+
+    @property
+    def range(self) -> str:
+        """What a value has to be, in words."""
+        if self.high == math.inf:
+            return "Must not be negative: it is an error or a cost."
+        return f"Must be at most {self.high:g}." if self.low == -math.inf else f"Must lie between {self.low:g} and {self.high:g}."
+
+
+ERRORS = ("mae", "mape", "smape", "wape", "wmape", "rmse", "mse", "rmsle", "mase", "rmsse", "median_ae", "max_error", "pinball", "log_loss")
+COSTS = ("latency_ms", "p95_latency_ms", "worst_origin_mae")
+RATES = ("error_rate", "ece", "stockout_miss_rate", "overstock_rate")
+SHARES = (
+    *("accuracy", "balanced_accuracy", "roc_auc", "auc", "pr_auc", "average_precision", "f1", "f1_macro", "f1_weighted"),
+    *("precision", "recall", "specificity", "coverage", "ndcg", "map", "success_rate"),
 )
-HIGHER = frozenset(
-    {
-        "accuracy",
-        "balanced_accuracy",
-        "roc_auc",
-        "auc",
-        "pr_auc",
-        "average_precision",
-        "f1",
-        "f1_macro",
-        "f1_weighted",
-        "precision",
-        "recall",
-        "specificity",
-        "mcc",
-        "r2",
-        "coverage",
-        "explained_variance",
-        "ndcg",
-        "map",
-        "success_rate",
-        "value_over_naive_pct",
-    }
-)
-ZERO = frozenset({"bias", "bias_pct"})
+KNOWN: dict[str, Known] = {
+    **dict.fromkeys((*ERRORS, *COSTS), Known("lower", low=0)),
+    **dict.fromkeys(RATES, Known("lower", low=0, high=1)),
+    # Fractions of 1, as docs/metrics.md has them: 93 for 93 % would win against everything.
+    **dict.fromkeys(SHARES, Known("higher", low=0, high=1)),
+    "brier": Known("lower", low=0, high=2),  # of several classes it is a sum
+    "mcc": Known("higher", low=-1, high=1),
+    **dict.fromkeys(("r2", "explained_variance"), Known("higher", high=1)),
+    "value_over_naive_pct": Known("higher", high=100),
+    **dict.fromkeys(("bias", "bias_pct"), Known("zero")),
+}
+ROUNDING = 1e-9
+"""A mean of perfect scores may lie this much beyond 1, by the last digits of a sum."""
 DEFAULT_METRICS = {"forecast": ("mae",), "regression": ("test_mae", "mae"), "classification": ("test_accuracy", "accuracy")}
 """By task what versions are compared by, the best first: rows that no search has seen tell more than those it chose by."""
 
@@ -63,12 +50,12 @@ DEFAULT_METRICS = {"forecast": ("mae",), "regression": ("test_mae", "mae"), "cla
 def direction_of(metric: str) -> Direction | None:
     """Whether lower, higher or nearer to zero is better, on a test part as anywhere; None for a metric nobody told us about, which has no
     best."""
-    name = metric.lower().removeprefix("test_")
-    if name in LOWER:
-        return "lower"
-    if name in HIGHER:
-        return "higher"
-    return "zero" if name in ZERO else None
+    known = _known(metric)
+    return known.direction if known else None
+
+
+def _known(metric: str) -> Known | None:
+    return KNOWN.get(metric.lower().removeprefix("test_"))
 
 
 def number(value: Any) -> float | None:
@@ -80,15 +67,16 @@ def number(value: Any) -> float | None:
 
 def flaw_of(metric: str, value: Any) -> str:
     """Why no version can be registered with this value of the metric; empty where it can."""
-    direction = direction_of(metric)
+    known = _known(metric)
     if value is None:
         return ""
-    if direction is None:
+    if known is None:
         free = isinstance(value, str | int | float) and not isinstance(value, bool)
         return "" if free else "Must be a number, a text or null."
     if number(value) is None:
         return "Must be a finite number or null."
-    return "Must not be negative: it is an error or a cost." if direction == "lower" and value < 0 else ""
+    low = known.low - (ROUNDING if known.low else 0)  # what is a sum of sizes is exactly 0, or more
+    return "" if low <= value <= known.high + ROUNDING else known.range
 
 
 def measured(metric: str, value: Any) -> float | None:

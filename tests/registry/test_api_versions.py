@@ -14,7 +14,9 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import transaction
 from rest_framework.test import APIClient
 
+from engine import metrics as forecasts
 from engine.formats.trial import ModelFacts
+from engine.tabular import scoring
 from mlops import places
 from mlops.artifacts.storage import storage
 from mlops.audit.models import AuditEvent
@@ -23,6 +25,7 @@ from mlops.tenancy.models import Customer
 from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import Principal
 from registry.models import ModelVersion
+from registry.rules.metrics import direction_of
 from registry.services import artifacts, moves, promotion
 from registry.services.registration import register_version
 from tests.conftest import NOON
@@ -143,6 +146,39 @@ def test_every_metric_that_will_not_do_is_named(api: Api, scope: Principal) -> N
     for response in (api().post(URL, {"metrics": {"mae": -1, "f1": "x", "r2": -1}}), api().post(URL, parts, format="multipart")):
         assert (response.status_code, fields_of(response)) == (400, {"metrics.mae", "metrics.f1"})
     assert ModelVersion.objects.count() == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high", "said"),
+    [
+        ("mae", 0, 1e15, "Must not be negative: it is an error or a cost."),
+        ("coverage", 0, 1, "Must lie between 0 and 1."),
+        ("test_roc_auc", 0, 1, "Must lie between 0 and 1."),
+        ("accuracy", 0, 1.0000000000000002, "Must lie between 0 and 1."),
+        ("overstock_rate", 0, 1, "Must lie between 0 and 1."),
+        ("brier", 0, 2, "Must lie between 0 and 2."),
+        ("mcc", -1, 1, "Must lie between -1 and 1."),
+        ("r2", -1e9, 1, "Must be at most 1."),
+        ("value_over_naive_pct", -300, 100, "Must be at most 100."),
+    ],
+)
+def test_a_metric_out_of_its_range_is_refused_with_the_range(
+    api: Api, scope: Principal, name: str, low: float, high: float, said: str
+) -> None:
+    make_model()
+    beyond = [low - 0.1] if said.startswith("Must not") else [high + 0.1] if said.startswith("Must be at most") else [low - 0.1, high + 0.1]
+
+    taken = [api().post(URL, {"metrics": {name: value}}).status_code for value in (low, high)]
+    refused = [api().post(URL, {"metrics": {name: value}}).json()["errors"] for value in beyond]
+
+    assert taken == [201, 201]
+    assert [[(one["field"], one["message"]) for one in errors] for errors in refused] == [[(f"metrics.{name}", said)]] * len(beyond)
+
+
+def test_every_metric_that_the_engine_measures_is_known() -> None:
+    named = {*forecasts.METRICS, *(name for found in scoring.METRICS.values() for name in found)}
+
+    assert {name for name in named if direction_of(name) is None} == set()
 
 
 @pytest.mark.parametrize(
