@@ -5,6 +5,7 @@ Installed after every `migrate`, not by a migration: SQLite rebuilds a table for
 - Tenant tables: row-level security (PostgreSQL), and a row may refer only to rows of its own customer (both).
 - Append-only tables: no update, no delete, no replacing insert.
 - Frozen columns: what was registered cannot be rewritten, and what a job found out not once it is settled; nor can the row be replaced.
+- Held rows: what a run measured gives way to another run's measurement of the same, and to nothing else.
 - Undeletable tables: no delete.
 """
 
@@ -14,7 +15,7 @@ from typing import Any
 from django.apps import apps
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import ForeignKey, Model
+from django.db.models import ForeignKey, Model, UniqueConstraint
 
 from mlops.tenancy.models.base import TenantModel
 
@@ -126,10 +127,19 @@ def _frozen_changes(model: type[TenantModel], differs: str) -> str:
         columns = [field.column for field in model._meta.local_fields if field.name in names]
         return " OR ".join(f"OLD.{column} {differs} NEW.{column}" for column in columns)
 
-    if not model.settled_fields:
-        return changed(model.frozen_fields)
-    states = ", ".join(f"'{state}'" for state in model.settled_states)
-    return f"{changed(model.frozen_fields)} OR (OLD.status IN ({states}) AND ({changed(model.settled_fields)}))"
+    refused = [changed(model.frozen_fields)]
+    if model.settled_fields:
+        states = ", ".join(f"'{state}'" for state in model.settled_states)
+        refused.append(f"(OLD.status IN ({states}) AND ({changed(model.settled_fields)}))")
+    if model.held_by:
+        holder = _column(model, model.held_by)
+        anything = changed([field.name for field in model._meta.local_fields])
+        refused.append(f"(OLD.{holder} IS NOT NULL AND (NEW.{holder} IS NULL OR (OLD.{holder} = NEW.{holder} AND ({anything}))))")
+    return " OR ".join(refused)
+
+
+def _column(model: type[TenantModel], name: str) -> str:
+    return next(str(field.column) for field in model._meta.local_fields if field.name == name)
 
 
 def _same_customer_names(model: type[TenantModel], vendor: str) -> tuple[str, ...]:
@@ -196,7 +206,19 @@ def _sqlite_triggers(model: type[TenantModel]) -> Iterator[str]:
         message = f"{table}: a registered fact cannot be rewritten"
         update, insert = _frozen_names(model)
         yield from _sqlite_trigger(table, update, "UPDATE", _frozen_changes(model, "IS NOT"), message)
-        yield from _sqlite_trigger(table, insert, "INSERT", _replaces(table), message)
+        yield from _sqlite_trigger(table, insert, "INSERT", " OR ".join([_replaces(table), *_replaces_held(model)]), message)
+
+
+def _replaces_held(model: type[TenantModel]) -> Iterator[str]:
+    """A replacing insert finds its victim by any unique key. That of an upsert, which comes here first, is another holder's."""
+    if not model.held_by:
+        return
+    table, holder = model._meta.db_table, _column(model, model.held_by)
+    for constraint in model._meta.constraints:
+        if isinstance(constraint, UniqueConstraint):
+            same = " AND ".join(f"kept.{column} = NEW.{column}" for column in (_column(model, name) for name in constraint.fields))
+            held = f"kept.{holder} IS NOT NULL AND (NEW.{holder} IS NULL OR NEW.{holder} = kept.{holder})"
+            yield f"EXISTS (SELECT 1 FROM {table} AS kept WHERE {same} AND {held})"  # noqa: S608 - names from our models
 
 
 def _replaces(table: str) -> str:

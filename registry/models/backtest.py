@@ -1,6 +1,6 @@
 """Backtests: a run, its rows per day, its sums per day and segment."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.db import models
 from django.db.models import Q
@@ -73,7 +73,12 @@ class BacktestRun(TenantModel):
 
 
 class BacktestResult(ErrorColumns, TenantModel):
-    """Table `backtest_results`: one row per model version and forecast date, from the newest run that covered it."""
+    """Table `backtest_results`: one row per model version and forecast date, from the newest run that covered it; or of the daily
+    validation, which corrects its own rows and no run's."""
+
+    undeletable: ClassVar[bool] = True
+    frozen_fields: ClassVar[tuple[str, ...]] = ("version_ref", "model_name", "model_version", "forecast_date")
+    held_by: ClassVar[str] = "run"
 
     version_ref = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="backtest_results", db_column="version_id")
     run = models.ForeignKey(BacktestRun, on_delete=models.PROTECT, related_name="results", null=True)

@@ -50,7 +50,19 @@ class PromotionRequest(TenantModel):
     """A promotion (or rollback) that waits for a second pair of eyes."""
 
     undeletable: ClassVar[bool] = True
-    frozen_fields: ClassVar[tuple[str, ...]] = ("version", "requested_by", "requested_by_id", "reason", "requested_at")
+    frozen_fields: ClassVar[tuple[str, ...]] = (
+        "model",
+        "version",
+        "kind",
+        "reason",
+        "override",
+        "verdict",
+        "requested_by",
+        "requested_by_id",
+        "requested_at",
+    )
+    settled_states: ClassVar[tuple[str, ...]] = (RequestStatus.APPROVED, RequestStatus.REJECTED, RequestStatus.OVERTAKEN)
+    settled_fields: ClassVar[tuple[str, ...]] = ("status", "decided_by", "decided_at", "decision_reason")
 
     class Kind(models.TextChoices):
         """What is asked for."""

@@ -25,6 +25,8 @@ class PolicyChangeRequest(TenantModel):
         "requested_by_id",
         "requested_at",
     )
+    settled_states: ClassVar[tuple[str, ...]] = (RequestStatus.APPROVED, RequestStatus.REJECTED, RequestStatus.OVERTAKEN)
+    settled_fields: ClassVar[tuple[str, ...]] = ("status", "decided_by", "decided_at", "decision_reason")
 
     model = models.ForeignKey(RegisteredModel, on_delete=models.PROTECT, related_name="policy_requests")
     status = models.CharField(max_length=10, choices=RequestStatus.choices, default=RequestStatus.PENDING)

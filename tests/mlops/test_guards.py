@@ -12,8 +12,10 @@ from mlops.database import guards
 from mlops.database.checks import guards_are_installed
 from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import Principal
-from registry.models import DatasetVersion, ModelVersion, RegisteredModel
-from tests.registry.factories import make_dataset, make_model, make_version
+from registry.models import BacktestResult, BacktestRun, DatasetVersion, ModelVersion, PromotionRequest, RegisteredModel
+from registry.services import promotion
+from tests.conftest import NOON
+from tests.registry.factories import make_dataset, make_model, make_request, make_run, make_version
 
 
 @pytest.mark.django_db(transaction=True)
@@ -138,3 +140,92 @@ def test_what_is_still_being_read_is_written_down(manager: Principal) -> None:
         rewrite(data, "status", "ready")
         with pytest.raises(IntegrityError, match="a registered fact cannot be rewritten"):
             rewrite(data, "rows", 2)
+
+
+def identifier(row: Model) -> Any:
+    return row.pk if connection.vendor == "postgresql" else row.pk.hex
+
+
+def decided_request(by: Principal) -> PromotionRequest:
+    asked = make_request(make_version(make_model(policy={"four_eyes": True})), by=by)
+    promotion.reject(request_id=asked.pk, by=by, at=NOON, reason="Not yet.")
+    return asked
+
+
+def decision_of(asked: PromotionRequest) -> tuple[str, str, str]:
+    return PromotionRequest.objects.values_list("status", "decided_by", "decision_reason").get(pk=asked.pk)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("status", "approved"), ("decided_by", "sam"), ("decision_reason", "Fine."), ("kind", "rollback"), ("override", True)],
+)
+def test_a_request_that_was_decided_cannot_be_rewritten(manager: Principal, column: str, value: Any) -> None:
+    with acting(manager):
+        asked = decided_request(manager)
+        with pytest.raises(IntegrityError, match="a registered fact cannot be rewritten"):
+            rewrite(asked, column, value)
+
+        assert decision_of(asked) == ("rejected", manager.name, "Not yet.")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("evidence", ["request", "backtest"])
+def test_evidence_of_a_decision_cannot_be_deleted(manager: Principal, evidence: str) -> None:
+    with acting(manager):
+        row: Model = decided_request(manager) if evidence == "request" else backtested().results.all()[0]
+        with pytest.raises(IntegrityError, match="evidence cannot be deleted"), transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(f"DELETE FROM {row._meta.db_table} WHERE id = %s", [identifier(row)])
+
+
+def backtested() -> BacktestRun:
+    """A run that holds the days of its window."""
+    model = make_model()
+    return make_run(make_version(model), make_dataset(models=[model]), level=1.0)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("column", "value"), [("mae", 0.0), ("n", 1), ("run_id", None), ("forecast_date", "2020-01-01")])
+def test_a_day_of_a_backtest_cannot_be_rewritten(manager: Principal, column: str, value: Any) -> None:
+    with acting(manager):
+        day = backtested().results.all()[0]
+        with pytest.raises(IntegrityError, match="a registered fact cannot be rewritten"):
+            rewrite(day, column, value)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("first", [True, False], ids=["that no run held", "of an earlier run"])
+def test_a_later_backtest_takes_over_a_day(manager: Principal, first: bool) -> None:
+    with acting(manager):
+        run = backtested()
+        later = make_run(run.version, run.dataset_version, level=2.0, back=30)
+        day = run.results.all()[0]
+        if first:
+            day.pk, day.run, day.forecast_date = uuid4(), None, run.window_start.replace(year=2020)
+            day.save(force_insert=True)
+            rewrite(day, "mae", 7.0)
+
+        day.run, day.mae = later, 2.5
+        day.save()
+
+        assert BacktestResult.objects.values_list("run", "mae").get(pk=day.pk) == (later.pk, 2.5)
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="Only SQLite replaces rows.")
+@pytest.mark.django_db
+@pytest.mark.parametrize("run", ["run_id", "NULL"])
+def test_a_day_of_a_backtest_cannot_be_replaced_by_its_date(manager: Principal, run: str) -> None:
+    with acting(manager):
+        day = backtested().results.all()[0]
+        columns = [field.column for field in BacktestResult._meta.concrete_fields]
+        given = {"id": f"'{uuid4().hex}'", "mae": "0.0", "run_id": run}
+        named, others = ", ".join(columns), ", ".join(given.get(column, column) for column in columns)
+        with (
+            pytest.raises(IntegrityError, match="a registered fact cannot be rewritten"),
+            transaction.atomic(),
+            connection.cursor() as cursor,
+        ):
+            cursor.execute(f"INSERT OR REPLACE INTO backtest_results ({named}) SELECT {others} FROM backtest_results")
+
+        assert BacktestResult.objects.get(pk=day.pk).mae == day.mae

@@ -132,8 +132,7 @@ def test_runs_on_the_same_ground_are_compared_whatever_is_newer(scope: Principal
     old, new = make_dataset("old", models=[model]), make_dataset("new")
     champion, version = make_champion(model), make_version(model)
     mine, theirs = make_run(version, old, level=1.0), make_run(champion, old, level=2.0)
-    version.backtest_results.all().delete()  # a newer run takes the days over
-    make_run(version, new, level=9.0)
+    version.backtest_results.update(run=make_run(version, new, level=9.0), mae=9.0)  # a newer run takes the days over
 
     verdict = pronounce(version=version, trigger="manual", at=NOW)
 
@@ -166,7 +165,8 @@ def test_the_paired_test_takes_the_runs_own_days(scope: Principal) -> None:
     champion, version = make_champion(model), make_version(model)
     add_days(make_run(version, data, level=1.0), offset=1.0)
     add_days(make_run(champion, data, level=2.0), offset=2.0)
-    champion.backtest_results.update(mae=1.0)  # overwritten by a later run on other days
+    later = make_run(champion, make_dataset("other"), level=1.0, back=30)
+    champion.backtest_results.exclude(run=later).update(run=later, mae=1.0)  # it takes days over
 
     verdict = pronounce(version=version, trigger="manual", at=NOW)
 

@@ -67,6 +67,8 @@ class TenantModel(models.Model):
     settled_states: ClassVar[tuple[str, ...]] = ()
     settled_fields: ClassVar[tuple[str, ...]] = ()
     """Fields whose value the database refuses to change once `status` is one of the settled states."""
+    held_by: ClassVar[str] = ""
+    """A reference that, once set, keeps the row as it is: the database lets it give way only to what another one holds."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     customer = models.ForeignKey("tenancy.Customer", on_delete=models.PROTECT, default=required, editable=False, related_name="+")
