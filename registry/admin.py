@@ -171,7 +171,7 @@ class DatasetVersionAdmin(ReadOnlyAdmin):
     search_fields = ("dataset__name", "source_name", "source_sha256")
     list_select_related = ("dataset",)
 
-    @display(description="Dataset version", header=True)
+    @display(description="Data set version", header=True)
     def shown_name(self, row: DatasetVersion) -> list[str]:
         """Its name, and that of the file."""
         return [str(row), row.source_name]

@@ -17,7 +17,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget, UnfoldBooleanSwitchWidget
 
 from mlops.admin_lists import PlatformAdmin, ReadOnlyPlatformAdmin
 from mlops.jobs import schedules, services
-from mlops.jobs.models import OPEN, Job, JobState, Schedule
+from mlops.jobs.models import OPEN, Job, JobState, Schedule, ScheduledTask
 from mlops.jobs.queries import jobs
 from mlops.moments import when
 from mlops.tenancy.context import required
@@ -110,7 +110,7 @@ class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]  # Django's class
     day_of_week = forms.CharField(widget=UnfoldAdminTextInputWidget, max_length=64, help_text="0 is Sunday, 6 Saturday, or *.")
 
     class Meta:
-        model = PeriodicTask
+        model = ScheduledTask
         fields = ("enabled",)
         widgets = {"enabled": UnfoldBooleanSwitchWidget}
 
@@ -136,7 +136,7 @@ def cron_of(values: dict[str, Any]) -> str:
     return " ".join("".join(str(values[name]).split()) for name in schedules.CRON_FIELDS)
 
 
-@admin.register(PeriodicTask)
+@admin.register(ScheduledTask)
 class ScheduleAdmin(PlatformAdmin):
     """When the scheduled jobs fire, per customer."""
 
@@ -150,14 +150,18 @@ class ScheduleAdmin(PlatformAdmin):
     readonly_fields = ("shown_job", "description", "last_slot", "next_slot")
     actions = None
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[PeriodicTask]:
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ScheduledTask]:
         """The customer's schedules: celery-beat's table belongs to the platform, so the list names the customer itself."""
-        rows: QuerySet[PeriodicTask] = super().get_queryset(request).filter(tiltyard_schedule__customer_id=required())
+        rows: QuerySet[ScheduledTask] = super().get_queryset(request).filter(tiltyard_schedule__customer_id=required())
         return rows
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Never: which jobs exist is the code's."""
         return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """For those who may configure schedules."""
+        return self.principal(request).may("schedule.configure")
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Never: a schedule can be switched off."""
@@ -171,7 +175,7 @@ class ScheduleAdmin(PlatformAdmin):
             else ("shown_job", "description", "enabled", "crontab", "last_slot", "next_slot")
         )
 
-    def save_model(self, request: HttpRequest, obj: PeriodicTask, form: Any, change: bool) -> None:
+    def save_model(self, request: HttpRequest, obj: ScheduledTask, form: Any, change: bool) -> None:
         """By the service, so that it is checked, recorded, and another customer's crontab stays as it is."""
         values = form.cleaned_data
         schedule = Schedule.objects.get(periodic_task_id=obj.pk, customer_id=required())
@@ -180,17 +184,16 @@ class ScheduleAdmin(PlatformAdmin):
         )
 
     @display(description="Job", ordering="task")
-    def shown_job(self, task: PeriodicTask) -> str:
+    def shown_job(self, task: ScheduledTask) -> str:
         """Its short name, for people."""
-        name: str = task.tiltyard_schedule.job
-        return name.replace("_", " ").capitalize()
+        return str(task)
 
     @display(description="Last slot that fired")
-    def last_slot(self, task: PeriodicTask) -> SafeString:
+    def last_slot(self, task: ScheduledTask) -> SafeString:
         """When a job of it was requested last."""
         return when(jobs().filter(schedule=task.name).order_by("-slot").values_list("slot", flat=True).first(), "full")
 
     @display(description="Next slot")
-    def next_slot(self, task: PeriodicTask) -> SafeString:
+    def next_slot(self, task: ScheduledTask) -> SafeString:
         """When it fires next."""
         return when(schedules.next_slot(task.crontab.schedule, at=timezone.now()) if task.enabled and task.crontab else None, "full")

@@ -4,6 +4,7 @@ import uuid
 
 from django.db import models
 from django.db.models import Q
+from django_celery_beat.models import PeriodicTask
 
 
 class JobState(models.TextChoices):
@@ -80,3 +81,15 @@ class Schedule(models.Model):
 
     def __str__(self) -> str:
         return self.job
+
+
+class ScheduledTask(PeriodicTask):
+    """A celery-beat row as the admin shows it: by our names, where the library's would hold the customer's id and the crontab."""
+
+    class Meta:
+        proxy = True
+        verbose_name = "schedule"
+
+    def __str__(self) -> str:
+        job: str = self.tiltyard_schedule.job
+        return job.replace("_", " ").capitalize()

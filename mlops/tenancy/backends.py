@@ -14,10 +14,9 @@ from mlops.tenancy.roles import Role
 
 MANAGED_BY_ADMINS = {
     "tenancy": {"membership": {"view", "add", "change", "delete"}, "apikey": {"view", "add"}, "customer": {"view"}, "user": {"view"}},
-    "django_celery_beat": {"periodictask": {"view", "change"}},
 }
 """What an administrator may do in the admin's own forms; everything else changes through services and is view-only there."""
-VIEWED_BY_ALL = {("tenancy", "customer"), ("django_celery_beat", "periodictask")}
+VIEWED_BY_ALL = {("tenancy", "customer")}
 
 
 def _person(email: str, password: str) -> User | None:

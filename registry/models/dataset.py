@@ -21,6 +21,7 @@ class Dataset(TenantModel):
 
     class Meta(TenantModel.Meta):
         db_table = "datasets"
+        verbose_name = "data set"
         ordering = ("name", "id")
         constraints = [models.UniqueConstraint(fields=["customer", "name"], name="dataset_name_is_unique")]
 
@@ -76,6 +77,7 @@ class DatasetVersion(TenantModel):
 
     class Meta(TenantModel.Meta):
         db_table = "dataset_versions"
+        verbose_name = "data set version"
         ordering = ("dataset_id", "-number", "id")
         constraints = [
             models.UniqueConstraint(fields=["dataset", "number"], name="dataset_version_number_is_unique"),

@@ -133,6 +133,7 @@ class DecisionRecord(TenantModel):
 
     class Meta(TenantModel.Meta):
         db_table = "decision_records"
+        verbose_name = "decision"
         ordering = ("-decided_at", "id")
         indexes = [models.Index(fields=["customer", "model", "-decided_at"], name="decisions_by_model")]
 

@@ -28,6 +28,7 @@ class RetrainingRun(TenantModel):
 
     class Meta(TenantModel.Meta):
         db_table = "model_retraining_log"
+        verbose_name = "retraining"
         ordering = ("-started_at", "id")
         constraints = [
             models.UniqueConstraint(fields=["model"], condition=Q(status__in=["queued", "running"]), name="one_retraining_per_model"),

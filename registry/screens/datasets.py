@@ -49,7 +49,7 @@ def upload(request: HttpRequest) -> HttpResponse:
     def take(**file: Any) -> services.Received:
         return services.receive_dataset(name=form.cleaned_data["name"], by=principal, at=timezone.now(), **file)
 
-    crumbs = [("Datasets", reverse("admin:registry_dataset_changelist")), ("Upload", "")]
+    crumbs = [("Data sets", reverse("admin:registry_dataset_changelist")), ("Upload", "")]
     text = "The file is checked in a process of its own and kept as it is. Its columns are proposed; you can correct them afterwards."
     return _upload_page(request, form, take, title="Upload a data set", crumbs=crumbs, text=text)
 
@@ -201,6 +201,6 @@ def _refuse(form: forms.Form, refusal: DomainError) -> list[dict[str, Any]]:
 
 def _crumbs(dataset: Dataset) -> list[tuple[str, str]]:
     return [
-        ("Datasets", reverse("admin:registry_dataset_changelist")),
+        ("Data sets", reverse("admin:registry_dataset_changelist")),
         (dataset.name, reverse("admin:registry_dataset_page", args=[dataset.pk])),
     ]

@@ -103,7 +103,7 @@ LISTS = (
     "experiments_experiment",
     "tenancy_membership",
     "tenancy_apikey",
-    "django_celery_beat_periodictask",
+    "jobs_scheduledtask",
 )
 LIKE_OTHERS = {f"list-{name}" for name in LISTS[1:-2]} | {
     "model-data",

@@ -1,5 +1,6 @@
 """The platform's lists: one customer's rows, written by services, for the roles that may."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -31,7 +32,7 @@ LISTS = (
     "tenancy_customer",
     "audit_auditevent",
     "jobs_job",
-    "django_celery_beat_periodictask",
+    "jobs_scheduledtask",
     "outbox_message",
 )
 Site = Callable[..., Client]
@@ -102,13 +103,13 @@ def test_another_customers_rows_cannot_be_opened_by_their_address(site: Site, ot
 
     answers = [browser.get(url("jobs_job_change", foreign_job.pk))]
     if foreign_schedule is not None:
-        answers.append(browser.get(url("django_celery_beat_periodictask_change", foreign_schedule.pk)))
+        answers.append(browser.get(url("jobs_scheduledtask_change", foreign_schedule.pk)))
 
     assert {answer.status_code for answer in answers} == {302}
 
 
 @pytest.mark.parametrize("identifier", ["99999999999999999999999", "-1", "%00", "x", "_", "../.."])
-@pytest.mark.parametrize("model", ["tenancy_membership", "jobs_job", "django_celery_beat_periodictask", "audit_auditevent"])
+@pytest.mark.parametrize("model", ["tenancy_membership", "jobs_job", "jobs_scheduledtask", "audit_auditevent"])
 def test_odd_addresses_of_rows_are_no_defect(site: Site, model: str, identifier: str) -> None:
     answer = site("admin").get(f"/admin/{model.rsplit('_', 1)[0]}/{model.rsplit('_', 1)[1]}/{identifier}/change/")
 
@@ -276,7 +277,7 @@ def test_an_administrator_changes_when_a_schedule_fires_for_one_customer(
 ) -> None:
     others_before = list(CrontabSchedule.objects.filter(periodictask__tiltyard_schedule__customer=other_customer).order_by("id").values())
 
-    answer = site("admin").post(url("django_celery_beat_periodictask_change", schedule.pk), times())
+    answer = site("admin").post(url("jobs_scheduledtask_change", schedule.pk), times())
 
     changed = PeriodicTask.objects.select_related("crontab").get(pk=schedule.pk)
     assert (answer.status_code, changed.crontab.minute, changed.crontab.day_of_week) == (302, "15", "1,2")
@@ -290,7 +291,7 @@ def test_an_administrator_changes_when_a_schedule_fires_for_one_customer(
 
 @pytest.mark.parametrize("changes", [{"minute": "61"}, {"hour": "soon"}, {"day_of_month": "30", "month_of_year": "2"}, {"minute": ""}])
 def test_times_that_never_come_are_refused(site: Site, schedule: PeriodicTask, changes: dict[str, str]) -> None:
-    answer = site("admin").post(url("django_celery_beat_periodictask_change", schedule.pk), times(**changes))
+    answer = site("admin").post(url("jobs_scheduledtask_change", schedule.pk), times(**changes))
 
     assert answer.status_code == 200
     assert PeriodicTask.objects.get(pk=schedule.pk).crontab_id == schedule.crontab_id
@@ -298,7 +299,7 @@ def test_times_that_never_come_are_refused(site: Site, schedule: PeriodicTask, c
 
 def test_a_manager_sees_schedules_and_changes_none(site: Site, schedule: PeriodicTask) -> None:
     browser = site("ml_manager")
-    address = url("django_celery_beat_periodictask_change", schedule.pk)
+    address = url("jobs_scheduledtask_change", schedule.pk)
 
     assert browser.get(address).status_code == 200
     assert browser.post(address, times()).status_code == 403
@@ -324,3 +325,36 @@ def test_groups_and_the_stock_schedule_lists_do_not_exist(site: Site) -> None:
     answers = [browser.get(f"/admin/{path}/").status_code for path in ("auth/group", "django_celery_beat/crontabschedule")]
 
     assert answers == [404, 404]
+
+
+def name_of(page: str) -> list[str]:
+    """What the head of a page of the site calls it, from the list to the row."""
+    return [part.strip() for part in re.findall(r'min-w-0 truncate tracking-tight">([^<]*)<', page)]
+
+
+@pytest.mark.parametrize(
+    ("model", "called"),
+    [
+        ("tenancy_membership", "Members"),
+        ("tenancy_apikey", "API keys"),
+        ("jobs_job", "Jobs"),
+        ("jobs_scheduledtask", "Schedules"),
+        ("registry_dataset", "Data sets"),
+        ("registry_modelversion", "Versions"),
+        ("registry_decisionrecord", "Decisions"),
+        ("registry_retrainingrun", "Retrainings"),
+    ],
+)
+def test_a_list_has_one_name_in_navigation_head_and_title(site: Site, model: str, called: str) -> None:
+    page = site("admin").get(url(f"{model}_changelist")).text
+
+    assert name_of(page) == [called]
+    assert f"<title>{called} |" in " ".join(page.split()).replace("<title> ", "<title>")
+    assert f"<span>{called}</span>" in page
+
+
+def test_a_schedules_page_names_the_job_and_nobodys_id(site: Site, schedule: PeriodicTask, customer: Customer) -> None:
+    page = site("admin").get(url("jobs_scheduledtask_change", schedule.pk)).text
+
+    assert name_of(page) == ["Schedules", "Send alert digest"]
+    assert str(customer.pk) not in page

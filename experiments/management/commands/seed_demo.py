@@ -81,7 +81,7 @@ class Command(BaseCommand):
         elif options["data"] and options["data"].name != demo.seeded_from():
             self.console.print(
                 f"[bold yellow]{settings.VAR_DIR} holds a demo on {demo.seeded_from()} already, so {options['data']} was not read.[/] "
-                "Upload it under Datasets, or start with another VAR_DIR, or after `make clean`.",
+                "Upload it under Data sets, or start with another VAR_DIR, or after `make clean`.",
                 highlight=False,
             )
         elif options["sundays"] is not None:

@@ -26,6 +26,7 @@ class ApiKey(models.Model):
 
     class Meta:
         db_table = "api_keys"
+        verbose_name = "API key"
         ordering = ("-created_at", "id")
         constraints = [models.CheckConstraint(condition=models.Q(role__in=Role.values), name="api_key_role_is_known")]
 

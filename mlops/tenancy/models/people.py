@@ -93,6 +93,7 @@ class Membership(models.Model):
 
     class Meta:
         db_table = "memberships"
+        verbose_name = "member"
         ordering = ("user__email", "id")
         constraints = [
             models.UniqueConstraint(fields=["customer", "user"], name="one_membership_per_person_and_customer"),
