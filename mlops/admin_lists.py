@@ -1,5 +1,6 @@
 """What the platform's lists in the admin share: nothing is written but by services, and a refusal is a message, not a defect."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import messages
@@ -29,11 +30,21 @@ def moment(name: str, description: str) -> Any:
     return shown
 
 
+@dataclass(frozen=True)
+class Opening:
+    """The sentence that a list begins with: what is so now. `tone`: `bad` or `open` where somebody should look, else empty."""
+
+    sentence: str
+    icon: str
+    tone: str = ""
+
+
 class PlatformAdmin(ModelAdmin):
     """A list whose pages answer what a service refuses with the service's own words."""
 
     list_fullwidth = True
     list_per_page = 50
+    list_before_template = "tiltyard/_list_opening.html"
     show_full_result_count = False
     kept_for: Role | None = None
     """The least role that the pages are for, where they are not for everybody."""
@@ -53,8 +64,15 @@ class PlatformAdmin(ModelAdmin):
         if any(len(words) > LONGEST_SEARCH for name in request.GET for words in request.GET.getlist(name)):
             self.message_user(request, f"Search and filter with at most {LONGEST_SEARCH} characters.", messages.ERROR)
             return HttpResponseRedirect(request.path)
-        title = {"title": capfirst(str(self.opts.verbose_name_plural))}
-        return self._refusals_said(super().changelist_view, request, {**title, **(extra_context or {})})
+        told = {"title": capfirst(str(self.opts.verbose_name_plural)), "opening": self.opening(request) if self._listed(request) else None}
+        return self._refusals_said(super().changelist_view, request, {**told, **(extra_context or {})})
+
+    def opening(self, request: HttpRequest) -> Opening | None:
+        """What is so now, whatever the list is filtered by; None for a list with a head of its own."""
+        return None
+
+    def _listed(self, request: HttpRequest) -> bool:
+        return request.method == "GET" and self.has_view_permission(request)
 
     def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
         """Do what was chosen with the ticked rows; what no page ticks is a message."""

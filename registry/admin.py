@@ -1,16 +1,20 @@
 """The registry's lists. Facts are read-only here; what changes, changes on the pages of `registry.screens`, by services."""
 
+from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Prefetch, QuerySet
+from django.db.models import Count, Prefetch, Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from mlops.admin_lists import ReadOnlyPlatformAdmin, moment
+from mlops.admin_lists import Opening, ReadOnlyPlatformAdmin, moment
 from mlops.moments import when
+from mlops.sentences import counted, listed
 from registry.models import (
     BacktestRun,
     Dataset,
@@ -36,6 +40,7 @@ from registry.screens import overview as overview
 from registry.screens import policy_requests as policy_requests
 from registry.screens import version_form as version_form
 from registry.services.lookups import as_uuid
+from registry.states import RetrainingStatus, VersionStatus
 from registry.templatetags import tiltyard as words
 
 
@@ -50,6 +55,7 @@ class ReadOnlyAdmin(ReadOnlyPlatformAdmin):
         return words.status(row.status)
 
 
+MONTH = timedelta(days=30)
 REGISTERED = moment("created_at", "Registered")
 MADE = moment("created_at", "Made")
 
@@ -118,6 +124,24 @@ class ModelVersionAdmin(ReadOnlyAdmin):
     search_fields = ("model_name", "version", "created_by", "artifact_sha256")
     list_select_related = ("model",)
     ordering = ("-created_at", "pk")
+
+    def opening(self, request: HttpRequest) -> Opening:
+        """How many serve, compete, wait and are past."""
+        status = VersionStatus
+        found = dict(self.get_queryset(request).order_by().values_list("status").annotate(Count("pk")))
+        if not found:
+            return Opening("No version yet: a retraining, a study or the API registers one.", "layers", "open")
+        serves, waits = found.get(status.CHAMPION, 0), found.get(status.CANDIDATE, 0)
+        competes = found.get(status.CHALLENGER, 0) + found.get(status.SHADOW, 0)
+        past = found.get(status.DEPRECATED, 0) + found.get(status.ARCHIVED, 0)
+        shares = [
+            f"{serves or 'none'} {'serves' if serves < 2 else 'serve'} as champion",
+            f"{competes or 'none'} {'competes' if competes < 2 else 'compete'}",
+            f"{waits} {'is a candidate' if waits == 1 else 'are candidates'}" if waits else "",
+            f"{past} {'is' if past == 1 else 'are'} past" if past else "",
+        ]
+        told = listed(share for share in shares if share)
+        return Opening(f"{counted(sum(found.values()), 'version')}: {told}.", "layers", "" if serves else "open")
 
     def change_view(self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None) -> HttpResponse:
         """To the model's page with this version chosen."""
@@ -236,6 +260,17 @@ class DecisionRecordAdmin(PagedAdmin):
     search_fields = ("version__version", "model__name", "proposer", "rationale")
     list_select_related = ("version", "model")
 
+    def opening(self, request: HttpRequest) -> Opening:
+        """How many there are, how many went past a gate or the second pair of eyes, and the last."""
+        rows = self.get_queryset(request).order_by("-decided_at", "pk")
+        kept = rows.aggregate(all=Count("pk"), past=Count("pk", filter=Q(override=True)), emergencies=Count("pk", filter=Q(emergency=True)))
+        last = rows.select_related("version").first()
+        if last is None:
+            return Opening("Nothing was decided yet: each promotion, rollback and rejection stands here with what it rested on.", "gavel")
+        past, emergencies = kept["past"] or "none", kept["emergencies"] or "none"
+        told = f"{counted(kept['all'], 'decision')}, {past} past a failed gate, {emergencies} in an emergency"
+        return Opening(format_html("{}. The last, {}: {}.", told, when(last.decided_at), last), "gavel")
+
     @display(description="Approved by")
     def shown_approvers(self, row: DecisionRecord) -> str:
         """Who decided."""
@@ -287,6 +322,25 @@ class RetrainingRunAdmin(ReadOnlyAdmin):
     )
     list_filter = ("status", "trigger_type", "model_name")
     search_fields = ("model_name", "version_produced", "requested_by", "reason")
+
+    def opening(self, request: HttpRequest) -> Opening:
+        """What is under way, and what came of those of the last month."""
+        recent = Q(started_at__gte=timezone.now() - MONTH)
+        open_now = Q(status__in=(RetrainingStatus.QUEUED, RetrainingStatus.RUNNING))
+        runs = (
+            self.get_queryset(request)
+            .filter(recent | open_now)
+            .aggregate(
+                open=Count("pk", filter=open_now),
+                all=Count("pk", filter=recent),
+                made=Count("pk", filter=recent & ~Q(version_produced="")),
+                failed=Count("pk", filter=recent & Q(status=RetrainingStatus.FAILED)),
+            )
+        )
+        now = f"{counted(runs['open'], 'retraining')} {'is' if runs['open'] < 2 else 'are'} under way"
+        of_month = f"of {runs['all']:,} in the last 30 days {runs['made'] or 'none'} made a version and {runs['failed'] or 'none'} failed"
+        told = f"{now[:1].upper()}{now[1:]}; {of_month if runs['all'] else 'none was asked for in the last 30 days'}."
+        return Opening(told, "error" if runs["failed"] else "model_training", "bad" if runs["failed"] else "")
 
 
 @admin.register(ForecastAccuracy)

@@ -1,11 +1,12 @@
 """Jobs and schedules for people."""
 
 import json
-from typing import Any
+from datetime import timedelta
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
-from django.db.models import QuerySet
+from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html
@@ -15,14 +16,18 @@ from django_celery_beat.models import ClockedSchedule, CrontabSchedule, Interval
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextInputWidget, UnfoldBooleanSwitchWidget
 
-from mlops.admin_lists import PlatformAdmin, ReadOnlyPlatformAdmin
+from mlops.admin_lists import Opening, PlatformAdmin, ReadOnlyPlatformAdmin
 from mlops.jobs import schedules, services
+from mlops.jobs.cron_words import in_words
 from mlops.jobs.models import OPEN, Job, JobState, Schedule, ScheduledTask
 from mlops.jobs.queries import jobs
 from mlops.moments import when
+from mlops.sentences import counted
 from mlops.tenancy.context import required
 
 __all__ = ["stock_admin"]
+
+RECENT = timedelta(days=1)
 
 for model in (PeriodicTask, CrontabSchedule, IntervalSchedule, SolarSchedule, ClockedSchedule):
     admin.site.unregister(model)  # rows of all customers; ours below shows one customer's
@@ -32,7 +37,7 @@ for model in (PeriodicTask, CrontabSchedule, IntervalSchedule, SolarSchedule, Cl
 class JobAdmin(ReadOnlyPlatformAdmin):
     """Long work: queued, running, ended."""
 
-    list_display = ("label", "kind", "shown_state", "shown_progress", "attempt", "requested_by", "created_at", "finished_at")
+    list_display = ("shown_label", "shown_state", "shown_progress", "shown_request", "finished_at")
     list_filter = ("state", "kind")
     search_fields = ("label", "kind", "requested_by")
     ordering = ("-created_at", "pk")
@@ -60,6 +65,19 @@ class JobAdmin(ReadOnlyPlatformAdmin):
         """The customer's jobs."""
         return jobs().order_by(*self.ordering)
 
+    def opening(self, request: HttpRequest) -> Opening:
+        """What runs, waits and has failed lately."""
+        recent = Q(state=JobState.FAILED, finished_at__gte=timezone.now() - RECENT)
+        by_state = {state: Count("pk", filter=Q(state=state)) for state in (*OPEN, JobState.FAILED)}
+        now = jobs().order_by().filter(Q(state__in=OPEN) | recent).aggregate(**by_state)
+        runs, waits, failed = now[JobState.RUNNING], now[JobState.QUEUED], now[JobState.FAILED]
+        work = f"{counted(runs, 'job')} {'runs' if runs < 2 else 'run'}, {waits or 'none'} {'waits' if waits < 2 else 'wait'}"
+        return Opening(
+            f"{work[:1].upper()}{work[1:]}; {failed or 'none'} failed in the last day.",
+            "error" if failed else "check_circle",
+            "bad" if failed else "",
+        )
+
     def has_cancel_permission(self, request: HttpRequest) -> bool:
         """For those who may stop jobs."""
         return self.principal(request).may("job.cancel")
@@ -75,6 +93,16 @@ class JobAdmin(ReadOnlyPlatformAdmin):
                 ended += 1
         told = f" {ended} of the chosen had ended already." if ended else ""
         self.message_user(request, f"A queued job ends at once, a running one at its next step.{told}", messages.SUCCESS)
+
+    @display(description="Job", ordering="label", header=True)
+    def shown_label(self, job: Job) -> list[str]:
+        """What it works on, and what kind of work that is."""
+        return [job.label, job.kind.replace("_", " ")]
+
+    @display(description="Asked", ordering="created_at", header=True)
+    def shown_request(self, job: Job) -> list[str]:
+        """When, and by whom."""
+        return [when(job.created_at, "full"), job.requested_by]
 
     @display(
         description="State",
@@ -112,6 +140,8 @@ class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]  # Django's class
     class Meta:
         model = ScheduledTask
         fields = ("enabled",)
+        labels: ClassVar = {"enabled": "On"}
+        help_texts: ClassVar = {"enabled": "Off, it does not fire, and what it would have done meanwhile is not made up for."}
         widgets = {"enabled": UnfoldBooleanSwitchWidget}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -141,19 +171,33 @@ class ScheduleAdmin(PlatformAdmin):
     """When the scheduled jobs fire, per customer."""
 
     form = ScheduleForm
-    list_display = ("shown_job", "description", "crontab", "enabled", "last_slot", "next_slot")
+    list_display = ("shown_job", "shown_work", "times", "shown_on", "last_slot", "next_slot")
     list_filter = ("enabled",)
     search_fields = ("task", "description")
     list_select_related = ("crontab", "tiltyard_schedule")
     ordering = ("task", "pk")
-    fields = ("shown_job", "description", "enabled", *schedules.CRON_FIELDS, "last_slot", "next_slot")
-    readonly_fields = ("shown_job", "description", "last_slot", "next_slot")
+    fields = ("shown_job", "shown_work", "enabled", *schedules.CRON_FIELDS, "last_slot", "next_slot")
+    readonly_fields = ("shown_job", "shown_work", "times", "shown_on", "last_slot", "next_slot")
     actions = None
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ScheduledTask]:
         """The customer's schedules: celery-beat's table belongs to the platform, so the list names the customer itself."""
         rows: QuerySet[ScheduledTask] = super().get_queryset(request).filter(tiltyard_schedule__customer_id=required())
         return rows
+
+    def opening(self, request: HttpRequest) -> Opening:
+        """How many are on, and which fires next."""
+        tasks = list(self.get_queryset(request).select_related(*self.list_select_related))
+        on, now = [task for task in tasks if task.enabled and task.crontab], timezone.now()
+        if not on:
+            return Opening("No schedule is on: nothing is done by itself.", "pause_circle", "open")
+        share = f"All {len(tasks)} schedules are on" if len(on) == len(tasks) else f"{len(on)} of {len(tasks)} schedules are on"
+        slot, _, task = min((schedules.next_slot(one.crontab.schedule, at=now), one.pk, one) for one in on)
+        return Opening(
+            format_html("{}; the next to fire is “{}”, {}.", share, task, when(slot, "full")),
+            "schedule",
+            "" if len(on) == len(tasks) else "open",
+        )
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Never: which jobs exist is the code's."""
@@ -172,7 +216,7 @@ class ScheduleAdmin(PlatformAdmin):
         return (
             self.fields
             if self.has_change_permission(request, obj)
-            else ("shown_job", "description", "enabled", "crontab", "last_slot", "next_slot")
+            else ("shown_job", "shown_work", "shown_on", "times", "last_slot", "next_slot")
         )
 
     def save_model(self, request: HttpRequest, obj: ScheduledTask, form: Any, change: bool) -> None:
@@ -188,12 +232,27 @@ class ScheduleAdmin(PlatformAdmin):
         """Its short name, for people."""
         return str(task)
 
-    @display(description="Last slot that fired")
+    @display(description="What it does")
+    def shown_work(self, task: ScheduledTask) -> str:
+        """A sentence of the job's own."""
+        return str(task.description)
+
+    @display(description="On", ordering="enabled", boolean=True)
+    def shown_on(self, task: ScheduledTask) -> bool:
+        """Whether it fires."""
+        return bool(task.enabled)
+
+    @display(description="When")
+    def times(self, task: ScheduledTask) -> str:
+        """The crontab in words."""
+        return in_words(task.crontab) if task.crontab else "never"
+
+    @display(description="Last fired for")
     def last_slot(self, task: ScheduledTask) -> SafeString:
         """When a job of it was requested last."""
         return when(jobs().filter(schedule=task.name).order_by("-slot").values_list("slot", flat=True).first(), "full")
 
-    @display(description="Next slot")
+    @display(description="Fires next")
     def next_slot(self, task: ScheduledTask) -> SafeString:
         """When it fires next."""
         return when(schedules.next_slot(task.crontab.schedule, at=timezone.now()) if task.enabled and task.crontab else None, "full")

@@ -1,22 +1,24 @@
 """Members, keys and the customers one belongs to."""
 
+from datetime import timedelta
 from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth import admin as stock_admin  # imported first, so that its own registration comes before the removal below
 from django.contrib.auth.models import Group
-from django.db.models import Case, Exists, F, OuterRef, QuerySet, Value, When
+from django.db.models import Case, Count, Exists, F, OuterRef, Q, QuerySet, Value, When
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminEmailInputWidget, UnfoldAdminPasswordWidget, UnfoldAdminSelectWidget
 
-from mlops.admin_lists import PlatformAdmin, ReadOnlyPlatformAdmin
+from mlops.admin_lists import Opening, PlatformAdmin, ReadOnlyPlatformAdmin, moment
 from mlops.admin_site import show
 from mlops.errors import InvalidField
 from mlops.moments import when
+from mlops.sentences import counted, listed
 from mlops.tenancy import screens, services
 from mlops.tenancy.accounts import check_account
 from mlops.tenancy.context import required
@@ -25,6 +27,9 @@ from mlops.tenancy.principals import ambient_principal
 from mlops.tenancy.roles import Role
 
 __all__ = ["screens", "stock_admin"]
+
+SOON = timedelta(days=30)
+ADDED, MADE = moment("created_at", "Added"), moment("created_at", "Made")
 
 admin.site.unregister(Group)  # rights follow from the role in a customer, never from groups
 
@@ -62,12 +67,12 @@ class MembershipAdmin(PlatformAdmin):
     are not shown, searched or sorted by."""
 
     kept_for = Role.ADMIN
-    list_display = ("shown_person", "role", "last_login", "created_by", "created_at")
+    list_display = ("shown_person", "role", "last_login", "created_by", ADDED)
     list_filter = ("role",)
     search_fields = ("user__email", "own_name")
     list_select_related = ("user",)
-    fields = ("user", "role", "created_by", "created_at")
-    readonly_fields = ("user", "created_by", "created_at")
+    fields = ("user", "role", "created_by", ADDED)
+    readonly_fields = ("user", "created_by", ADDED)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Membership]:
         """The customer's members: memberships are a platform table, so the list names the customer itself."""
@@ -77,6 +82,13 @@ class MembershipAdmin(PlatformAdmin):
             own_name=Case(When(elsewhere, then=Value("")), default=F("user__name")),
             own_login=Case(When(elsewhere, then=None), default=F("user__last_login")),
         )
+
+    def opening(self, request: HttpRequest) -> Opening:
+        """How many there are of each role."""
+        found = Membership.objects.filter(customer_id=required()).order_by().values_list("role").annotate(Count("pk"))
+        by_role = dict(found)
+        shares = [f"{by_role[role]:,} {_plural(role.label, by_role[role])}" for role in reversed(Role) if role in by_role]
+        return Opening(f"{counted(sum(by_role.values()), 'member')}: {listed(shares)}.", "group")
 
     def get_form(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
         """A form of its own for a new member."""
@@ -126,7 +138,7 @@ class ApiKeyAdmin(PlatformAdmin):
     """Programs' ways in. A key is shown once, when it is made."""
 
     kept_for = Role.ADMIN
-    list_display = ("name", "prefix", "role", "user", "state", "last_used_at", "expires_at", "created_by", "created_at")
+    list_display = ("name", "prefix", "role", "user", "state", "last_used_at", "expires_at", "created_by", MADE)
     list_filter = ("role",)
     search_fields = ("name", "prefix", "user__email")
     list_select_related = ("user",)
@@ -137,10 +149,29 @@ class ApiKeyAdmin(PlatformAdmin):
         rows: QuerySet[ApiKey] = super().get_queryset(request).filter(customer_id=required())
         return rows
 
+    def opening(self, request: HttpRequest) -> Opening:
+        """How many open something, and for how long."""
+        now = timezone.now()
+        valid = Q(revoked_at=None) & (Q(expires_at=None) | Q(expires_at__gt=now))
+        keys = ApiKey.objects.filter(customer_id=required()).aggregate(
+            all=Count("pk"), valid=Count("pk", filter=valid), ending=Count("pk", filter=valid & Q(expires_at__lte=now + SOON))
+        )
+        if not keys["all"]:
+            return Opening("No key was made yet: no program can come in.", "key_off", "open")
+        past = keys["all"] - keys["valid"]
+        told = f"{counted(keys['valid'], 'API key')} {'is' if keys['valid'] < 2 else 'are'} valid"
+        ends = f"{keys['ending'] or 'none'} {'expires' if keys['ending'] < 2 else 'expire'} within 30 days"
+        gone = f"{past:,} {'was' if past == 1 else 'were'} revoked or {'has' if past == 1 else 'have'} expired"
+        parts = [told[:1].upper() + told[1:], ends if keys["valid"] else "", gone if past else ""]
+        return Opening("; ".join(part for part in parts if part) + ".", "key", "open" if keys["ending"] else "")
+
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """What is chosen at the beginning; later, everything but the digest."""
         chosen = ("name", "role", "user", "expires_at")
-        return (*chosen, "prefix", "created_by", "created_at", "last_used_at", "revoked_at") if obj else chosen
+        if obj is None:
+            return chosen
+        moments = (moment("last_used_at", "Last used"), moment("expires_at", "Expires"), moment("revoked_at", "Revoked"))
+        return ("name", "role", "user", "prefix", "created_by", MADE, *moments)
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         """Only the customer's members own keys."""
@@ -207,3 +238,8 @@ class CustomerAdmin(ReadOnlyPlatformAdmin):
         """With a button for each."""
         mine = [(one.customer, one.get_role_display(), one.customer_id == required()) for one in screens.memberships_of(request)]
         return super().changelist_view(request, {**(extra_context or {}), "choices": mine})
+
+
+def _plural(role: str, number: int) -> str:
+    name = role if role.startswith("ML ") else role.lower()
+    return name if number == 1 else f"{name}s"

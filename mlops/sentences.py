@@ -1,0 +1,16 @@
+"""How sentences count and list things."""
+
+from collections.abc import Iterable
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """`1 job`, `1,204 jobs`, `no job`: what there is none of stands in the singular."""
+    if number == 0:
+        return f"no {one}"
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def listed(names: Iterable[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    every = list(names)
+    return " and ".join([", ".join(every[:-1]), every[-1]] if len(every) > 1 else every)
