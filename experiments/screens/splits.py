@@ -1,5 +1,6 @@
 """Splits: what rows became, whether something in them gives the answer away, and the form that cuts a file."""
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.safestring import SafeString
 
 from experiments.models import Split
 from experiments.queries.splits import moves_of, splits, studies_of, study_counts
@@ -23,6 +25,7 @@ from mlops.artifacts.uploads import path_of
 from mlops.database.reading import reading
 from mlops.errors import DomainError
 from mlops.jobs.models import Job
+from mlops.moments import when
 from mlops.waiting import subject
 from registry.services.reading import UnreadableFile
 
@@ -147,9 +150,17 @@ def sentence(split: Split) -> str:
     return f"{rows}, but {found} thing{_s(found)} {'asks' if found == 1 else 'ask'} for a look before you trust a score."
 
 
-def _bounds(split: Split, part: str) -> dict[str, str]:
+def _bounds(split: Split, part: str) -> dict[str, SafeString | str]:
     """The first and last moment of a part of a split by time; midnights as days."""
-    return {end: str(moment).removesuffix("T00:00:00Z") for end, moment in split.boundaries.get(part, {}).items()}
+    return {end: _moment(str(moment)) for end, moment in split.boundaries.get(part, {}).items()}
+
+
+def _moment(text: str) -> SafeString | str:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    return when(found.date() if text[10:] in ("", "T00:00:00Z") else found, "full")
 
 
 def _sentence_of_list(count: int, rows: list[Split]) -> str:

@@ -12,11 +12,14 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
 from mlops.admin_site import page, principal_of, show, show_refusal
 from mlops.artifacts.uploads import path_of
 from mlops.database.reading import reading
 from mlops.errors import DomainError, NotFound
+from mlops.moments import when
 from registry.models import Dataset, DatasetVersion, RegisteredModel
 from registry.screens.mapping_form import MappingForm, ProposedMapping
 from registry.services import datasets as services
@@ -166,14 +169,21 @@ def dataset_page(request: HttpRequest, pk: UUID) -> HttpResponse:
         )
 
 
-def _sentence(version: DatasetVersion) -> str:
+def _sentence(version: DatasetVersion) -> SafeString | str:
     if version.status == "received":
         return f"Version {version.number} is being read; this page knows more in a moment."
     if version.status == "failed":
         return f"Version {version.number} could not be read. Nothing learns from it; the problems stand below."
     left = sum(version.report.get("left_out", {}).values())
-    rows = f"{version.rows:,} days of {version.series:,} series, {version.first_day} to {version.last_day}"
-    return f"Version {version.number} is ready: {rows}; {f'{left:,} rows were left out' if left else 'no row was left out'}."
+    return format_html(
+        "Version {} is ready: {} days of {} series, {} to {}; {}.",
+        version.number,
+        f"{version.rows:,}",
+        f"{version.series:,}",
+        when(version.first_day),
+        when(version.last_day),
+        f"{left:,} rows were left out" if left else "no row was left out",
+    )
 
 
 def _file(form: forms.Form) -> tuple[Path, str]:

@@ -5,11 +5,12 @@ from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
+from django.utils.html import format_html
 
 from mlops.admin_site import page, principal_of, show
 from mlops.moments import when
 from mlops.tenancy.roles import Principal
-from registry.models import ModelVersion
+from registry.models import DatasetVersion, ModelVersion
 from registry.queries.arena_page import Arena, arena_of, moves_of, retrainings_of
 from registry.queries.shadow import Shadow, shadow_of
 from registry.queries.sides import Sides, sides_of
@@ -144,7 +145,7 @@ def _lineage(version: ModelVersion | None) -> list[tuple[str, Any]]:
     rows: list[tuple[str, Any]] = [
         ("Version", f"{version.version} — number {version.number} of the model"),
         ("Algorithm", version.algorithm),
-        ("Trained on", f"{data} ({data.rows:,} rows, {data.first_day} to {data.last_day})" if data and data.rows else data),
+        ("Trained on", _learned_from(data)),
         ("Trained through", when(version.trained_through, "day") if version.trained_through else None),
         ("Parent", version.parent.version if version.parent else None),
         ("Registered by", version.created_by),
@@ -156,6 +157,12 @@ def _lineage(version: ModelVersion | None) -> list[tuple[str, Any]]:
     traced = version.lineage
     rows += [(name.replace("_", " ").capitalize(), _told(name, value)) for name, value in traced.items() if not _repeats(name, traced)]
     return [(name, value) for name, value in rows if value not in (None, "", {}, [])]
+
+
+def _learned_from(data: DatasetVersion | None) -> Any:
+    if data is None or not data.rows:
+        return data
+    return format_html("{} ({} rows, {} to {})", data, f"{data.rows:,}", when(data.first_day), when(data.last_day))
 
 
 def _repeats(name: str, lineage: dict[str, Any]) -> bool:

@@ -127,6 +127,17 @@ def icon(name: str) -> SafeString:
 
 
 @register.filter
+def day(value: Any) -> Any:
+    """A day that a document holds as ISO text, or that of a moment, as days are written everywhere; whatever else it is stays as it is."""
+    if value is None:
+        return when(None)
+    try:
+        return when(date.fromisoformat(str(value)[:10]))
+    except ValueError:
+        return value
+
+
+@register.filter
 def swatch(number: int) -> int:
     """Which color a version's number has."""
     return number % SWATCHES

@@ -358,3 +358,17 @@ def test_a_schedules_page_names_the_job_and_nobodys_id(site: Site, schedule: Per
 
     assert name_of(page) == ["Schedules", "Send alert digest"]
     assert str(customer.pk) not in page
+
+
+def test_pages_of_members_and_keys_write_moments_as_everywhere(site: Site, customer: Customer) -> None:
+    browser = site("admin")
+    key, _ = tenancy.create_api_key(customer=customer, role=Role.VIEWER, name="demo", user=None, at=NOON)
+    member = Membership.objects.get(customer=customer)
+
+    pages = {
+        row.created_at: browser.get(url(f"tenancy_{name}_change", row.pk)).text for name, row in (("apikey", key), ("membership", member))
+    }
+
+    assert len(pages) == 2
+    assert [at for at, page in pages.items() if f'title="{at:%Y-%m-%d %H:%M} UTC"' not in page] == []
+    assert not re.search(r"[ap]\.m\.", "".join(pages.values()))

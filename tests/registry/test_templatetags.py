@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from registry.templatetags.tiltyard import file_words, interval
+from registry.templatetags.tiltyard import day, file_words, interval
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,13 @@ def test_what_is_no_interval_is_not_drawn(bounds: Any, middle: Any) -> None:
 )
 def test_how_files_are_written_is_said_in_words(source: dict[str, Any], said: str) -> None:
     assert file_words(source) == said
+
+
+@pytest.mark.parametrize("text", ["2026-01-02", "2026-01-02T00:00:00Z", "2026-01-02T13:45:00+00:00"])
+def test_days_in_documents_are_written_as_everywhere(text: str) -> None:
+    assert day(text) == '<time datetime="2026-01-02" data-style="day">2026-01-02</time>'
+
+
+@pytest.mark.parametrize(("value", "said"), [(None, '<span class="ty-none">–</span>'), ("soon", "soon"), (True, True)])
+def test_what_is_no_day_stays_as_it_is(value: Any, said: Any) -> None:
+    assert day(value) == said

@@ -114,7 +114,12 @@ def test_a_ready_split_shows_parts_boundaries_columns_and_how_it_was_read(upload
 
     assert "60 rows are ready to predict price from 3 features" in text
     last = uploaded.boundaries["test"]["last"].removesuffix("T00:00:00Z")
-    wanted = [uploaded.parts["test"]["sha256"], last, "comma", "most frequent values by rows: town 0 10"]
+    wanted = [
+        uploaded.parts["test"]["sha256"],
+        f'<time datetime="{last}" data-style="day">',
+        "comma",
+        "most frequent values by rows: town 0 10",
+    ]
     assert [one for one in wanted if one not in text] == []
     assert text.count("ty-histogram") == 5
 
