@@ -76,8 +76,16 @@ def _check_duplicates(frame: pl.DataFrame, series: pl.DataFrame, mapping: Mappin
     """Looks at neighbors in the sorted frame: grouping by series and day would cost more memory than the frame itself."""
     again = (pl.col("series") == pl.col("series").shift(1)) & (pl.col("date") == pl.col("date").shift(1))
     repeated = frame.lazy().filter(again).group_by("series", "date").len().collect()
-    names = key_names(mapping)
-    tell_repeated(repeated.join(series.select("series", *names), on="series", how="left"), names, findings)
+    if repeated.height:
+        names = key_names(mapping)
+        named = repeated.join(series.select("series", *names), on="series", how="left")
+        tell_repeated(named, names, findings, copies=_are_copies(frame, repeated))
+
+
+def _are_copies(frame: pl.DataFrame, repeated: pl.DataFrame) -> bool:
+    """Whether the rows of repeated days say the same in every mapped column; judged by a thousand of the days."""
+    rows = frame.join(repeated.head(1_000), on=["series", "date"], how="semi")
+    return not rows.unique().select("series", "date").is_duplicated().any()
 
 
 def _number_series(frame: pl.DataFrame, mapping: Mapping, findings: Findings) -> pl.DataFrame:

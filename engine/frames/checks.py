@@ -234,16 +234,15 @@ def tell_negatives(mapping: Mapping, column: str, rows: int, examples: list[str]
         findings.warn("negative_target", told, column=column, rows=rows, examples=examples)
 
 
-def tell_repeated(repeated: pl.DataFrame, keys: list[str], findings: Findings) -> None:
-    """`repeated`: a row per series and day that has more rows than one, `len` counting those too many."""
+def tell_repeated(repeated: pl.DataFrame, keys: list[str], findings: Findings, *, copies: bool = False) -> None:
+    """`repeated`: a row per series and day that has more rows than one, `len` counting those too many. `copies`: they say the same."""
     if repeated.is_empty():
         return
     shown = repeated.sort("date", *keys).head(MAX_EXAMPLES)
     examples = [" ".join(str(row[name]) for name in ("date", *keys)) + f" ({row['len'] + 1} rows)" for row in shown.iter_rows(named=True)]
-    told = (
-        f"{counted(repeated.height, 'day')} of a series {have(repeated.height)} more than one row. Add the missing key "
-        "column, or choose to sum them (shape “transactions” for order lines)."
-    )
+    told = f"{counted(repeated.height, 'day')} of a series {have(repeated.height)} more than one row"
+    advice = ". Add the missing key column, or choose to sum them (shape “transactions” for order lines)."
+    told += ": copies, for they say the same. Keep each row once." if copies else advice
     findings.error("duplicate_days", told, rows=int(repeated["len"].sum()), examples=examples)
 
 

@@ -326,7 +326,17 @@ def _find_keys(typed: pl.DataFrame, day: str, labels: list[Column]) -> tuple[tup
             fewest, best = repeated, keys
     if fewest <= MISTAKES * dated.height:
         return best, True
+    if (copied := _keys_of_copies(dated, day, candidates)) is not None:
+        return copied, True
     return tuple(places[:1] + items[:1]) or tuple(names[:1]), False
+
+
+def _keys_of_copies(dated: pl.DataFrame, day: str, candidates: list[tuple[str, ...]]) -> tuple[str, ...] | None:
+    """The keys of a file that holds each row equally often: written twice, and no lines to sum. None where rows differ."""
+    distinct = dated.group_by(dated.columns).len("times")
+    if distinct["times"].n_unique() != 1:
+        return None
+    return next((keys for keys in candidates if not distinct.select(day, *keys).is_duplicated().any()), None)
 
 
 def _rank(column: Column) -> int:

@@ -1,5 +1,6 @@
 """Mappings proposed from names and contents."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -9,7 +10,7 @@ from engine.frames.mapping import Mapping
 from engine.frames.problems import FrameError
 from engine.frames.proposing import Proposal, propose
 from engine.frames.reading import read_panel
-from tests.engine.frames.samples import days, long_csv, order_lines, shared_data, single_csv, write
+from tests.engine.frames.samples import days, long_csv, order_lines, refused, shared_data, single_csv, write
 
 
 def proposed(path: Path) -> Mapping:
@@ -169,6 +170,32 @@ def test_a_few_mistakes_hide_neither_the_mapping_nor_themselves(
     (problem,) = refusal.value.problems
     assert (problem.code, problem.column) == (code, column)
     assert example in problem.examples[0]
+
+
+@pytest.mark.parametrize("times", [2, 3])
+@pytest.mark.parametrize("in_turn", [True, False])
+def test_a_file_whose_every_row_is_copied_is_no_file_of_lines(tmp_path: Path, times: int, in_turn: bool) -> None:
+    header, *rows = long_csv(40).splitlines()
+    copied = [row for row in rows for _ in range(times)] if in_turn else rows * times
+    path = write(tmp_path / "d.csv", "\n".join([header, *copied]))
+
+    mapping = proposed(path)
+    error = refused(path, mapping)
+
+    assert (mapping.shape, mapping.keys) == ("long", ("store", "item"))
+    assert [(problem.code, problem.rows, "copies" in problem.message) for problem in error.problems] == [
+        ("duplicate_days", 160 * (times - 1), True)
+    ]
+
+
+def test_rows_of_a_day_that_differ_are_no_copies(tmp_path: Path) -> None:
+    header, *rows = long_csv(40).splitlines()
+    path = write(tmp_path / "d.csv", "\n".join([header, *rows, *[f"{row}5" for row in rows]]))
+
+    mapping = proposed(path)
+    error = refused(path, replace(mapping, shape="long"))
+
+    assert (mapping.shape, "copies" in str(error)) == ("transactions", False)
 
 
 def test_many_rows_of_a_day_are_lines_and_the_report_says_that_they_were_summed(tmp_path: Path) -> None:
