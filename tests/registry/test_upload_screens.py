@@ -49,6 +49,7 @@ def test_a_refusal_opens_the_mapping_beside_every_problem(scientist: Client, url
     filled = form_shown(answer).filled({})
     assert [filled[f"role_{position}"] for position in range(3)] == ["date", "key_segment", "target"]
     assert (filled["name"], filled["negatives"]) == ("bakery", "refuse")
+    assert '<details class="ty-pad" open>' in answer.text, "the choices that some problems ask for are to be seen"
 
 
 def test_the_file_goes_in_under_the_corrected_mapping(scientist: Client, url: str) -> None:
