@@ -64,6 +64,7 @@ def build(tidy: Tidy, mapping: Mapping, *, limits: ReadLimits, findings: Finding
         _tell_closures(closures.closed, closures.gaps, findings)
     # Zero is a statement about an open day with a working till; everything else is unknown.
     filled = int(dense.select(((pl.col("lines") == 0) & ~closed & ~gap).sum()).item())
+    _tell_spacing(frame, filled, mapping, findings)
     dense = dense.with_columns(target=pl.when(~closed & ~(gap & (pl.col("lines") == 0))).then("target"), closed=closed)
     known = dict(zip(known_names(mapping), mapping.known, strict=True))
     dtypes: Any = {name: COLUMNS[name] for name in (*REQUIRED, *optional_of(dense))}
@@ -190,6 +191,17 @@ def _fill(frame: pl.DataFrame, mapping: Mapping) -> pl.DataFrame:
         lines=pl.col("lines").fill_null(0),
         location=pl.col("location").forward_fill(),
     ).drop("present")
+
+
+def _tell_spacing(frame: pl.DataFrame, filled: int, mapping: Mapping, findings: Findings) -> None:
+    """Where the dates of the whole file are typically more than a day apart: weekly sums, or one item that is seldom sold."""
+    apart = frame.select(pl.col("date").unique().sort().diff().dt.total_days().median()).item() or 1
+    if apart > 1 and filled:
+        told = (
+            f"The dates are typically {apart:g} days apart, and forecasts are by day: {filled} days of a series without a row were taken "
+            f"as {mapping.missing_days}. Give daily rows where there are any, or say what a day without a row means."
+        )
+        findings.warn("not_daily", told, rows=filled)
 
 
 def _on_days(days: pl.DataFrame) -> pl.Expr:

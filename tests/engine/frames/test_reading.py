@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import date, datetime, time
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 import pytest
@@ -47,6 +48,30 @@ def test_missing_days_mean_what_the_mapping_says(tmp_path: Path, missing_days: s
 
     assert panel.frame.filter(pl.col("date") == date(2024, 1, 10))["target"].to_list() == [expected]
     assert (report.rows_read, report.panel_rows) == (39, 40)
+
+
+@pytest.mark.parametrize("missing_days", ["zero", "unknown"])
+@pytest.mark.parametrize("apart", [2, 7, 30])
+def test_days_between_dates_that_are_not_daily_are_told(tmp_path: Path, missing_days: Literal["zero", "unknown"], apart: int) -> None:
+    rows = [f"{day},{item},5" for item in "AB" for day in days(40 * apart)[::apart]]
+    mapping = Mapping("long", "date", "units", ("item",), missing_days=missing_days, closed_days="keep")
+
+    _, report = read_panel(write(tmp_path / "d.csv", "date,item,units\n" + "\n".join(rows)), mapping)
+
+    (told,) = [problem for problem in report.problems if problem.code == "not_daily"]
+    assert told.rows == report.filled_days == 2 * 39 * (apart - 1)
+    assert (f"{apart} days apart" in told.message, f"{told.rows} days" in told.message, missing_days in told.message) == (True, True, True)
+
+
+@pytest.mark.parametrize("weekdays", [range(7), range(5)])
+def test_daily_dates_with_gaps_are_not_told(tmp_path: Path, weekdays: range) -> None:
+    rows = [f"{day},{item},5" for item in "AB" for day in days(120) if day.weekday() in weekdays and (item == "A" or day.day % 3)]
+
+    _, report = read_panel(
+        write(tmp_path / "d.csv", "date,item,units\n" + "\n".join(rows)), Mapping("long", "date", "units", ("item",), closed_days="keep")
+    )
+
+    assert (report.filled_days > 0, [problem.code for problem in report.problems if problem.code == "not_daily"]) == (True, [])
 
 
 def test_series_that_ends_early_is_filled_to_the_panels_last_day(tmp_path: Path) -> None:
