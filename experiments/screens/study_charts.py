@@ -7,6 +7,7 @@ from uuid import UUID
 from engine.tuning.influence import FEWEST, influence
 from engine.tuning.spaces import Choice, Range, Space
 from experiments.models import Study, Trial
+from experiments.screens import metric_words
 from experiments.services.study_settings import space_of_study
 from experiments.states import TrialState
 from mlops.errors import InvalidField
@@ -26,7 +27,8 @@ def drawn(study: Study) -> dict[str, Any]:
     trials = [(number, state, _finite(value), params) for number, state, value, params in rows]
     chosen = _chosen(trials, maximize=study.direction == Study.Direction.MAXIMIZE)
     return {
-        "metric": study.metric,
+        "metric": metric_words.label(study),
+        "unit": metric_words.unit(study),
         "direction": study.direction,
         "total": max(study.n_trials, len(trials)),
         "params": [_axis(name, space.searched[name]) for name in names],

@@ -6,6 +6,7 @@ from datetime import datetime
 from engine.tabular.options import in_words
 from experiments.models import Study
 from experiments.queries.studies import remaining_seconds
+from experiments.screens import metric_words
 from experiments.services.study_rows import TIMED_OUT
 from experiments.states import StudyStatus
 
@@ -18,14 +19,14 @@ def over(study: Study) -> bool:
 def sentence(study: Study, *, at: datetime) -> str:
     """How far it is, or what came of it. `study` comes with its model and its version."""
     done = f"{study.finished_trials:,} of {study.n_trials:,} trials"
-    best = "" if study.best_value is None else f"the best {study.metric} is {value(study.best_value)}, of trial {study.best_number}"
+    best = "" if study.best_value is None else f"the best {metric_words.label(study)} is {_measured(study)}, of trial {study.best_number}"
     if study.status == StudyStatus.COMPLETED:
         ended = study.user_attrs.get(TIMED_OUT)
         cut = f" Its time-out ended the search after {ended:,} of {study.n_trials:,} trials." if ended is not None else ""
         became = f" It became {study.version.version} of {study.model.name}." if study.version else " It led to no version."
         return (
             f"Trial {study.best_number} is the best of {ended or study.finished_trials:,}: "
-            f"{study.metric} {value(study.best_value or 0.0)}.{cut}{became}"
+            f"{metric_words.label(study)} {_measured(study)}.{cut}{became}"
         )
     if study.status == StudyStatus.FAILED:
         return f"The study failed after {done}: {study.error or 'nobody said why'}"
@@ -51,10 +52,11 @@ def list_sentence(count: int, rows: Sequence[Study]) -> str:
 
 def settings_of(study: Study) -> list[tuple[str, str]]:
     """What was asked for, as label and value."""
+    named = ", ".join(part for part in (metric_words.label(study), metric_words.unit(study)) if part)
     rows = [
         ("Algorithm", study.get_algorithm_display()),
         ("Task", study.get_task_display()),
-        ("Metric", f"{study.metric}, {'higher' if study.direction == Study.Direction.MAXIMIZE else 'lower'} is better, on validation"),
+        ("Metric", f"{named}, {'higher' if study.direction == Study.Direction.MAXIMIZE else 'lower'} is better, on validation"),
         ("Sampler", study.sampler),
         ("Pruner", study.pruner),
         ("Seed", str(study.seed)),
@@ -63,6 +65,10 @@ def settings_of(study: Study) -> list[tuple[str, str]]:
     ]
     rows += in_words(study.preprocessing, study.postprocessing)
     return rows + ([("Experiment", str(study.proposal))] if study.proposal else [])
+
+
+def _measured(study: Study) -> str:
+    return f"{value(study.best_value or 0.0)} {metric_words.unit(study)}".rstrip()
 
 
 def value(number: float) -> str:

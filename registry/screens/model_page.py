@@ -30,7 +30,7 @@ BACKTEST_METRICS = (
     ("overstock_rate", "Overstock rate", 100, "%", 1),
 )
 TABLE_METRICS = {
-    "regression": (("mae", "MAE", 1, "", 3), ("rmse", "RMSE", 1, "", 3), ("r2", "R²", 1, "", 3)),
+    "regression": (("mae", "MAE", 1, "units of the target", 3), ("rmse", "RMSE", 1, "units of the target", 3), ("r2", "R²", 1, "", 3)),
     "classification": (
         ("log_loss", "Log loss", 1, "", 3),
         ("roc_auc", "ROC AUC", 1, "", 3),

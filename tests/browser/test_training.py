@@ -134,6 +134,21 @@ def test_the_screens_of_training_are_accessible_and_fit(
     assert complaints.lines == []
 
 
+def test_ticks_of_an_axis_are_written_alike_and_the_axis_has_a_unit(
+    page: Page, shop: Customer, live_server: LiveServer, log_in: LogIn
+) -> None:
+    log_in(page)
+    page.goto(f"{live_server.url}{address('study', study_of(shop).pk)}")
+
+    written = page.evaluate("() => [17.8, 17.9, 18, 18.6].map(window.tiltyardCharts.ticks([17.79, 18.62]))")
+    few = page.evaluate("() => [[], [3, 3], [0, 400]].map((values) => window.tiltyardCharts.ticks(values)(3))")
+
+    assert written == ["17.8", "17.9", "18.0", "18.6"]
+    assert few == ["3.00", "3.00", "3"]
+    expect(page.locator("#study-trials").get_by_role("columnheader", name="MAE units of the target")).to_be_visible()
+    assert "MAE, in units of the target" in page.locator("[data-chart=history] .ty-numbers").text_content()
+
+
 def test_a_running_study_goes_on_in_place_until_it_is_over(
     page: Page, shop: Customer, live_server: LiveServer, log_in: LogIn, complaints: Complaints
 ) -> None:
@@ -150,7 +165,7 @@ def test_a_running_study_goes_on_in_place_until_it_is_over(
         Trial.objects.create(study=study, number=40, state="complete", value=0.00012, params=params)
         Study.objects.filter(pk=study.pk).update(finished_trials=41, last_trial_number=41, best_number=40, best_value=0.00012)
 
-    expect(page.get_by_text("41 of 60 trials are done; the best mae is 0.00012, of trial 40")).to_be_visible()
+    expect(page.get_by_text("41 of 60 trials are done; the best MAE is 0.00012 units of the target, of trial 40")).to_be_visible()
     expect(page.locator("#study-trials").get_by_role("rowheader", name="40")).to_be_visible()
     expect(page.locator("[data-chart=history] .ty-numbers").get_by_role("rowheader", name="40", exact=True)).to_have_count(1)
 

@@ -8,6 +8,13 @@
   const color = (number) => css(`--ty-c${number}`);
   const number = (value, digits) =>
     value === null || value === undefined ? "–" : new Intl.NumberFormat(locale, { minimumFractionDigits: digits, maximumFractionDigits: digits }).format(value).replace("-", "−");
+  /* How the ticks of an axis over these values are written: each with the digits that tell them apart. */
+  function ticks(values) {
+    const known = values.filter((value) => typeof value === "number");
+    const step = (Math.max(...known) - Math.min(...known)) / 5;
+    const digits = step > 0 && Number.isFinite(step) ? Math.min(Math.max(-Math.floor(Math.log10(step)), 0), 8) : 2;
+    return (value) => number(value, digits);
+  }
   const day = (text) => new Date(`${text}T12:00:00`).toLocaleDateString(locale, { day: "numeric", month: "short", year: "numeric" });
   const short = (text) => new Date(`${text}T12:00:00`).toLocaleDateString(locale, { day: "numeric", month: "short" });
   const escape = (text) => String(text).replace(/[&<>"]/g, (letter) => `&#${letter.charCodeAt(0)};`);
@@ -38,7 +45,7 @@
         ...option,
         grid: { left: 56, right: 24, top: 64, bottom: 32 },
         xAxis: { type: "category", data: data.days, ...axis, boundaryGap: false, axisLabel: { ...axis.axisLabel, formatter: short, hideOverlap: true } },
-        yAxis: { type: "value", name: `${metric.label} (${metric.unit})`, nameLocation: "end", nameTextStyle: { ...axis.nameTextStyle, align: "left", padding: [0, 0, 8, -44] }, min: metric.zero ? 0 : undefined, scale: !metric.zero, ...{ axisLabel: { ...axis.axisLabel, formatter: (value) => number(value, Number.isInteger(value) ? 0 : 1) }, splitLine: axis.splitLine } },
+        yAxis: { type: "value", name: `${metric.label} (${metric.unit})`, nameLocation: "end", nameTextStyle: { ...axis.nameTextStyle, align: "left", padding: [0, 0, 8, -44] }, min: metric.zero ? 0 : undefined, scale: !metric.zero, ...{ axisLabel: { ...axis.axisLabel, formatter: ticks([...(metric.zero ? [0] : []), ...data.versions.flatMap((version) => version.values[metric.name])]) }, splitLine: axis.splitLine } },
         tooltip: { ...option.tooltip, trigger: "axis", formatter: (points) => `<b>${escape(day(points[0].axisValue))}</b><br>` + points.map((point) => `${point.marker} ${escape(point.seriesName)}: <b>${number(point.value, metric.digits)}</b> ${escape(metric.unit)}`).join("<br>") },
         series: data.versions.map((version, place) => ({
           name: version.label, type: "line", data: version.values[metric.name], symbol: place ? "rect" : "circle", symbolSize: 5, showSymbol: false,
@@ -185,7 +192,7 @@
   }
 
   /* Pages with charts of their own add their kinds before the document is loaded. */
-  window.tiltyardCharts = { kinds, base, css, color, number, escape };
+  window.tiltyardCharts = { kinds, base, css, color, number, ticks, escape };
   document.addEventListener("DOMContentLoaded", () => document.querySelectorAll(".ty-chart").forEach(figure));
   new MutationObserver(() => drawn.forEach((draw) => draw())).observe(document.documentElement, { attributes: true, attributeFilter: ["class"] });
 })();

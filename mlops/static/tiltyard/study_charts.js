@@ -1,12 +1,14 @@
 /* The charts of studies and of explanations, for `charts.js` to draw: history, parallel coordinates, importances, slices, waterfall. */
 "use strict";
 (() => {
-  const { kinds, base, css, color, number, escape } = window.tiltyardCharts;
+  const { kinds, base, css, color, number, ticks, escape } = window.tiltyardCharts;
   const WORDS = { complete: "complete", pruned: "pruned", fail: "failed", running: "running", waiting: "waiting" };
   const digits = (value) => (value === null || value === undefined || Number.isInteger(value) ? 0 : Math.abs(value) >= 100 ? 2 : 4);
   const figure = (value) => (typeof value === "number" ? (value !== 0 && Math.abs(value) < 0.001 ? value.toExponential(2).replace("-", "−") : number(value, digits(value))) : value === null || value === undefined ? "–" : String(value));
+  const named = (data) => (data.unit ? `${data.metric}, ${["%", "as a fraction"].includes(data.unit) ? "" : "in "}${data.unit}` : data.metric);
+  const powers = (value) => new Intl.NumberFormat(navigator.language || "en", { maximumSignificantDigits: 3 }).format(value);
   const narrow = () => document.documentElement.clientWidth < 640;
-  const told = (data, trial) => `<b>Trial ${trial.number}</b>, ${WORDS[trial.state]}<br>${escape(data.metric)}: <b>${figure(trial.value)}</b>` + (trial.params || []).map((value, place) => `<br>${escape(data.params[place].name)}: ${escape(figure(value))}`).join("");
+  const told = (data, trial) => `<b>Trial ${trial.number}</b>, ${WORDS[trial.state]}<br>${escape(data.metric)}: <b>${figure(trial.value)}</b> ${escape(data.unit)}` + (trial.params || []).map((value, place) => `<br>${escape(data.params[place].name)}: ${escape(figure(value))}`).join("");
   const valued = (data) => data.trials.filter((trial) => trial.value !== null);
   const searched = (data) => valued(data).filter((trial) => trial.params);
   const nothing = (text) => ({ graphic: { type: "text", left: "center", top: "middle", style: { text, fill: css("--ty-soft"), fontSize: 13 } } });
@@ -26,7 +28,7 @@
         ...option, ...(shown.length ? {} : nothing("No trial has a value so far.")),
         grid: { left: 66, right: 24, top: 60, bottom: 46 },
         xAxis: { type: "value", name: "trial", nameLocation: "middle", nameGap: 28, ...axis, min: 0, max: Math.max(data.total - 1, 1), minInterval: 1, splitLine: { show: false } },
-        yAxis: { type: "value", name: `${data.metric} (${maximize ? "higher" : "lower"} is better)`, nameTextStyle: { ...axis.nameTextStyle, align: "left", padding: [0, 0, 8, -54] }, scale: true, axisLabel: { ...axis.axisLabel, formatter: figure }, splitLine: axis.splitLine },
+        yAxis: { type: "value", name: `${named(data)} (${maximize ? "higher" : "lower"} is better)`, nameTextStyle: { ...axis.nameTextStyle, align: "left", padding: [0, 0, 8, -54] }, scale: true, axisLabel: { ...axis.axisLabel, formatter: ticks(shown.map((trial) => trial.value)) }, splitLine: axis.splitLine },
         tooltip: { ...option.tooltip, trigger: "item", formatter: (point) => (point.data.trial ? told(data, point.data.trial) : `best up to trial ${point.value[0]}: <b>${figure(point.value[1])}</b>`) },
         series: [
           { name: "complete", type: "scatter", symbolSize: 8, itemStyle: { color: color(0), opacity: 0.8 }, data: points("complete") },
@@ -36,7 +38,7 @@
       };
     },
     table(data) {
-      return { head: ["Trial", "State", data.metric, ...data.params.map((one) => one.name)], rows: data.trials.map((trial) => [trial.number, WORDS[trial.state], trial.value, ...(trial.params || data.params.map(() => null))]), digits: 4 };
+      return { head: ["Trial", "State", named(data), ...data.params.map((one) => one.name)], rows: data.trials.map((trial) => [trial.number, WORDS[trial.state], trial.value, ...(trial.params || data.params.map(() => null))]), digits: 4 };
     },
   };
 
@@ -84,7 +86,7 @@
     },
     height: () => (narrow() ? 420 : 340),
     turned: narrow,
-    table: (data) => ({ head: ["Trial", "State", ...data.params.map((one) => one.name), data.metric], rows: searched(data).map((trial) => [trial.number, WORDS[trial.state], ...trial.params, trial.value]), digits: 4 }),
+    table: (data) => ({ head: ["Trial", "State", ...data.params.map((one) => one.name), named(data)], rows: searched(data).map((trial) => [trial.number, WORDS[trial.state], ...trial.params, trial.value]), digits: 4 }),
   };
 
   kinds.slices = {
@@ -97,8 +99,8 @@
       return {
         ...option, ...(shown.length ? {} : nothing("Trials with a value stand here as points.")),
         grid: { left: 66, right: 28, top: 60, bottom: 46 },
-        xAxis: { ...across, name: param ? `${param.name}${param.log ? " (logarithmic)" : ""}` : "", nameLocation: "middle", nameGap: 28, ...axis, splitLine: { show: false }, axisLabel: { ...axis.axisLabel, formatter: figure, hideOverlap: true } },
-        yAxis: { type: "value", name: data.metric, nameTextStyle: { ...axis.nameTextStyle, align: "left", padding: [0, 0, 8, -54] }, scale: true, axisLabel: { ...axis.axisLabel, formatter: figure }, splitLine: axis.splitLine },
+        xAxis: { ...across, name: param ? `${param.name}${param.log ? " (logarithmic)" : ""}` : "", nameLocation: "middle", nameGap: 28, ...axis, splitLine: { show: false }, axisLabel: { ...axis.axisLabel, ...(param && !param.choices ? { formatter: param.log ? powers : ticks([param.low, param.high]) } : {}), hideOverlap: true } },
+        yAxis: { type: "value", name: named(data), nameTextStyle: { ...axis.nameTextStyle, align: "left", padding: [0, 0, 8, -54] }, scale: true, axisLabel: { ...axis.axisLabel, formatter: ticks(shown.map((trial) => trial.value)) }, splitLine: axis.splitLine },
         tooltip: { ...option.tooltip, trigger: "item", formatter: (point) => told(data, point.data.trial) },
         series: [
           { name: "complete", type: "scatter", symbolSize: 9, itemStyle: { color: color(0), opacity: 0.75 }, data: points("complete") },
@@ -108,7 +110,7 @@
     },
     table(data, chosen) {
       const name = data.params[chosen] ? data.params[chosen].name : "Parameter";
-      return { head: ["Trial", "State", name, data.metric], rows: searched(data).map((trial) => [trial.number, WORDS[trial.state], trial.params[chosen], trial.value]), digits: 4 };
+      return { head: ["Trial", "State", name, named(data)], rows: searched(data).map((trial) => [trial.number, WORDS[trial.state], trial.params[chosen], trial.value]), digits: 4 };
     },
   };
 

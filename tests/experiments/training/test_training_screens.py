@@ -157,7 +157,9 @@ def test_a_plan_that_cannot_be_is_said_beside_its_field(site: Site, customer: Cu
 def test_the_study_page_says_how_far_it_is(running: Study, site: Site) -> None:
     text = site("viewer").get(url("study", running.pk)).text
 
-    assert f"40 of 100 trials are done; the best mae is {running.best_value:.4f}, of trial {running.best_number}" in text
+    assert (
+        f"40 of 100 trials are done; the best MAE is {running.best_value:.4f} units of the target, of trial {running.best_number}" in text
+    )
     assert "The data of trial &lt;3&gt; are odd." in text
     assert url("study_cancel", running.pk) not in text
     assert "about" in text
@@ -294,7 +296,7 @@ def test_the_best_leads_on_to_its_version_and_why_it_answers_so(site: Site, scop
 
     text = site("viewer").get(url("study", study.pk)).text
 
-    assert "Trial 0 is the best of 1: mae 0.5000. It became v1 of churn." in text
+    assert "Trial 0 is the best of 1: MAE 0.5000 units of the target. It became v1 of churn." in text
     assert url("importance", study.version_id) in text
 
 
