@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import structlog
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import OperationalError, transaction
 from django.test import Client
 from kombu.exceptions import OperationalError as BrokerError
@@ -184,6 +185,23 @@ def test_lines_of_a_request_carry_its_id_and_no_secret(
     assert {"request_started", "request_finished"} <= {line["event"] for line in ours}
     assert {line.get("code") for line in ours if line["event"] == "request_finished"} == {400}
     assert secret not in json.dumps(log_lines)
+
+
+@pytest.mark.parametrize(
+    ("failure", "code", "event"), [(ValidationError("x"), 400, "request_finished"), (KeyError("x"), 500, "request_failed")]
+)
+def test_a_request_is_logged_with_the_code_it_was_answered_with(
+    monkeypatch: pytest.MonkeyPatch, log_lines: list[dict[str, Any]], failure: Exception, code: int, event: str
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise failure
+
+    monkeypatch.setattr("django.contrib.admin.sites.AdminSite.login", broken)
+    answer = Client(raise_request_exception=False).get("/admin/login/", headers={"X-Request-ID": "order-67"})
+
+    ended = [line for line in log_lines if line.get("request_id") == "order-67" and line["event"] in ("request_finished", "request_failed")]
+    assert answer.status_code == code
+    assert [(line["event"], line["code"], "exception" in line) for line in ended] == [(event, code, code == 500)]
 
 
 @pytest.mark.parametrize("name", ["console", "json"])
