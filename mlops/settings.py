@@ -214,6 +214,8 @@ DJANGO_CELERY_BEAT_TZ_AWARE = True
 
 # --- files ------------------------------------------------------------------------------------------------------------------------------
 ARTIFACT_STORAGE_URL = env.str("ARTIFACT_STORAGE_URL", f"file://{_in_url(VAR_DIR / 'artifacts')}")
+if not ARTIFACT_STORAGE_URL.startswith(("/", "file:///", "s3://", "gs://", "az://")):
+    raise ImproperlyConfigured("ARTIFACT_STORAGE_URL must be a folder (file:///folder), or start with s3://, gs:// or az://.")
 DATA_ROOTS = [Path(root).resolve() for root in env.list("DATA_ROOTS", [str(VAR_DIR / "data")])]
 DATA_URIS: list[str] = env.list("DATA_URIS", [])
 if any(not uri.startswith(("s3://", "gs://", "az://")) or len(uri.rstrip("/")) < 6 for uri in DATA_URIS):

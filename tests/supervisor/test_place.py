@@ -138,6 +138,17 @@ def test_an_empty_variable_is_no_variable() -> None:
     assert told(bare | dict.fromkeys(names, "")) == told(bare)
 
 
+@pytest.mark.parametrize("url", ["ftp://x", "nonsense", "s3//bucket", "file:relative"])
+def test_a_storage_we_do_not_know_stops_the_start_with_a_message(tmp_path: Path, url: str) -> None:
+    env = {**os.environ, "VAR_DIR": str(tmp_path), "SECRET_KEY": "x" * 50, "ARTIFACT_STORAGE_URL": url}
+    command = [sys.executable, "-c", "from mlops.command_line import main; main()", "check"]
+
+    result = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+
+    assert (result.returncode, result.stderr.count("\n")) == (1, 1)
+    assert "ARTIFACT_STORAGE_URL" in result.stderr
+
+
 @pytest.mark.parametrize("url", ["sqlite.db", "nonsense://x", "mysql://db/x", "postgresql://[x"])
 @pytest.mark.parametrize("variable", ["DATABASE_URL", "DATABASE_OWNER_URL"])
 def test_a_database_we_do_not_know_stops_the_start_with_a_message(tmp_path: Path, variable: str, url: str) -> None:
