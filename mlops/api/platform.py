@@ -13,6 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from mlops.api.bodies import NoBody
+from mlops.api.moments import UntilFilter
 from mlops.api.views import ApiView, ListView
 from mlops.audit.models import AuditEvent
 from mlops.audit.verifying import verify_and_keep
@@ -169,7 +170,7 @@ class AuditFilter(django_filters.FilterSet):
 
     actor = django_filters.CharFilter(method="by_person")
     since = django_filters.IsoDateTimeFilter(field_name="occurred_at", lookup_expr="gte")
-    until = django_filters.IsoDateTimeFilter(field_name="occurred_at", lookup_expr="lt")
+    until = UntilFilter(field_name="occurred_at", lookup_expr="lt")
 
     class Meta:
         model = AuditEvent

@@ -7,6 +7,8 @@ import django_filters
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
 
+from mlops.api.moments import UntilFilter
+
 PROBLEM = {
     "type": "object",
     "required": ["type", "title", "status", "detail", "code", "errors", "request_id"],
@@ -108,7 +110,7 @@ def _schema_of(declared: django_filters.Filter) -> dict[str, Any]:
     """What a filter takes."""
     if isinstance(declared, django_filters.ChoiceFilter):
         return {"type": "string", "enum": [value for value, _ in declared.extra["choices"]]}
-    formats = {django_filters.UUIDFilter: "uuid", django_filters.IsoDateTimeFilter: "date-time"}
+    formats = {django_filters.UUIDFilter: "uuid", django_filters.IsoDateTimeFilter: "date-time", UntilFilter: "date-time"}
     return {"type": "string", **({"format": formats[type(declared)]} if type(declared) in formats else {})}
 
 

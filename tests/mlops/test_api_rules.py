@@ -1,7 +1,7 @@
 """Every endpoint keeps these rules; they are shown on a sample API."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from typing import Any
 from unittest import mock
@@ -17,10 +17,12 @@ from rest_framework.test import APIClient
 
 from mlops.api import throttling
 from mlops.audit.models import AuditEvent
+from mlops.audit.services import record
 from mlops.telemetry.context import COMMAND_LINE
 from mlops.tenancy import services as tenancy
 from mlops.tenancy.context import customer as scoped
 from mlops.tenancy.models import ApiKey, Customer, Membership
+from mlops.tenancy.principals import acting
 from mlops.tenancy.roles import Role, system
 from tests.conftest import NOON, PASSWORD
 from tests.mlops import sample_api
@@ -367,6 +369,31 @@ def test_a_page_beyond_the_last_is_empty_and_leads_back(api: Api) -> None:
 )
 def test_filters_of_lists_take_anything_without_a_defect(api: Api, query: str) -> None:
     assert api().get(f"/api/v1/audit?{query}").status_code in (200, 400)
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("until=2026-11-30", 3),
+        ("until=2026-11-29", 1),
+        ("since=2026-11-30", 3),
+        ("since=2026-11-30&until=2026-11-30", 2),
+        ("until=20261130", 3),
+        ("until=2026-11-30T00:00:00Z", 1),
+        ("until=2026-11-30T23:59:59Z", 2),
+        ("until=9999-12-31", 4),
+    ],
+)
+def test_a_bare_date_means_its_whole_day(api: Api, customer: Customer, query: str, found: int) -> None:
+    moments = ["2026-11-29T23:59:59", "2026-11-30T00:00:00", "2026-11-30T23:59:59.5", "2026-12-01T00:00:00"]
+    with acting(system(customer.pk)), transaction.atomic():
+        for moment in moments:
+            at = datetime.fromisoformat(moment).replace(tzinfo=UTC)
+            record(action="note.day", target=customer, label="x", at=at)
+
+    answer = api().get(f"/api/v1/audit?action=note.day&{query}").json()
+
+    assert answer["count"] == found
 
 
 # --- request ids, ETags, throttle -------------------------------------------------------------------------------------------------------
