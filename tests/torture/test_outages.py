@@ -102,9 +102,14 @@ def test_restarts_of_the_database_are_503_and_lose_nothing(on_postgresql: Instal
     raging.faults.extend(odd for writer in writers for odd in writer.odd)
     raging.note(f"green after {percentile(green, 0.5):.2f} s in the middle, {max(green):.2f} s at most")
     raging.expect(max(green) <= GREEN_S, f"green late: {max(green):.2f} s after the database was back")
-    strange = [one for one in on_postgresql.tracebacks("web") if not one.rstrip('"}').split("\\n")[-1].startswith(OUTAGE)]
+    strange = [one for one in on_postgresql.tracebacks("web") if not _raised(one).startswith(OUTAGE)]
     raging.expect(not strange, f"a traceback: {strange[:1]}")
     raging.assert_kept(**{"restarts": times(RESTARTS, least=3), "acknowledged versions": 6})
+
+
+def _raised(traceback: str) -> str:
+    """What a logged traceback ends with; further lines of its message are indented, as the traceback's own are."""
+    return [line for line in traceback.rstrip('"}').split("\\n") if not line.startswith((" ", "\\t"))][-1]
 
 
 def _restart(installation: Installation, chance: random.Random) -> None:
