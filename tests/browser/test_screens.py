@@ -108,12 +108,12 @@ def test_a_browser_of_another_language_is_told_in_english_with_one_decimal_sign(
         log_in(page)
         page.goto(f"{live_server.url}{reverse('admin:registry_model_page', args=[version_of(shop, 'v2').model_id])}")
         text = page.locator("#ty-main").inner_text()
-        charted = page.evaluate("() => window.tiltyardCharts.number(1.5, 1)")
+        charted = page.evaluate("() => [window.tiltyardCharts.number(1.5, 1), window.tiltyardCharts.powers(0.015)]")
 
     assert " ago" in text
     assert re.findall(r"vor \d+|gestern|Uhr|\d\. (?:Jan|Feb|März|Dez)", text) == []
     assert re.findall(r"\d,\d{1,2}\b", text) == []
-    assert charted == "1.5"
+    assert charted == ["1.5", "0.015"]
 
 
 def test_progress_of_jobs_moves_without_reloading(page: Page, shop: Customer, log_in: LogIn) -> None:

@@ -15,6 +15,8 @@
     const digits = step > 0 && Number.isFinite(step) ? Math.min(Math.max(-Math.floor(Math.log10(step)), 0), 8) : 2;
     return (value) => number(value, digits);
   }
+  /* The same for a logarithmic axis, whose ticks differ in size. */
+  const powers = (value) => new Intl.NumberFormat(locale, { maximumSignificantDigits: 3 }).format(value);
   const day = (text) => new Date(`${text}T12:00:00`).toLocaleDateString(locale, { day: "numeric", month: "short", year: "numeric" });
   const short = (text) => new Date(`${text}T12:00:00`).toLocaleDateString(locale, { day: "numeric", month: "short" });
   const escape = (text) => String(text).replace(/[&<>"]/g, (letter) => `&#${letter.charCodeAt(0)};`);
@@ -192,7 +194,7 @@
   }
 
   /* Pages with charts of their own add their kinds before the document is loaded. */
-  window.tiltyardCharts = { kinds, base, css, color, number, ticks, escape };
+  window.tiltyardCharts = { kinds, base, css, color, number, ticks, powers, escape };
   document.addEventListener("DOMContentLoaded", () => document.querySelectorAll(".ty-chart").forEach(figure));
   new MutationObserver(() => drawn.forEach((draw) => draw())).observe(document.documentElement, { attributes: true, attributeFilter: ["class"] });
 })();

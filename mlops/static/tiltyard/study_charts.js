@@ -1,12 +1,11 @@
 /* The charts of studies and of explanations, for `charts.js` to draw: history, parallel coordinates, importances, slices, waterfall. */
 "use strict";
 (() => {
-  const { kinds, base, css, color, number, ticks, escape } = window.tiltyardCharts;
+  const { kinds, base, css, color, number, ticks, powers, escape } = window.tiltyardCharts;
   const WORDS = { complete: "complete", pruned: "pruned", fail: "failed", running: "running", waiting: "waiting" };
   const digits = (value) => (value === null || value === undefined || Number.isInteger(value) ? 0 : Math.abs(value) >= 100 ? 2 : 4);
   const figure = (value) => (typeof value === "number" ? (value !== 0 && Math.abs(value) < 0.001 ? value.toExponential(2).replace("-", "−") : number(value, digits(value))) : value === null || value === undefined ? "–" : String(value));
   const named = (data) => (data.unit ? `${data.metric}, ${["%", "as a fraction"].includes(data.unit) ? "" : "in "}${data.unit}` : data.metric);
-  const powers = (value) => new Intl.NumberFormat(navigator.language || "en", { maximumSignificantDigits: 3 }).format(value);
   const narrow = () => document.documentElement.clientWidth < 640;
   const told = (data, trial) => `<b>Trial ${trial.number}</b>, ${WORDS[trial.state]}<br>${escape(data.metric)}: <b>${figure(trial.value)}</b> ${escape(data.unit)}` + (trial.params || []).map((value, place) => `<br>${escape(data.params[place].name)}: ${escape(figure(value))}`).join("");
   const valued = (data) => data.trials.filter((trial) => trial.value !== null);
