@@ -35,7 +35,8 @@ def series_of(version: ModelVersion, *, days: int) -> Series:
 
 
 def newest_pair(runs: Iterable[BacktestRun], one: ModelVersion, other: ModelVersion) -> tuple[BacktestRun, BacktestRun] | None:
-    """Of both versions' runs, newest first: the newest of `other` that `one` has a match for on the same ground, that match before it."""
+    """Of both versions' runs, those of each newest first: the newest of `other` that has a match of `one` on the same ground, that match
+    before it."""
     known = list(runs)
     matches: dict[Any, BacktestRun] = {}
     for run in known:

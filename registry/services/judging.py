@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import structlog
 from django.db import transaction
@@ -15,6 +14,7 @@ from mlops.tenancy.roles import Principal
 from registry.events import PromotionPending
 from registry.models import BacktestRun, DecisionRecord, ModelVersion, RegisteredModel, Verdict
 from registry.models.accuracy import OVERALL
+from registry.queries.backtests import MOST_RUNS, newest_pair
 from registry.rules.arena import Evidence, Judgement, judge
 from registry.rules.policy import Policy, parse
 from registry.services.evidence import record_decision
@@ -24,9 +24,6 @@ from registry.services.promotion import promote
 from registry.states import AUTO_PROMOTING, VERSION_LIFECYCLE, Trigger, VersionStatus
 
 log = structlog.get_logger(__name__)
-
-MOST_RUNS = 100
-"""How far back common ground is looked for."""
 
 
 @dataclass(frozen=True)
@@ -153,12 +150,9 @@ def _common_runs(version: ModelVersion, champion: ModelVersion | None) -> tuple[
     """The newest runs of both on the very same window, data, truth and horizon; the version's newest alone where they have none."""
     runs = list(version.backtest_runs.order_by("-created_at", "pk")[:MOST_RUNS])
     if champion is not None:
-        theirs: dict[tuple[Any, ...], BacktestRun] = {}
-        for run in champion.backtest_runs.order_by("-created_at", "pk")[:MOST_RUNS]:
-            theirs.setdefault(run.ground, run)
-        for run in runs:
-            if run.ground in theirs:
-                return run, theirs[run.ground]
+        theirs = champion.backtest_runs.order_by("-created_at", "pk")[:MOST_RUNS]
+        if pair := newest_pair([*theirs, *runs], champion, version):
+            return pair[1], pair[0]
     return runs[0] if runs else None, None
 
 
