@@ -71,6 +71,9 @@ class RequestStatus(TextChoices):
     OVERTAKEN = "overtaken", "Overtaken"
 
 
+DECIDED_REQUESTS = tuple(status for status in RequestStatus if status != RequestStatus.PENDING)
+"""Of requests that nobody decides about any more."""
+
 REQUEST_LIFECYCLE = Lifecycle(
     name="promotion_request",
     states=RequestStatus,

@@ -10,7 +10,8 @@ from mlops.tenancy.models import TenantModel
 from registry.models.backtest import BacktestRun
 from registry.models.model import RegisteredModel
 from registry.models.version import ModelVersion
-from registry.states import RequestStatus
+from registry.rules.arena import brief
+from registry.states import DECIDED_REQUESTS, RequestStatus
 
 
 class Verdict(TenantModel):
@@ -40,10 +41,8 @@ class Verdict(TenantModel):
 
     @property
     def brief(self) -> str:
-        """The sentence with the names of the gates that failed, without each gate's reason."""
-        start, colon, _ = self.summary.partition(" gates failed: ")
-        names = ", ".join(gate["label"] for gate in self.gates if not gate["passed"])
-        return f"{start} gates failed: {names}." if colon else start
+        """The sentence without each gate's reason."""
+        return brief(self.summary, self.gates)
 
 
 class PromotionRequest(TenantModel):
@@ -61,7 +60,7 @@ class PromotionRequest(TenantModel):
         "requested_by_id",
         "requested_at",
     )
-    settled_states: ClassVar[tuple[str, ...]] = (RequestStatus.APPROVED, RequestStatus.REJECTED, RequestStatus.OVERTAKEN)
+    settled_states: ClassVar[tuple[str, ...]] = DECIDED_REQUESTS
     settled_fields: ClassVar[tuple[str, ...]] = ("status", "decided_by", "decided_at", "decision_reason")
 
     class Kind(models.TextChoices):

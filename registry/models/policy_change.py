@@ -8,7 +8,7 @@ from django.db.models import Q
 
 from mlops.tenancy.models import TenantModel
 from registry.models.model import RegisteredModel
-from registry.states import RequestStatus
+from registry.states import DECIDED_REQUESTS, RequestStatus
 
 
 class PolicyChangeRequest(TenantModel):
@@ -25,7 +25,7 @@ class PolicyChangeRequest(TenantModel):
         "requested_by_id",
         "requested_at",
     )
-    settled_states: ClassVar[tuple[str, ...]] = (RequestStatus.APPROVED, RequestStatus.REJECTED, RequestStatus.OVERTAKEN)
+    settled_states: ClassVar[tuple[str, ...]] = DECIDED_REQUESTS
     settled_fields: ClassVar[tuple[str, ...]] = ("status", "decided_by", "decided_at", "decision_reason")
 
     model = models.ForeignKey(RegisteredModel, on_delete=models.PROTECT, related_name="policy_requests")

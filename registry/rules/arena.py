@@ -6,7 +6,7 @@ by zero, a negative MAE "improves".
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import Any
@@ -207,6 +207,8 @@ UNITS = {
 }
 """What the numbers of a gate, or of the primary metric, are in."""
 NAMED_SEGMENTS = 5
+FAILED = " gates failed: "
+"""What stands between a judgement's result and the gates with their reasons."""
 
 
 def label_of(metric: str) -> str:
@@ -412,4 +414,10 @@ def _sentence(mine: str, theirs: str, metric: str, improvement: float | None, ga
     if not failed:
         return f"{start}; all {len(gates)} gates passed."
     told = "; ".join(f"{gate.label} — {gate.why.rstrip('.')}" for gate in failed)
-    return f"{start}; {len(failed)} of {len(gates)} gates failed: {told}."
+    return f"{start}; {len(failed)} of {len(gates)}{FAILED}{told}."
+
+
+def brief(summary: str, gates: Iterable[Mapping[str, Any]]) -> str:
+    """A judgement's sentence with the names of the gates that failed, without each one's reason."""
+    start, failed, _ = summary.partition(FAILED)
+    return f"{start}{FAILED}{', '.join(gate['label'] for gate in gates if not gate['passed'])}." if failed else start
