@@ -10,6 +10,11 @@ def counted(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
+def some(number: int, one: str, many: str) -> str:
+    """A number and what so many do: `none waits`, `1 waits`, `1,204 wait`."""
+    return f"{number:,} {one if number == 1 else many}" if number else f"none {one}"
+
+
 def listed(names: Iterable[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     every = list(names)

@@ -10,11 +10,12 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 from unfold.decorators import display
 
 from mlops.admin_lists import Opening, ReadOnlyPlatformAdmin, moment
 from mlops.moments import when
-from mlops.sentences import counted, listed
+from mlops.sentences import counted, listed, some
 from registry.models import (
     BacktestRun,
     Dataset,
@@ -39,8 +40,9 @@ from registry.screens import models as models
 from registry.screens import overview as overview
 from registry.screens import policy_requests as policy_requests
 from registry.screens import version_form as version_form
+from registry.screens.places import model_page_of
 from registry.services.lookups import as_uuid
-from registry.states import RetrainingStatus, VersionStatus
+from registry.states import OPEN_RETRAININGS, SHADOWED, RetrainingStatus, VersionStatus
 from registry.templatetags import tiltyard as words
 
 
@@ -132,13 +134,13 @@ class ModelVersionAdmin(ReadOnlyAdmin):
         if not found:
             return Opening("No version yet: a retraining, a study or the API registers one.", "layers", "open")
         serves, waits = found.get(status.CHAMPION, 0), found.get(status.CANDIDATE, 0)
-        competes = found.get(status.CHALLENGER, 0) + found.get(status.SHADOW, 0)
+        competes = sum(found.get(one, 0) for one in SHADOWED)
         past = found.get(status.DEPRECATED, 0) + found.get(status.ARCHIVED, 0)
         shares = [
-            f"{serves or 'none'} {'serves' if serves < 2 else 'serve'} as champion",
-            f"{competes or 'none'} {'competes' if competes < 2 else 'compete'}",
-            f"{waits} {'is a candidate' if waits == 1 else 'are candidates'}" if waits else "",
-            f"{past} {'is' if past == 1 else 'are'} past" if past else "",
+            f"{some(serves, 'serves', 'serve')} as champion",
+            some(competes, "competes", "compete"),
+            some(waits, "is a candidate", "are candidates") if waits else "",
+            f"{some(past, 'is', 'are')} past" if past else "",
         ]
         told = listed(share for share in shares if share)
         return Opening(f"{counted(sum(found.values()), 'version')}: {told}.", "layers", "" if serves else "open")
@@ -149,7 +151,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
         if row is None:
             answer: HttpResponse = super().change_view(request, object_id, form_url, extra_context)
             return answer
-        return HttpResponseRedirect(f"{reverse('admin:registry_model_page', args=[row.model_id])}?version={row.version}")
+        return HttpResponseRedirect(model_page_of(row))
 
     @display(description="Version", ordering="number", header=True)
     def shown_version(self, row: ModelVersion) -> list[str]:
@@ -326,7 +328,7 @@ class RetrainingRunAdmin(ReadOnlyAdmin):
     def opening(self, request: HttpRequest) -> Opening:
         """What is under way, and what came of those of the last month."""
         recent = Q(started_at__gte=timezone.now() - MONTH)
-        open_now = Q(status__in=(RetrainingStatus.QUEUED, RetrainingStatus.RUNNING))
+        open_now = Q(status__in=OPEN_RETRAININGS)
         runs = (
             self.get_queryset(request)
             .filter(recent | open_now)
@@ -339,7 +341,7 @@ class RetrainingRunAdmin(ReadOnlyAdmin):
         )
         now = f"{counted(runs['open'], 'retraining')} {'is' if runs['open'] < 2 else 'are'} under way"
         of_month = f"of {runs['all']:,} in the last 30 days {runs['made'] or 'none'} made a version and {runs['failed'] or 'none'} failed"
-        told = f"{now[:1].upper()}{now[1:]}; {of_month if runs['all'] else 'none was asked for in the last 30 days'}."
+        told = f"{capfirst(now)}; {of_month if runs['all'] else 'none was asked for in the last 30 days'}."
         return Opening(told, "error" if runs["failed"] else "model_training", "bad" if runs["failed"] else "")
 
 

@@ -12,6 +12,7 @@ from experiments.services import proposing
 from experiments.states import OPEN, ExperimentStatus
 from mlops.admin_site import page, principal_of, show
 from mlops.errors import DomainError
+from mlops.sentences import counted, some
 
 SHOWN = 12
 """Experiments per column; the list has all."""
@@ -81,5 +82,5 @@ def _sentence(counts: dict[str, int]) -> str:
     waits = counts[ExperimentStatus.PROPOSED]
     if not still:
         return "Nothing is being tried right now."
-    start = f"{still} experiment{'' if still == 1 else 's'} {'is' if still == 1 else 'are'} open"
-    return f"{start}; {waits or 'none'} {'waits' if waits < 2 else 'wait'} for approval."
+    start = f"{counted(still, 'experiment')} {'is' if still == 1 else 'are'} open"
+    return f"{start}; {some(waits, 'waits', 'wait')} for approval."

@@ -14,6 +14,7 @@ from mlops.database.reading import reading
 from mlops.errors import DomainError, InvalidFields
 from mlops.tenancy.roles import Principal
 from registry.models import ModelVersion
+from registry.screens.places import model_page_of
 
 SHOWN_FEATURES = 30
 SHOWN_STEPS = 12
@@ -150,6 +151,6 @@ def _sentence(version: ModelVersion, overall: Answered) -> str:
 def _crumbs(version: ModelVersion) -> list[tuple[str, str]]:
     return [
         ("Models", reverse("admin:registry_registeredmodel_changelist")),
-        (str(version.model), f"{reverse('admin:registry_model_page', args=[version.model_id])}?version={version.version}"),
+        (str(version.model), model_page_of(version)),
         (f"Why {version.version} answers so", ""),
     ]

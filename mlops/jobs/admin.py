@@ -11,6 +11,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 from django_celery_beat import admin as stock_admin  # imported first, so that its own registrations come before their removal below
 from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask, SolarSchedule
 from unfold.decorators import display
@@ -22,7 +23,7 @@ from mlops.jobs.cron_words import in_words
 from mlops.jobs.models import OPEN, Job, JobState, Schedule, ScheduledTask
 from mlops.jobs.queries import jobs
 from mlops.moments import when
-from mlops.sentences import counted
+from mlops.sentences import counted, some
 from mlops.tenancy.context import required
 
 __all__ = ["stock_admin"]
@@ -71,9 +72,9 @@ class JobAdmin(ReadOnlyPlatformAdmin):
         by_state = {state: Count("pk", filter=Q(state=state)) for state in (*OPEN, JobState.FAILED)}
         now = jobs().order_by().filter(Q(state__in=OPEN) | recent).aggregate(**by_state)
         runs, waits, failed = now[JobState.RUNNING], now[JobState.QUEUED], now[JobState.FAILED]
-        work = f"{counted(runs, 'job')} {'runs' if runs < 2 else 'run'}, {waits or 'none'} {'waits' if waits < 2 else 'wait'}"
+        work = f"{counted(runs, 'job')} {'runs' if runs < 2 else 'run'}, {some(waits, 'waits', 'wait')}"
         return Opening(
-            f"{work[:1].upper()}{work[1:]}; {failed or 'none'} failed in the last day.",
+            f"{capfirst(work)}; {failed or 'none'} failed in the last day.",
             "error" if failed else "check_circle",
             "bad" if failed else "",
         )

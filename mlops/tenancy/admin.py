@@ -11,6 +11,7 @@ from django.db.models import Case, Count, Exists, F, OuterRef, Q, QuerySet, Valu
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminEmailInputWidget, UnfoldAdminPasswordWidget, UnfoldAdminSelectWidget
 
@@ -18,7 +19,7 @@ from mlops.admin_lists import Opening, PlatformAdmin, ReadOnlyPlatformAdmin, mom
 from mlops.admin_site import show
 from mlops.errors import InvalidField
 from mlops.moments import when
-from mlops.sentences import counted, listed
+from mlops.sentences import counted, listed, some
 from mlops.tenancy import screens, services
 from mlops.tenancy.accounts import check_account
 from mlops.tenancy.context import required
@@ -160,9 +161,9 @@ class ApiKeyAdmin(PlatformAdmin):
             return Opening("No key was made yet: no program can come in.", "key_off", "open")
         past = keys["all"] - keys["valid"]
         told = f"{counted(keys['valid'], 'API key')} {'is' if keys['valid'] < 2 else 'are'} valid"
-        ends = f"{keys['ending'] or 'none'} {'expires' if keys['ending'] < 2 else 'expire'} within 30 days"
-        gone = f"{past:,} {'was' if past == 1 else 'were'} revoked or {'has' if past == 1 else 'have'} expired"
-        parts = [told[:1].upper() + told[1:], ends if keys["valid"] else "", gone if past else ""]
+        ends = f"{some(keys['ending'], 'expires', 'expire')} within 30 days"
+        gone = f"{some(past, 'was revoked or has', 'were revoked or have')} expired"
+        parts = [capfirst(told), ends if keys["valid"] else "", gone if past else ""]
         return Opening("; ".join(part for part in parts if part) + ".", "key", "open" if keys["ending"] else "")
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:

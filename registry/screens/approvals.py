@@ -20,6 +20,7 @@ from mlops.waiting import Choice, Objection, Waiting, everything, tallies, tally
 from registry.models import PolicyChangeRequest, PromotionRequest
 from registry.queries.arena_page import Arena, arena_of
 from registry.queries.requests import decision_of, pending_requests
+from registry.screens.places import model_page_of
 from registry.screens.verdicts import evidence_sentence, rested_on, shown_verdict
 from registry.screens.words import ACTS, consequences, short
 from registry.services import promotion
@@ -166,7 +167,7 @@ def _request_page(
         consequences=consequences(act, arena, approving=True) if pending else [],
         shown=shown,
         emergency_url=way_past if urgent else "",
-        model_url=f"{reverse('admin:registry_model_page', args=[asked.model_id])}?version={asked.version.version}",
+        model_url=model_page_of(asked.version),
     )
 
 

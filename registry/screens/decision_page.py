@@ -9,7 +9,7 @@ from django.urls import reverse
 from mlops.admin_site import page, show
 from registry.models import DecisionRecord
 from registry.queries.requests import find_decision, request_of
-from registry.screens.places import linked
+from registry.screens.places import linked, model_page_of
 from registry.screens.verdicts import rested_on
 
 
@@ -28,7 +28,7 @@ def decision_page(request: HttpRequest, pk: UUID) -> HttpResponse:
         asked=request_of(record),
         shown=rested_on(record.verdict),
         grounds=_grounds(record),
-        model_url=f"{reverse('admin:registry_model_page', args=[record.model_id])}?version={record.version.version}",
+        model_url=model_page_of(record.version),
     )
 
 

@@ -20,6 +20,7 @@ from registry.models import ModelVersion
 from registry.queries.arena_page import Arena, arena_of, last_move
 from registry.queries.shadow_plan import ShadowPlan, shadow_plan
 from registry.screens.models import model_crumbs
+from registry.screens.places import model_page_of
 from registry.screens.verdicts import evidence_sentence, shown_verdict
 from registry.screens.words import ACTS, Act, consequences, not_possible, possible
 from registry.services import moves, promotion
@@ -103,11 +104,6 @@ def decide(request: HttpRequest, pk: UUID, name: str) -> HttpResponse:
         form = DecisionForm(act=act, arena=arena, initial={"revision": arena.model.revision, **request.POST.dict(), "typed": ""})
         form.initial["revision"] = arena.model.revision
     return _form_page(request, act, arena, form, refusal=refusal)
-
-
-def model_page_of(version: ModelVersion) -> str:
-    """The model's page with the version beside the champion."""
-    return f"{reverse('admin:registry_model_page', args=[version.model_id])}?version={version.version}"
 
 
 def _form_page(request: HttpRequest, act: Act, arena: Arena, form: DecisionForm, *, refusal: str) -> HttpResponse:

@@ -1,4 +1,4 @@
-"""Where the things that ids name have pages of their own."""
+"""Where things have pages of their own."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from registry.models import ModelVersion
 from registry.services.lookups import as_uuid
 
 PAGES = {
@@ -27,6 +28,11 @@ def linked(name: str, value: Any) -> str | SafeString:
     identifier = as_uuid(value) if isinstance(value, str) else None
     url = address(PAGES[name], identifier) if identifier and name in PAGES else ""
     return format_html('<a href="{}">{}</a>', url, value) if url else str(value)
+
+
+def model_page_of(version: ModelVersion) -> str:
+    """The model's page with the version beside the champion."""
+    return f"{reverse('admin:registry_model_page', args=[version.model_id])}?version={version.version}"
 
 
 def address(name: str, *args: Any) -> str:

@@ -8,7 +8,6 @@ from django.contrib import messages
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import reverse
 from django.utils import timezone
 
 from mlops.admin_site import page, principal_of, show, show_refusal
@@ -19,6 +18,7 @@ from mlops.form_fields import ObjectField
 from registry.models import ModelVersion
 from registry.queries.versions import versions_of
 from registry.screens.models import model_crumbs, model_of
+from registry.screens.places import model_page_of
 from registry.services.registration import register_version
 
 SHOWN_PARENTS = 200
@@ -93,7 +93,7 @@ def register(request: HttpRequest, pk: UUID) -> HttpResponse:
             show_refusal(form, refusal)
         else:
             messages.success(request, f"{made.version} is registered as a candidate. Judge it to see how it compares.")
-            return redirect(f"{reverse('admin:registry_model_page', args=[pk])}?version={made.version}")
+            return redirect(model_page_of(made))
     with reading():
         return show(
             request,

@@ -26,7 +26,7 @@ class Unfaithful:
 
 def facts_digest(version: ModelVersion) -> str:
     """SHA-256, hexadecimal, of every fact that never changes, the same from the object that is written and from the row that is read."""
-    facts = {name: _exact(getattr(version, name)) for name in _FACTS}
+    facts = {name: _alike(getattr(version, name)) for name in _FACTS}
     return hashlib.sha256(json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()).hexdigest()
 
 
@@ -60,7 +60,7 @@ def _problem_with(version: ModelVersion, digest: str | None, artifact: str | Non
     return "" if same else "differs from what was registered"
 
 
-def _exact(value: Any) -> Any:
+def _alike(value: Any) -> Any:
     """The value as it is whichever database it went through: they keep no difference between 1.0 and 1, nor between 0.0 and -0.0."""
     match value:
         case float():
@@ -70,7 +70,7 @@ def _exact(value: Any) -> Any:
         case UUID() | date():
             return str(value)
         case Mapping():
-            return {str(name): _exact(item) for name, item in value.items()}
+            return {str(name): _alike(item) for name, item in value.items()}
         case list() | tuple():
-            return [_exact(item) for item in value]
+            return [_alike(item) for item in value]
     return value

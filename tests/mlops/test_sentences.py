@@ -5,7 +5,7 @@ from django_celery_beat.models import CrontabSchedule
 
 from mlops.jobs.cron_words import in_words
 from mlops.jobs.schedules import CRON_FIELDS
-from mlops.sentences import counted, listed
+from mlops.sentences import counted, listed, some
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,8 @@ def test_what_there_is_none_of_is_singular(number: int, said: str) -> None:
 @pytest.mark.parametrize(("names", "said"), [([], ""), (["a"], "a"), (["a", "b"], "a and b"), (["a", "b", "c"], "a, b and c")])
 def test_names_are_listed_with_an_and(names: list[str], said: str) -> None:
     assert listed(names) == said
+
+
+@pytest.mark.parametrize(("number", "said"), [(0, "none waits"), (1, "1 waits"), (2, "2 wait"), (1204, "1,204 wait")])
+def test_what_some_do(number: int, said: str) -> None:
+    assert some(number, "waits", "wait") == said
