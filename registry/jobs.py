@@ -1,4 +1,7 @@
-"""Long work of the registry, one function per kind of job. Each step checks whether to go on; outputs are written inside the fence."""
+"""Long work of the registry, one function per kind of job. Each step checks whether to go on; outputs are written inside the fence.
+
+A folder that is read anew on the way is no output: its files are what they are, whoever asked.
+"""
 
 from collections.abc import Callable
 from datetime import date
@@ -69,7 +72,7 @@ def _backtest_both(attempt: Attempt, version: ModelVersion) -> None:
             continue  # a champion of a foreign format does not predict here; the gates that need its numbers fail closed
         now = timezone.now()
         purpose = BacktestRun.Purpose.JUDGE
-        store_run(version=side, evaluation=found, purpose=purpose, at=now, job_id=attempt.job_id, inside=attempt.fenced())
+        store_run(version=side, evaluation=found, purpose=purpose, at=now, job_id=attempt.job_id, fence=attempt.fenced)
 
 
 def _stretch(attempt: Attempt, number: int, parts: int, prefix: str) -> Progress:
@@ -88,8 +91,8 @@ def run_daily_backtest(attempt: Attempt) -> dict[str, Any]:
 
     def validate(model: RegisteredModel, tell: Progress) -> dict[str, Any]:
         refresh_data(model, by=system(attempt.customer_id), at=timezone.now())
-        validated = accuracy.validate_new_days(model=model, at=timezone.now(), progress=tell)
-        return {**validated, "shadow": shadowing.shadow_new_days(model=model, at=timezone.now())}
+        validated = accuracy.validate_new_days(model=model, at=timezone.now(), progress=tell, fence=attempt.fenced)
+        return {**validated, "shadow": shadowing.shadow_new_days(model=model, at=timezone.now(), fence=attempt.fenced)}
 
     return _for_each_model(attempt, validate)
 
@@ -104,7 +107,7 @@ def join_actuals(news: ActualsRecorded) -> None:
 @job("detect_model_drift")
 def detect_model_drift(attempt: Attempt) -> dict[str, Any]:
     """Check every scheduled model's champion for drift."""
-    return _for_each_model(attempt, lambda model, _: drifting.detect(model=model, at=timezone.now()))
+    return _for_each_model(attempt, lambda model, _: drifting.detect(model=model, at=timezone.now(), fence=attempt.fenced))
 
 
 @job("run_weekly_backtest")

@@ -221,8 +221,8 @@ def waits_again(job: Job) -> bool:
 
 
 def cancel(*, job: Job, at: datetime, by: Principal) -> Job:
-    """Ask for the job to stop: a queued one ends at once, a running one at its next step, and it commits nothing more. Asking again
-    changes nothing.
+    """Ask for the job to stop: a queued one ends at once, a running one at its next step, and none of its outputs is kept any
+    more. Asking again changes nothing.
 
     Raises AlreadyEnded.
     """

@@ -13,7 +13,7 @@ from registry.models import ForecastAccuracy, ModelVersion, RegisteredModel, Sha
 from registry.models.accuracy import OVERALL
 from registry.rules.policy import Policy, parse
 from registry.services.artifacts import load_forecaster
-from registry.services.backtesting import DAILY_FIELDS, Progress, daily_values, step_of, upsert_daily
+from registry.services.backtesting import DAILY_FIELDS, Fence, Progress, daily_values, step_of, upsert_daily
 from registry.services.lookups import champion_of
 from registry.services.panels import identities, model_panel, newest_data, unknown_series
 
@@ -29,7 +29,12 @@ NOTHING: dict[str, Any] = {"n": 0, "sum_actual": 0.0, "sum_forecast": 0.0, "sum_
 
 
 def validate_new_days(
-    *, model: RegisteredModel, at: datetime, progress: Progress | None = None, through: date | None = None
+    *,
+    model: RegisteredModel,
+    at: datetime,
+    progress: Progress | None = None,
+    through: date | None = None,
+    fence: Fence = transaction.atomic,
 ) -> dict[str, Any]:
     """Score the champion on every day after its training whose truth arrived, became complete or was corrected since the last time, by
     actuals or in a newer file, or whose segments are lost though they are still kept; and on the days after such a day, whose forecasts
@@ -38,7 +43,7 @@ def validate_new_days(
     The forecasts are those of rolling origins a week apart, counted from the last day of its training, as in its backtest, so that the
     numbers compare. Writes `forecast_accuracy` (overall and by segment) and the days' rows of `backtest_results`, except those of a
     backtest. A day that has no forecast has a row without a series, and is not looked at again before its truth changes. `through` looks
-    at the data as it was on that day. Raises NoData, NoArtifact, DigestMismatch, ForecastError.
+    at the data as it was on that day; `fence` opens the transaction. Raises NoData, NoArtifact, DigestMismatch, ForecastError.
     """
     with reading():
         champion = champion_of(model)
@@ -53,7 +58,7 @@ def validate_new_days(
     if first is None:
         return {"days": 0, "said": f"No truth after {panel.last_day}: {champion.version} is validated up to there.", **left_out}
     new = {day: digest for day, digest in truth.items() if day >= first}
-    days = _store(champion, _measure(forecaster, panel, first, parse(model.policy), progress), truth=new, at=at)
+    days = _store(champion, _measure(forecaster, panel, first, parse(model.policy), progress), truth=new, at=at, fence=fence)
     log.info("accuracy.validated", model=model.name, version=champion.version, days=days, through=str(panel.last_day))
     if days < len(new):
         left_out["without_forecast"] = len(new) - days
@@ -132,12 +137,12 @@ def _first_new_day(champion: ModelVersion, truth: dict[date, str], *, columns: t
     return next((day for day, digest in truth.items() if not known(day, digest)), None)
 
 
-def _store(champion: ModelVersion, measured: "Measured", *, truth: dict[date, str], at: datetime) -> int:
+def _store(champion: ModelVersion, measured: "Measured", *, truth: dict[date, str], at: datetime, fence: Fence) -> int:
     """Write what these days were worth. Returns on how many of them there was a forecast."""
     scored = {row["date"]: row for row in measured.daily.iter_rows(named=True) if row["date"] in truth}
     daily = [scored.get(day, {"date": day, **NOTHING}) for day in truth]
     segments = [row for row in measured.segments.iter_rows(named=True) if row["date"] in truth]
-    with transaction.atomic():
+    with fence():
         # What was said of the series that a day has lost would no longer add up to the whole.
         champion.accuracy.filter(forecast_date__in=truth.keys() - scored.keys()).exclude(segment_column=OVERALL).delete()
         ForecastAccuracy.objects.bulk_create(

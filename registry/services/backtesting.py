@@ -33,6 +33,8 @@ log = structlog.get_logger(__name__)
 WEEK = 7
 METRICS = ("mae", "rmse", "mape", "wape", "mase", "rmsse", "bias_pct", "coverage", "stockout_miss_rate", "overstock_rate")
 Progress = Callable[[float, str], None]
+Fence = Callable[[], AbstractContextManager[Any]]
+"""Opens the transaction that outputs are written in: a job's own refuses for an attempt that is to stop."""
 
 
 @dataclass(frozen=True)
@@ -128,16 +130,13 @@ def store_run(
     purpose: str,
     at: datetime,
     job_id: UUID | None = None,
-    inside: AbstractContextManager[Any] | None = None,
+    fence: Fence = transaction.atomic,
 ) -> BacktestRun:
-    """Keep a backtest: the run, its rows per day (replacing older ones of the same dates) and its sums per segment, in one transaction.
-
-    `inside` is the job's fence when a job does it.
-    """
+    """Keep a backtest: the run, its rows per day (replacing older ones of the same dates) and its sums per segment, in one transaction."""
     measured = evaluation.measured
     daily = measured.daily
     days: list[date] = daily["date"].sort().to_list()
-    with inside or transaction.atomic():
+    with fence():
         hold_dataset(evaluation.data.dataset_id)
         run = BacktestRun.objects.create(
             version=version,

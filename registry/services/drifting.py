@@ -13,6 +13,7 @@ from registry.events import ModelDrifted
 from registry.models import BacktestRun, BacktestSegment, ForecastAccuracy, ModelVersion, RegisteredModel
 from registry.models.accuracy import OVERALL
 from registry.rules.trailing import DEGRADED_PCT
+from registry.services.backtesting import Fence
 from registry.services.lookups import champion_of, lock_model, reference_run
 
 if TYPE_CHECKING:
@@ -25,8 +26,9 @@ log = structlog.get_logger(__name__)
 RECENT_DAYS = 7
 
 
-def detect(*, model: RegisteredModel, at: datetime) -> dict[str, Any]:
-    """Compare the champion's last seven validated days with its first backtest; publish `ModelDrifted` once where it drifted.
+def detect(*, model: RegisteredModel, at: datetime, fence: Fence = transaction.atomic) -> dict[str, Any]:
+    """Compare the champion's last seven validated days with its first backtest; publish `ModelDrifted` once where it drifted,
+    in a transaction that `fence` opens.
 
     Reads two indexed ranges, segments × (90 + days since training) rows, whatever the number of series. The event carries every number
     it rests on.
@@ -46,17 +48,17 @@ def detect(*, model: RegisteredModel, at: datetime) -> dict[str, Any]:
     if window[1] >= as_of - timedelta(days=RECENT_DAYS - 1):
         return {"version": champion.version, "drifted": None, "said": f"Fewer than {RECENT_DAYS} validated days after {window[1]}."}
     verdict = _judge(_reference_rows(run), recent, as_of=as_of, reference_window=window)
-    told = verdict.drifted and _tell(_news(model, champion, verdict), model=model, at=at)
+    told = verdict.drifted and _tell(_news(model, champion, verdict), model=model, at=at, fence=fence)
     log.info("drift.checked", model=model.name, version=champion.version, drifted=verdict.drifted, score=verdict.score, as_of=str(as_of))
     if told:
         log.warning("drift.detected", model=model.name, segments=[f"{found.column}={found.value}" for found in verdict.named])
     return {"version": champion.version, **report(verdict)}
 
 
-def _tell(news: ModelDrifted, *, model: RegisteredModel, at: datetime) -> bool:
+def _tell(news: ModelDrifted, *, model: RegisteredModel, at: datetime, fence: Fence) -> bool:
     """Publish the news, once per champion, day and severity, however often the check runs. Returns whether it did."""
     told = {"version_id": news.version_id, "as_of": news.as_of, "severity": news.severity}
-    with transaction.atomic():
+    with fence():
         if lock_model(model.pk).drift_told == told:
             return False
         RegisteredModel.objects.filter(pk=model.pk).update(drift_told=told)

@@ -21,7 +21,7 @@ from registry.models import Actual, ModelVersion, RegisteredModel, ShadowDay, Sh
 from registry.models.accuracy import OVERALL
 from registry.rules.policy import parse
 from registry.services.artifacts import load_forecaster
-from registry.services.backtesting import step_of
+from registry.services.backtesting import Fence, step_of
 from registry.services.panels import model_panel, newest_data, series_key_of
 from registry.states import SHADOWED, VersionStatus
 
@@ -42,11 +42,13 @@ SUMS = ("n", "n_ahead", "sum_actual", "sum_error", "sum_abs_error", "champion_su
 PAIR_KEY = ["version", "champion", "day", "series_key"]
 
 
-def shadow_new_days(*, model: RegisteredModel, at: datetime, through: date | None = None) -> dict[str, Any]:
+def shadow_new_days(
+    *, model: RegisteredModel, at: datetime, through: date | None = None, fence: Fence = transaction.atomic
+) -> dict[str, Any]:
     """Let every version in shadow or competing predict beside the champion, and measure the days whose truth is new or was corrected.
 
-    Safe to repeat and to kill: each origin's pairs and sums are one transaction. `through` looks at the data as it was on that day.
-    Raises NoData, NoArtifact, DigestMismatch, ForecastError.
+    Safe to repeat and to kill: each origin's pairs and sums are one transaction, which `fence` opens. `through` looks at the data as it
+    was on that day. Raises NoData, NoArtifact, DigestMismatch, ForecastError.
     """
     with reading():
         standing = ModelVersion.objects.filter(model=model, artifact_format="forecaster").order_by("-number")
@@ -57,7 +59,7 @@ def shadow_new_days(*, model: RegisteredModel, at: datetime, through: date | Non
     panel = model_panel(model, newest_data(model), through=through)
     forecaster = load_forecaster(champion)
     step = step_of(parse(model.policy))
-    written = {rival.version: _shadow(rival, champion, forecaster, panel, step=step, at=at) for rival in rivals}
+    written = {rival.version: _shadow(rival, champion, forecaster, panel, step=step, at=at, fence=fence) for rival in rivals}
     _forget(model, before=panel.last_day - timedelta(days=min(model.retention_days, MOST_DAYS)))
     log.info("shadow.measured", model=model.name, champion=champion.version, **{f"pairs_{label}": n for label, n in written.items()})
     return {"pairs": sum(written.values()), "versions": written, "champion": champion.version, "through": str(panel.last_day)}
@@ -87,7 +89,9 @@ def join_actuals(*, model_id: UUID, days: Iterable[date], at: datetime) -> int:
     return len(changed)
 
 
-def _shadow(rival: ModelVersion, champion: ModelVersion, served: "Forecaster", panel: "Panel", *, step: int, at: datetime) -> int:
+def _shadow(
+    rival: ModelVersion, champion: ModelVersion, served: "Forecaster", panel: "Panel", *, step: int, at: datetime, fence: Fence
+) -> int:
     forecaster = load_forecaster(rival)
     anchor = max(forecaster.trained_through, served.trained_through)
     with reading():
@@ -103,7 +107,7 @@ def _shadow(rival: ModelVersion, champion: ModelVersion, served: "Forecaster", p
             ShadowPrediction(version=rival, champion=champion, created_at=at, ahead=row["actual"] is None, **row)
             for row in part.iter_rows(named=True)
         ]
-        with transaction.atomic():
+        with fence():
             _write(rows)
             _count(rival.pk, champion.pk, {row.day for row in rows if row.actual is not None}, at=at)
         written += len(rows)

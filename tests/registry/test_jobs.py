@@ -1,16 +1,21 @@
 """The scheduled jobs: every model gets its turn, and what is worse is told."""
 
+import pkgutil
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import settings
+from django.db.models import Model
 
 from mlops.artifacts.storage import storage
 from mlops.jobs import runner, services
 from mlops.jobs.models import Job, JobState
+from mlops.outbox.models import Message
 from mlops.tenancy.roles import Principal
-from registry.models import ModelVersion, RegisteredModel, Verdict
+from registry.models import ForecastAccuracy, ModelVersion, RegisteredModel, ShadowPrediction, Verdict
+from registry.services.accuracy import validate_new_days
 from registry.services.judging_requests import request_judgement
 from registry.services.model_settings import configure_model
 from registry.services.promotion import promote
@@ -63,6 +68,40 @@ def test_the_daily_job_reads_a_models_folder_anew(scope: Principal, monkeypatch:
     job = do("run_daily_backtest", scope)
 
     assert job.result["models"]["demand"]["days"] == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "step", "outputs"),
+    [
+        ("run_daily_backtest", "accuracy._measure", ForecastAccuracy),
+        ("run_daily_backtest", "shadowing._predict_both", ShadowPrediction),
+        ("detect_model_drift", "drifting._judge", Message),
+    ],
+)
+def test_what_is_cancelled_while_it_measures_keeps_nothing(
+    scope: Principal, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str, step: str, outputs: type[Model]
+) -> None:
+    model = make_chain_model(tmp_path, scope, frame=shifted(), policy={"backtest_days": 56})
+    retrain(model, scope, as_of=TRAINED)
+    retrain(model, scope, as_of=TRAINED, recipe=POOR)
+    if step != "accuracy._measure":
+        validate_new_days(model=model, at=NOON)
+    target = f"registry.services.{step}"
+    real = pkgutil.resolve_name(target)
+
+    def measure_and_be_cancelled(*args: Any, **options: Any) -> Any:
+        found = real(*args, **options)
+        services.cancel(job=Job.objects.get(kind=kind), at=NOON, by=scope)
+        return found
+
+    monkeypatch.setattr(target, measure_and_be_cancelled)
+    before = outputs._default_manager.count()
+
+    job = do(kind, scope)
+
+    assert job.state == JobState.CANCELLED
+    news_of_the_end = int(outputs is Message)  # that the job was cancelled is told
+    assert outputs._default_manager.count() == before + news_of_the_end
 
 
 @pytest.mark.parametrize("kind", ["run_daily_backtest", "run_weekly_backtest"])
